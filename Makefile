@@ -1,0 +1,119 @@
+# Patched FLANNEL. `make help` lists the commands; README.md shows the way.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+READY  := $(VENV)/.ready
+
+STUDY  ?= runs/study
+FOLD   ?= 0
+ARM    ?= global,patched
+LEARNER ?= all
+DEVICES ?= 1
+SPLIT  ?= patient
+SEED   ?= 1
+MAPPING ?= flannel
+SIZE   ?= 1024
+SEGMENTER ?= fc_densenet103
+APPEND ?=
+REDO   ?= false
+DATA   ?=
+MASKS  ?=
+REFERENCE_MASKS ?=
+CKPT   ?=
+
+appended = $(if $(APPEND),--append=$(APPEND))
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@echo
+	@echo "variables: STUDY=$(STUDY) FOLD=$(FOLD)|all ARM=$(ARM) LEARNER=$(LEARNER) DEVICES=$(DEVICES)"
+	@echo "           SPLIT=$(SPLIT)|paper|given APPEND=folder REDO=$(REDO) WANDB_MODE=offline|online|disabled"
+
+# The environment, built once from the lock file.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Say make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	awk '/^uv==/ {on = 1} on; on && !/\\$$/ {exit}' requirements.lock > $(VENV)/uv.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --compile-bytecode --require-hashes -r requirements.lock
+	$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	touch $@
+
+.PHONY: setup
+setup: $(READY) ## build .venv from the lock file
+
+# --- The stages, each reading what the one before left in STUDY ---
+
+.PHONY: data
+data: $(READY) ## DATA=folder: raw sources -> manifest.csv, folds, store
+	@test -n "$(DATA)" || { echo "error: say which folder holds the data sets: make data DATA=folder" >&2; exit 2; }
+	$(PY) -m flannel manifest --data=$(DATA) --study=$(STUDY) --protocol=$(SPLIT) --mapping=$(MAPPING) --seed=$(SEED)
+	$(PY) -m flannel store --study=$(STUDY) --size_px=$(SIZE)
+
+.PHONY: segment
+segment: $(READY) ## MASKS=folder: train the lung segmenter on it (or CKPT=file), write all masks
+	@test -n "$(MASKS)$(CKPT)" || { echo "error: say what to learn lungs from: make segment MASKS=folder, or CKPT=file" >&2; exit 2; }
+ifneq ($(MASKS),)
+	$(PY) -m segmentation fit --config=experiments/segmentation/$(SEGMENTER).yaml \
+	  $(if $(APPEND),$(addprefix --config=,$(wildcard $(APPEND)/segmentation.yaml))) \
+	  --data.folder=$(MASKS) --study=$(STUDY) --redo=$(REDO)
+endif
+	$(PY) -m segmentation predict --study=$(STUDY) $(if $(CKPT),--checkpoint=$(CKPT),--checkpoint=$(STUDY)/segmentation/$(SEGMENTER)/best.ckpt)
+ifneq ($(REFERENCE_MASKS),)
+	$(PY) -m segmentation import --study=$(STUDY) --folder=$(REFERENCE_MASKS)
+endif
+
+.PHONY: base-models
+base-models: $(READY) ## FOLD=0: five base learners in the arms global and patched, one run per GPU
+	$(PY) -m flannel base-models --study=$(STUDY) --fold=$(FOLD) --arm=$(ARM) --learner=$(LEARNER) \
+	  --devices=$(DEVICES) --redo=$(REDO) $(appended)
+
+.PHONY: ensemble
+ensemble: $(READY) ## FLANNEL for every arm and fold that has its base predictions
+	$(PY) -m flannel ensembles --study=$(STUDY) --redo=$(REDO) $(appended)
+
+.PHONY: compare
+compare: $(READY) ## tables, figures, report.html
+	$(PY) -m flannel compare --study=$(STUDY)
+
+.PHONY: study
+study: ## all stages in a row: DATA=folder MASKS=folder
+	$(MAKE) data
+	$(MAKE) segment
+	$(MAKE) base-models
+	$(MAKE) ensemble
+	$(MAKE) compare
+
+# --- Two studies that need no GPU ---
+
+.PHONY: demo
+demo: $(READY) ## the whole way on made-up radiographs, offline, on a CPU
+	$(PY) -m flannel phantoms --out=runs/phantoms
+	$(MAKE) study STUDY=runs/demo DATA=runs/phantoms MASKS=runs/phantoms/lung_masks SIZE=256 APPEND=experiments/demo
+	@echo "open runs/demo/comparison/report.html"
+
+.PHONY: real-small
+real-small: ## DATA=folder MASKS=folder: the whole way on a few real radiographs, on a CPU
+	$(MAKE) study STUDY=$(if $(filter runs/study,$(STUDY)),runs/real_small,$(STUDY)) APPEND=experiments/real_small
+
+# --- For developers ---
+
+.PHONY: test
+test: $(READY) ## all tests
+	$(PY) -m pytest
+
+.PHONY: test-quick
+test-quick: $(READY) ## the tests of a minute
+	$(PY) -m pytest -m "not slow"
+
+.PHONY: lint
+lint: $(READY) ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy

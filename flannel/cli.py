@@ -1,0 +1,443 @@
+"""How a run is started: LightningCLI with a run folder, a fingerprint, and resumable habits."""
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from torch import nn
+
+from flannel import __version__
+from flannel.runs import (
+    Run,
+    RunError,
+    RunFinishedError,
+    WandbMode,
+    derived_seed,
+    digest_of,
+    wandb_mode,
+    write_json,
+)
+
+# What may differ between two machines without changing a result.
+_MACHINE_KEYS = {
+    "study", "redo", "wandb", "config", "ckpt_path", "num_nodes", "devices", "strategy",
+    "accelerator", "workers", "weights_only", "logger", "default_root_dir",
+}  # fmt: skip
+
+# What libraries say to each other, or of things that are meant here; nothing that a user can mend.
+_LIBRARY_NOISE = (
+    r"(?s).*JSONARGPARSE_DEPRECATION_WARNINGS",
+    r"(?s).*was deprecated in v4\.49\.0",
+    r".*isinstance\(treespec, LeafSpec\)",
+    r".*exists and is not empty",
+    r".*is smaller than the logging interval",
+    r".*does not have many workers",
+    r".*_dataloader.* does not have",
+)
+
+
+@dataclass(frozen=True)
+class RunPlace:
+    """Where a run belongs, and what its result hangs on beside config and code.
+
+    Attributes:
+        folder: Relative to the study, for example `base/global/vgg19_bn/fold0`.
+        labels: What dashboards group by: stage, arm, learner, fold.
+        inputs: Named hashes of its inputs, for example split, store and masks.
+    """
+
+    folder: str
+    labels: dict[str, str | int]
+    inputs: dict[str, str]
+
+
+@runtime_checkable
+class RefreshesBatchNorm(Protocol):
+    """A module that can push a training batch through its network without learning from it."""
+
+    def refresh(self, batch: Any) -> None:  # noqa: ANN401  each module has its own batch
+        """Runs the network's forward pass on a training batch."""
+
+
+class EpochLine(Callback):
+    """Prints one line per epoch, and keeps the training seconds across interruptions."""
+
+    def __init__(self, selection: str) -> None:
+        self.selection = selection
+        self.seconds = 0.0
+        self._since = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock."""
+        self._since = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Prints the epoch's figures."""
+        self.seconds += time.monotonic() - self._since
+        values = trainer.callback_metrics
+        shown = [
+            f"{name} {float(values[name]):.4f}"
+            for name in ("train/loss", "val/loss", self.selection)
+            if name in values
+        ]
+        if trainer.is_global_zero:
+            print(
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  "
+                f"{'  '.join(shown)}  {self.seconds:.0f} s",
+                flush=True,
+            )
+
+    def state_dict(self) -> dict[str, float]:
+        """Gives what `last.ckpt` keeps."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Takes up the clock of an interrupted run."""
+        self.seconds = state_dict["seconds"]
+
+
+class SeedEachEpoch(Callback):
+    """Derives dropout from (seed, epoch, rank), so that a resumed run draws the same."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seeds this epoch."""
+        torch.manual_seed(derived_seed(self.seed, trainer.current_epoch, trainer.global_rank))
+
+
+class RefreshBatchNorm(Callback):
+    """Estimates BatchNorm's running statistics anew on training batches before each validation.
+
+    In runs of few steps the running averages lag far behind the weights, and a network that has
+    learned looks as if it had not. Papers 000 to 004 do not do this; it is off by default.
+
+    Args:
+        batches: How many training batches the statistics are averaged over.
+    """
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Replaces the running statistics."""
+        if trainer.sanity_checking or trainer.train_dataloader is None:
+            return
+        if not isinstance(pl_module, RefreshesBatchNorm):
+            raise RunError(
+                f"refresh_batch_norm needs a module with refresh(batch); "
+                f"{type(pl_module).__name__} has none. Set refresh_batch_norm to 0."
+            )
+        norms = [m for m in pl_module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        usual = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain average over the batches
+            norm.train()
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            for number, batch in enumerate(trainer.train_dataloader):
+                if number == self.batches:
+                    break
+                pl_module.refresh(trainer.strategy.batch_to_device(batch))
+        for norm, momentum in zip(norms, usual, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+
+
+class StudyCLI(LightningCLI):
+    """LightningCLI whose runs live in a study folder.
+
+    `fit` skips a finished run, continues a killed one, selects the best epoch, lets `conclude`
+    write what the stage leaves on disk, and marks the run finished.
+
+    Args:
+        model_class: The stage's LightningModule.
+        datamodule_class: The stage's LightningDataModule; it takes `study`.
+        place: Finds the run's place from the parsed arguments of the sub-command.
+        selection: The metric that chooses the epoch; the larger, the better.
+        conclude: Called after training with the best weights loaded.
+        args: The command line; `sys.argv` when None.
+    """
+
+    def __init__(
+        self,
+        model_class: type[LightningModule],
+        datamodule_class: type[LightningDataModule],
+        *,
+        place: Callable[[Namespace, Path], RunPlace],
+        selection: str,
+        conclude: Callable[["StudyCLI", Run], None],
+        args: list[str] | None = None,
+    ) -> None:
+        self._find_place = place
+        self._selection = selection
+        self._conclude = conclude
+        # Without this, `--trainer.max_epoch` would pass as an abbreviation of max_epochs.
+        strict: dict[str, Any] = {"allow_abbrev": False}
+        super().__init__(
+            model_class,
+            datamodule_class,
+            save_config_callback=None,
+            seed_everything_default=1,
+            parser_kwargs={**strict, **{name: dict(strict) for name in self.subcommands()}},
+            load_from_checkpoint_support=False,
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Gives the sub-commands; predictions are written by `fit` itself."""
+        skipped = {"model", "dataloaders", "datamodule", "weights_only"}
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
+            "validate": skipped,
+            "test": skipped,
+        }
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401
+        """Parses the given command line, whatever `sys.argv` holds."""
+        self.config = parser.parse_args(args)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds what every stage knows: study, name, redo, selection, W&B, early stopping."""
+        parser.add_argument("--study", type=Path, default=Path("runs/study"), help="study folder")
+        parser.add_argument("--name", type=str, required=True, help="the run's name in the study")
+        parser.add_argument("--redo", type=bool, default=False, help="replace an existing run")
+        parser.add_argument(
+            "--selection", type=str, default=self._selection, help="metric that chooses the epoch"
+        )
+        parser.add_argument(
+            "--wandb", type=WandbMode, default=wandb_mode(), help="or WANDB_MODE in the environment"
+        )
+        parser.add_argument(
+            "--refresh_batch_norm",
+            type=int,
+            default=0,
+            help="training batches that BatchNorm's statistics are estimated on; 0 keeps them",
+        )
+        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.set_defaults({"early_stopping.mode": "max", "early_stopping.patience": 10_000})
+        parser.link_arguments("selection", "early_stopping.monitor")
+        parser.link_arguments("study", "data.study")
+        parser.set_defaults(
+            {
+                "trainer.enable_progress_bar": False,
+                "trainer.enable_model_summary": False,
+                "trainer.num_sanity_val_steps": 0,
+                "trainer.use_distributed_sampler": False,  # the data modules shard by themselves
+                "trainer.log_every_n_steps": 10,
+            }
+        )
+
+    @property
+    def arguments(self) -> Namespace:
+        """The parsed arguments of the sub-command."""
+        return cast(Namespace, self.config[str(self.subcommand)])
+
+    def before_instantiate_classes(self) -> None:
+        """Finds the run's place and settles whether it may run, before anything heavy is built.
+
+        Raises:
+            RunError: If the run exists with another fingerprint, or the batch does not divide.
+        """
+        arguments = self.arguments
+        ckpt_path = arguments.get("ckpt_path")
+        if ckpt_path and "://" in str(ckpt_path):
+            raise RunError(f"ckpt_path {ckpt_path} is an address; give a file on this machine.")
+        self._check_batch_divides(arguments)
+        self.study = Path(arguments.study)
+        self.place = self._find_place(arguments, self.study)
+        parser = self._parser(self.subcommand)
+        config = _plain(arguments)
+        parts = {
+            **self.place.inputs,
+            "config": digest_of(_without_machine(config)),
+            "code": __version__,
+        }
+        self.run = Run(self.study / self.place.folder, parts)
+        self._config_text = parser.dump(arguments, skip_unset=False)
+        if self.subcommand == "fit" and _is_first_rank():
+            self._lock = self.run.lock()
+            self.run.check(arguments.redo)
+            self.run.start(arguments.redo)
+            (self.run.folder / "config.yaml").write_text(self._config_text, encoding="utf-8")
+
+    @staticmethod
+    def _check_batch_divides(arguments: Namespace) -> None:
+        devices, batch_size = arguments.trainer.devices, arguments.data.get("batch_size")
+        if isinstance(devices, str) and devices.isdigit():
+            devices = int(devices)
+        if isinstance(devices, int) and devices > 1 and batch_size and batch_size % devices:
+            raise RunError(
+                f"The batch of {batch_size} does not divide over {devices} devices. Choose a "
+                "number of devices that divides it, or another data.batch_size."
+            )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401  Lightning's signature
+        """Builds the Trainer with the run folder's loggers and callbacks."""
+        selection = self.arguments.selection
+        self.epoch_line = EpochLine(selection)
+        common: dict[str, Any] = {"dirpath": self.run.folder, "enable_version_counter": False}
+        callbacks = [
+            SeedEachEpoch(self.arguments.seed_everything),
+            ModelCheckpoint(
+                filename="best", monitor=selection, mode="max", save_weights_only=True, **common
+            ),
+            ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common),
+            self.epoch_line,
+        ]
+        if self.arguments.refresh_batch_norm:
+            callbacks.insert(0, RefreshBatchNorm(self.arguments.refresh_batch_norm))
+        self.trainer_defaults = {"callbacks": callbacks}
+        return super().instantiate_trainer(
+            logger=self._loggers() if self.subcommand == "fit" else False,
+            default_root_dir=str(self.run.folder),
+            **kwargs,
+        )
+
+    def _loggers(self) -> list[Logger]:
+        """Curves go to `curves/metrics.csv` always, and to W&B unless that is off."""
+        loggers: list[Logger] = [CSVLogger(self.run.folder, name="", version="curves")]
+        mode = self.arguments.wandb
+        if mode != "off":
+            labels = self.place.labels
+            # W&B stages tables and files outside the run's folder; this keeps them in the study.
+            os.environ["WANDB_DATA_DIR"] = str((self.study / "wandb").absolute())
+            loggers.append(
+                WandbLogger(
+                    project="patched-flannel",
+                    name="/".join(self.place.folder.split("/")[1:]),
+                    group=self.study.name,
+                    job_type=str(labels["stage"]),
+                    tags=[str(value) for value in labels.values()],
+                    save_dir=self.study,
+                    offline=mode == "offline",
+                    config={**labels, **_public(_plain(self.arguments))},
+                    settings=_quiet_wandb(),
+                )
+            )
+        return loggers
+
+    def fit(self, model: LightningModule, datamodule: LightningDataModule, ckpt_path: Any) -> None:  # noqa: ANN401
+        """Trains, or continues where a killed run stopped, and concludes the run."""
+        if ckpt_path is None and self.run.last.is_file():
+            print(f"continuing {self.run.folder} from last.ckpt", flush=True)
+            ckpt_path = self.run.last
+        self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+        if not self.run.best.is_file():
+            raise RunError(
+                f"{self.arguments.selection} was never measured, so no epoch could be selected. "
+                "Give validation images, or another --selection."
+            )
+        state = torch.load(self.run.best, map_location="cpu", weights_only=True)
+        model.load_state_dict(state["state_dict"])
+        started = time.monotonic()
+        self._conclude(self, self.run)
+        if self.trainer.is_global_zero:
+            write_json(
+                {
+                    **self.place.labels,
+                    "train_seconds": round(self.epoch_line.seconds, 1),
+                    "predict_seconds": round(time.monotonic() - started, 1),
+                    "seconds": round(self.epoch_line.seconds + time.monotonic() - started, 1),
+                    "epochs": self.trainer.current_epoch,
+                    "device": _device_name(self.trainer),
+                    "devices": self.trainer.world_size,
+                    "precision": str(self.trainer.precision),
+                    "threads": torch.get_num_threads(),
+                    "torch": torch.__version__,
+                },
+                self.run.folder / "cost.json",
+            )
+            self.run.finish()
+            self._lock.release()
+        _finish_wandb(self.trainer)
+
+
+def run_stage(start: Callable[[], StudyCLI]) -> int:
+    """Runs one StudyCLI invocation; a run that is already finished is said to be, and is no error.
+
+    Returns:
+        The exit status, 0.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in _LIBRARY_NOISE:
+            warnings.filterwarnings("ignore", message)
+        try:
+            start()
+        except RunFinishedError as finished:
+            print(finished, flush=True)
+    return 0
+
+
+def _is_first_rank() -> bool:
+    return (
+        int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+    )
+
+
+def _device_name(trainer: Trainer) -> str:
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _plain(arguments: Namespace) -> dict[str, Any]:
+    return arguments.as_dict()
+
+
+def _without_machine(value: Any) -> Any:  # noqa: ANN401  a tree of plain values
+    if isinstance(value, dict):
+        return {k: _without_machine(v) for k, v in value.items() if k not in _MACHINE_KEYS}
+    if isinstance(value, list | tuple):
+        return [_without_machine(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _public(config: dict[str, Any]) -> dict[str, Any]:
+    """Gives what a dashboard may see of a config: everything but paths and machine settings."""
+    chosen = {
+        key: value for key, value in config.items() if key in ("model", "data", "seed_everything")
+    }
+    chosen["max_epochs"] = config["trainer"]["max_epochs"]
+    return cast(dict[str, Any], _without_paths(_without_machine(chosen)))
+
+
+def _without_paths(value: Any) -> Any:  # noqa: ANN401  a tree of plain values
+    if isinstance(value, dict):
+        return {k: _without_paths(v) for k, v in value.items()}
+    return "(path)" if isinstance(value, str) and os.sep in value else value
+
+
+def _quiet_wandb() -> Any:  # noqa: ANN401  wandb has no types
+    """Keeps the program's path, arguments, code, host and console out of W&B."""
+    import wandb
+
+    return wandb.Settings(
+        disable_git=True,
+        save_code=False,
+        console="off",
+        silent=True,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_disable_stats=True,
+    )
+
+
+def _finish_wandb(trainer: Trainer) -> None:
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger) and trainer.is_global_zero:
+            logger.experiment.finish()

@@ -1,0 +1,101 @@
+"""Grey values in, grey values out: equalisation tables, eight bits, one size."""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Integer, UInt8
+from PIL import Image
+
+Polarity = Literal["display", "jsrt"]
+"""`display`: lungs dark, as on a screen. `jsrt`: levels follow optical density, lungs bright."""
+
+JSRT_EXTRA_CUT_PIXELS = 10
+"""Pixels that the original program cuts off beyond the smallest level of a JSRT file."""
+
+
+def equalisation_table(
+    histogram: Integer[np.ndarray, " levels"], polarity: Polarity, gamma: float = 0.5
+) -> Float32[np.ndarray, " levels"]:
+    """Makes the lookup table of histogram equalisation and gamma correction.
+
+    Oh, Park and Ye 2020 (IEEE TMI), pre-processing of Section III, with the arithmetic of their
+    program: the cut at the dark end is a *number of pixels* (those at the smallest level, and ten
+    more for JSRT), compared with the cumulative histogram; entries below it are 0, and stay 0 when
+    JSRT levels are inverted.
+
+    Args:
+        histogram: Number of pixels at each grey level, starting at level 0.
+        polarity: What the levels mean; `jsrt` is inverted, so that lungs come out dark.
+        gamma: Exponent of the correction on values scaled to [0, 1]; 0.5 is the paper's.
+
+    Returns:
+        One grey value in [0, 255] for every level; all 0 where only one level occurs.
+
+    Raises:
+        ValueError: If the histogram counts no pixel, gamma is not positive, or the polarity is
+            unknown.
+    """
+    if not histogram.size or histogram.sum() == 0:
+        raise ValueError("The histogram counts no pixel; expected that of an image.")
+    if gamma <= 0:
+        raise ValueError(f"gamma is {gamma}; expected a positive exponent such as 0.5.")
+    below = np.cumsum(histogram, dtype=np.int64)
+    cut = below[np.flatnonzero(histogram)[0]]
+    match polarity:
+        case "display":
+            pass
+        case "jsrt":
+            cut = cut + JSRT_EXTRA_CUT_PIXELS
+        case _:
+            raise ValueError(f"Polarity {polarity!r} is unknown; expected 'display' or 'jsrt'.")
+    kept = below >= cut
+    table = np.zeros(histogram.size)
+    if kept.any() and below[kept].max() > below[kept].min():
+        lowest, highest = below[kept].min(), below[kept].max()
+        table[kept] = (below[kept] - lowest) * 255.0 / (highest - lowest)
+        if polarity == "jsrt":
+            table[kept] = 255.0 - table[kept]
+    return ((table / 255.0) ** gamma * 255.0).astype(np.float32)
+
+
+def to_eight_bits(
+    levels: Integer[np.ndarray, "height width"], bits: int, polarity: Polarity
+) -> UInt8[np.ndarray, "height width"]:
+    """Maps the full range of a bit depth to 0..255, lungs dark.
+
+    Args:
+        levels: Grey levels as stored, 0 to 2**bits - 1.
+        bits: Bits per pixel that the range uses, 8 to 16.
+        polarity: What the levels mean; `jsrt` is inverted.
+    """
+    if bits == 8:
+        grey = levels.astype(np.uint8)
+    else:
+        table = np.rint(np.arange(2**bits) * (255.0 / (2**bits - 1))).astype(np.uint8)
+        grey = table[levels]
+    return 255 - grey if polarity == "jsrt" else grey
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Stretches a grey image to a size with Pillow's antialiased bicubic filter.
+
+    The aspect is ignored, as in the paper's program. Float images may overshoot their range a
+    little at edges, as there; 8-bit ones are clipped by Pillow.
+
+    Args:
+        image: Grey values (height, width), uint8 or float32 of any range.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
+
+    Returns:
+        An array (height, width) of the same type.
+
+    Raises:
+        ValueError: If the type is neither uint8 nor float32.
+    """
+    if image.dtype not in (np.uint8, np.float32):
+        raise ValueError(f"Images of {image.dtype} cannot be resized; expected uint8 or float32.")
+    if image.shape == (height, width):
+        return image
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(resized)

@@ -1,0 +1,282 @@
+"""The manifest: one row per radiograph, from raw sources to the table all stages read."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+
+from flannel.data.duplicates import joined_groups
+from flannel.data.files import sha256_of, whole_file
+from flannel.data.findings import MAPPINGS, LabelMapping, SourceError, SourceRow
+from flannel.data.progress import progress
+from flannel.data.radiograph import RadiographError, read_levels
+from flannel.data.sources import ccx, kcx
+
+COLUMNS = (
+    "image_id", "path", "source", "patient_id", "group", "diagnosis", "finding", "view", "age",
+    "sex", "licence", "width", "height", "sha256", "split", "fold",
+)  # fmt: skip
+NUMBERS = ("width", "height")
+SPLITS = ("", "test", "development")
+SOURCES: Mapping[str, ModuleType] = {ccx.NAME: ccx, kcx.NAME: kcx}
+
+
+class ManifestError(ValueError):
+    """A manifest, or the folder it should be made from, that cannot be used, in a sentence."""
+
+
+@dataclass(frozen=True)
+class ManifestReport:
+    """What became of the rows of the sources.
+
+    Attributes:
+        counts: Images in the manifest, by source and diagnosis.
+        left_out: Images that are not, by source and reason.
+        bad_files: A sentence, with the path, for each file that is missing or unreadable.
+    """
+
+    counts: Mapping[tuple[str, str], int]
+    left_out: Mapping[tuple[str, str], int]
+    bad_files: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Gives the report as plain text tables."""
+        lines = [f"{sum(self.counts.values())} radiographs in the manifest"]
+        wide = max((len(what) for _, what in [*self.counts, *self.left_out]), default=0)
+        for title, numbers in (("", self.counts), ("left out:", self.left_out)):
+            lines += [title] if title and numbers else []
+            lines += [f"  {s:<6} {what:<{wide}} {n:>6}" for (s, what), n in sorted(numbers.items())]
+        if self.bad_files:
+            lines += [f"{len(self.bad_files)} files that cannot be used:"]
+            lines += [f"  {sentence}" for sentence in self.bad_files]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _ReadFile:
+    """What is known of a row's file once it was opened; `fault` is "" for a good one."""
+
+    width: int = 0
+    height: int = 0
+    sha256: str = ""
+    fault: str = ""
+
+
+def build_manifest(
+    folder: Path,
+    sources: Sequence[str] | None = None,
+    mapping: str = "flannel",
+    views: Sequence[str] = ("AP", "PA"),
+    strict: bool = False,
+) -> tuple[pd.DataFrame, ManifestReport]:
+    """Makes the manifest of all known data sets in a folder.
+
+    Every image is opened once, so that a file that cannot be decoded is found here and not in
+    the middle of a training. Files with the same stem stay apart by their content's hash;
+    identical files are kept, with their groups joined. `split` says what the source itself
+    prescribes (for the fold protocol `given`), `fold` is empty.
+
+    Args:
+        folder: A data set as downloaded, or a folder that holds several.
+        sources: Short names of the data sets to take (`ccx`, `kcx`); None takes all found.
+        mapping: Which findings are which diagnosis, a name in `flannel.data.findings.MAPPINGS`.
+        views: An image is kept when its view contains one of these, whatever the case.
+        strict: Refuse the whole when a file is missing or unreadable, instead of listing it.
+
+    Returns:
+        The manifest, sorted by image, and what became of each row.
+
+    Raises:
+        ManifestError: If the folder, a source or the mapping is missing, nothing is left, or,
+            with `strict`, a file is bad.
+    """
+    if mapping not in MAPPINGS:
+        raise ManifestError(f"Label mapping {mapping!r} is unknown; choose {_either(MAPPINGS)}.")
+    try:
+        rows = list(_source_rows(folder, sources))
+    except SourceError as fault:
+        raise ManifestError(str(fault)) from fault
+    left_out: Counter[tuple[str, str]] = Counter()
+    wanted: list[tuple[SourceRow, str]] = []
+    for row in rows:
+        diagnosis, reason = _read_label(row, MAPPINGS[mapping], views)
+        if reason:
+            left_out[row.source, reason] += 1
+        else:
+            wanted.append((row, diagnosis))
+    files = _read_files([row for row, _ in wanted])
+    records: dict[str, dict[str, object]] = {}
+    for (row, diagnosis), file in zip(wanted, files, strict=True):
+        if file.fault:
+            continue
+        record = _record(row, diagnosis, file)
+        if (first := records.setdefault(str(record["image_id"]), record)) is not record:
+            twice = "listed or copied twice under one name"
+            differs = ", with another diagnosis" if first["diagnosis"] != diagnosis else ""
+            left_out[row.source, twice + differs] += 1
+    bad_files = tuple(file.fault for file in files if file.fault)
+    if strict and bad_files:
+        listed = "\n  ".join(bad_files)
+        raise ManifestError(f"{len(bad_files)} files of {folder} cannot be used:\n  {listed}")
+    counts = Counter((str(r["source"]), str(r["diagnosis"])) for r in records.values())
+    report = ManifestReport(dict(counts), dict(left_out), bad_files)
+    if not records:
+        raise ManifestError(f"No radiograph of {folder} can be used:\n{report}")
+    table = pd.DataFrame.from_records(list(records.values()), columns=COLUMNS)
+    table["group"] = joined_groups(table["group"].tolist(), table["sha256"].tolist())
+    table["fold"] = table["fold"].astype("Int64")
+    return table.sort_values("image_id", ignore_index=True), report
+
+
+def save_manifest(table: pd.DataFrame, path: Path) -> None:
+    """Writes a manifest, sorted by image, whole or not at all.
+
+    Raises:
+        ManifestError: If the table breaks the schema.
+    """
+    _check(table, "The manifest")
+    with whole_file(path) as beside:
+        table[list(COLUMNS)].sort_values("image_id").to_csv(beside, index=False)
+
+
+def load_manifest(path: Path) -> pd.DataFrame:
+    """Reads and checks a manifest.
+
+    Returns:
+        The table, sorted by image: text columns with "" where unknown, `width` and `height` in
+        pixels as integers, `fold` as nullable integers.
+
+    Raises:
+        ManifestError: If the file is missing, lacks a column, names an image twice, or holds
+            something else than a number as width, height or fold, or an unknown split.
+    """
+    if not path.is_file():
+        raise ManifestError(f"{path} does not exist: make it first (make data DATA=folder).")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError) as fault:
+        raise ManifestError(f"{path} is not a CSV table: {fault}.") from fault
+    _check_columns(table, str(path))
+    for column in NUMBERS:
+        table[column] = _whole_numbers(table, column, path).astype(int)
+    folds = _whole_numbers(table[table["fold"] != ""], "fold", path)
+    table["fold"] = folds.reindex(table.index).astype("Int64")
+    _check(table, str(path))
+    return table.sort_values("image_id", ignore_index=True)
+
+
+def _source_rows(folder: Path, names: Sequence[str] | None) -> Iterator[SourceRow]:
+    """Yields the rows of the wanted sources, found in the folder itself or one level below."""
+    if not folder.is_dir():
+        raise ManifestError(f"{folder} is not a folder; expected one that holds the data sets.")
+    unknown = [name for name in names or () if name not in SOURCES]
+    if unknown:
+        raise ManifestError(f"Source {unknown[0]!r} is unknown; choose {_either(SOURCES)}.")
+    inside = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    found = False
+    for name in names or SOURCES:
+        places = [place for place in (folder, *inside) if SOURCES[name].is_here(place)]
+        # chest_xray/ is found from above and by itself: the outermost place holds it all.
+        places = [p for p in places if p == folder or folder not in places]
+        if names and not places:
+            raise ManifestError(f"No source {name!r} was found in {folder} or one level below.")
+        for place in places:
+            found = True
+            yield from SOURCES[name].rows(place)
+    if not found:
+        raise ManifestError(
+            f"No known data set was found in {folder} or one level below; expected metadata.csv "
+            "with images/ (ccx), or chest_xray/ with train, val or test (kcx)."
+        )
+
+
+def _read_label(row: SourceRow, mapping: LabelMapping, views: Sequence[str]) -> tuple[str, str]:
+    """Gives the diagnosis of a row, or the reason why it is left out."""
+    if row.unfit:
+        return "", row.unfit
+    if not any(view.upper() in row.view.upper() for view in views):
+        return "", f"view {row.view or 'not written'}"
+    diagnosis = mapping.diagnoses.get(row.finding, "")
+    why = mapping.left_out.get(row.finding, "not in the label mapping")
+    return diagnosis, "" if diagnosis else f"finding {row.finding or '(empty)'}: {why}"
+
+
+def _read_files(rows: Sequence[SourceRow]) -> list[_ReadFile]:
+    with ThreadPoolExecutor() as pool:
+        read = pool.map(_read_file, [row.path for row in rows])
+        return list(progress(read, len(rows), "Reading radiographs"))
+
+
+def _read_file(path: Path) -> _ReadFile:
+    try:
+        height, width = read_levels(path).levels.shape
+        return _ReadFile(width, height, sha256_of(path))
+    except (RadiographError, OSError) as fault:
+        return _ReadFile(fault=str(fault))
+
+
+def _record(row: SourceRow, diagnosis: str, file: _ReadFile) -> dict[str, object]:
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", row.path.stem)
+    return {
+        "image_id": f"{row.source}-{stem}-{file.sha256[:8]}",
+        "path": str(row.path.resolve()),
+        "source": row.source,
+        "patient_id": row.patient_id,
+        "group": row.group,
+        "diagnosis": diagnosis,
+        "finding": row.finding,
+        "view": row.view,
+        "age": row.age,
+        "sex": row.sex,
+        "licence": row.licence,
+        "width": file.width,
+        "height": file.height,
+        "sha256": file.sha256,
+        "split": row.split,
+        "fold": pd.NA,
+    }
+
+
+def _check_columns(table: pd.DataFrame, name: str) -> None:
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise ManifestError(
+            f"{name} lacks the columns {', '.join(missing)}; it has {', '.join(table.columns)}. "
+            "Make it again (make data DATA=folder)."
+        )
+
+
+def _check(table: pd.DataFrame, name: str) -> None:
+    _check_columns(table, name)
+    for column in ("image_id", "path", "group", "diagnosis"):
+        if (table[column] == "").any():
+            line = int((table[column] == "").to_numpy().argmax()) + 2
+            raise ManifestError(f"{name} has no {column} in line {line}.")
+    twice = table["image_id"][table["image_id"].duplicated()]
+    if len(twice):
+        raise ManifestError(f"{name} holds the image {twice.iloc[0]} more than once.")
+    strange = sorted(set(table["split"]) - set(SPLITS))
+    if strange:
+        raise ManifestError(
+            f"{name} holds {strange[0]!r} as split; expected 'test', 'development' or nothing."
+        )
+
+
+def _whole_numbers(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
+    digits = table[column].str.fullmatch(r"\d+")
+    if not digits.all():
+        first = table[~digits.astype(bool)].iloc[0]
+        raise ManifestError(
+            f"{path} holds {first[column]!r} as {column} of the image {first['image_id']}; "
+            "expected a whole number."
+        )
+    return pd.to_numeric(table[column])
+
+
+def _either(names: Mapping[str, object]) -> str:
+    return " or ".join(names)

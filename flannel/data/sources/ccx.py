@@ -1,0 +1,140 @@
+"""CCX: the ieee8023 covid-chestxray-dataset (Cohen et al. 2020), `metadata.csv` + `images/`."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from flannel.data.files import whole_file
+from flannel.data.findings import SourceError, SourceRow
+from flannel.data.phantom import draw_phantom, varied_size
+
+NAME = "ccx"
+NEEDED = ("patientid", "finding", "view", "modality", "filename")
+COLUMNS = (
+    "patientid", "offset", "sex", "age", "finding", "RT_PCR_positive", "survival", "intubated",
+    "intubation_present", "went_icu", "in_icu", "needed_supplemental_O2", "extubated",
+    "temperature", "pO2_saturation", "leukocyte_count", "neutrophil_count", "lymphocyte_count",
+    "view", "modality", "date", "location", "folder", "filename", "doi", "url", "license",
+    "clinical_notes", "other_notes", "",
+)  # fmt: skip
+"""The columns of the final metadata.csv, in order; the last has no name."""
+
+PHANTOM_FINDINGS = {
+    "COVID-19": "Pneumonia/Viral/COVID-19",
+    "Viral pneumonia": "Pneumonia/Viral/SARS",
+    "Bacterial pneumonia": "Pneumonia/Bacterial/Streptococcus",
+    "Normal": "No Finding",
+}
+
+
+def is_here(folder: Path) -> bool:
+    """Says whether the folder is laid out as this data set."""
+    return (folder / "metadata.csv").is_file() and (folder / "images").is_dir()
+
+
+def rows(folder: Path) -> list[SourceRow]:
+    """Lists the images of `metadata.csv`, in its order.
+
+    Columns are addressed by name, whatever their case, because their order changed over the
+    years; the trailing columns without a name are passed over. Every row counts on its own:
+    unlike FLANNEL's code, which hands a finding on to all images of the same patient and day.
+
+    Args:
+        folder: Holds `metadata.csv` and `images/`.
+
+    Raises:
+        SourceError: If `metadata.csv` cannot be read as text or lacks a needed column.
+    """
+    path = folder / "metadata.csv"
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            records = list(csv.DictReader(stream))
+    except (UnicodeDecodeError, csv.Error) as fault:
+        raise SourceError(f"{path} is not a CSV table in UTF-8: {fault}.") from fault
+    named = [
+        {str(name).strip().lower(): str(value or "").strip() for name, value in record.items()}
+        for record in records
+    ]
+    missing = [column for column in NEEDED if not named or column not in named[0]]
+    if missing:
+        has = ", ".join(column for column in (named[0] if named else ()) if column)
+        raise SourceError(
+            f"{path} lacks the column {', '.join(missing)}; it has {has or 'no rows'}. "
+            "Download the metadata.csv that belongs to these images."
+        )
+    return [
+        _row(folder, {name: str(value or "").strip() for name, value in r.items()}) for r in named
+    ]
+
+
+def _row(folder: Path, record: dict[str, str]) -> SourceRow:
+    patient = record["patientid"]
+    filename = record["filename"]
+    modality = record["modality"]
+    return SourceRow(
+        source=NAME,
+        path=folder / "images" / filename,
+        # A row without a patient stands for itself.
+        patient_id=patient or f"unnamed-{filename}",
+        group=f"{NAME}-{patient or f'unnamed-{filename}'}",
+        finding=record["finding"],
+        view=record["view"],
+        age=record.get("age", ""),
+        sex=record.get("sex", ""),
+        licence=record.get("license", ""),
+        unfit="" if "ray" in modality.lower() else f"modality {modality or 'not written'}",
+    )
+
+
+def write_phantoms(folder: Path, counts: Mapping[str, int], seed: int, size: int = 512) -> None:
+    """Writes a made-up data set in this layout.
+
+    Every fourth image is a later one of the patient before, views and suffixes vary, and three
+    rows are there to be left out: a CT, a lateral view and another finding.
+
+    Args:
+        folder: Gets `metadata.csv` and `images/`.
+        counts: Images to draw, by diagnosis.
+        seed: Seed of all randomness.
+        size: Nominal side of the images in pixels.
+    """
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    lines: list[dict[str, str]] = []
+    wanted = [diagnosis for diagnosis, count in counts.items() for _ in range(count)]
+    patient, before = 0, ""
+    for number, diagnosis in enumerate(wanted):
+        generator = np.random.default_rng([seed, 1, number])
+        follow_up = diagnosis == before and number % 4 == 3
+        patient, before = patient + (not follow_up), diagnosis
+        name = f"phantom-{number:05d}{('.png', '.jpg', '.jpeg')[number % 3]}"
+        phantom = draw_phantom(diagnosis, generator, varied_size(generator, size))
+        with whole_file(folder / "images" / name) as beside:
+            Image.fromarray(phantom.image).save(beside, quality=95)
+        view = ("PA", "AP", "AP Supine")[int(generator.integers(3))]
+        lines.append(_line(patient, PHANTOM_FINDINGS[diagnosis], view, "X-ray", name))
+    covid = PHANTOM_FINDINGS["COVID-19"]
+    lines.append(_line(patient, covid, "Axial", "CT", "phantom-ct.png"))
+    lines.append(_line(patient, covid, "L", "X-ray", "phantom-lateral.png"))
+    lines.append(_line(patient, "Pneumonia/Lipoid", "PA", "X-ray", "phantom-lipoid.png"))
+    with (
+        whole_file(folder / "metadata.csv") as beside,
+        beside.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.DictWriter(stream, COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _line(patient: int, finding: str, view: str, modality: str, filename: str) -> dict[str, str]:
+    return {
+        "patientid": str(patient),
+        "finding": finding,
+        "view": view,
+        "modality": modality,
+        "folder": "images",
+        "filename": filename,
+        "license": "made up",
+    }

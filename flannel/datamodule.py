@@ -1,0 +1,449 @@
+"""Manifest, store, fold and arm become batches of radiographs or of patches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int, UInt8
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms.v2 import functional as pictures
+
+from flannel.data.diagnosis import FLANNEL, index_of
+from flannel.data.folds import splits_of_fold
+from flannel.data.manifest import load_manifest
+from flannel.data.store import Store
+from flannel.predictions import SPLITS
+from flannel.runs import derived_seed
+from patching.coverage import coverage
+from patching.sampling import crop_patches, sample_centres
+
+Arm = Literal["global", "masked", "patched"]
+Centres = Literal["uniform", "spread", "independent"]
+Border = Literal["inside", "padded", "stretched"]
+Greyscale = Literal["plain", "equalised"]
+Normalisation = Literal["imagenet", "half", "levels"]
+
+# Mean and deviation by which grey values in [0, 1] are normalised, per network channel.
+_STATISTICS: dict[Normalisation, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "levels": ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
+}
+
+
+class CohortError(ValueError):
+    """A cohort that cannot be trained on, in a sentence."""
+
+
+class Batch(NamedTuple):
+    """What a learner sees: every image as one or more views.
+
+    Attributes:
+        pixels: uint8 grey levels from the loader, (images, views, 1, side, side); on the device
+            normalised float32 with three channels.
+        target: Class indices.
+        image_ids: One per image.
+        centres: Patch centres in store pixels, (images, views, 2); -1 for whole radiographs.
+        coverage: Share of the lung's pixels that the patches see, 0 to 1; NaN for whole ones.
+    """
+
+    pixels: Tensor
+    target: Int[Tensor, " images"]
+    image_ids: list[str]
+    centres: Int[Tensor, "images views 2"]
+    coverage: Float[Tensor, " images"]
+
+
+class Key(NamedTuple):
+    """What a sampler asks a dataset for: a row, in an epoch that its randomness hangs on."""
+
+    epoch: int
+    row: int
+
+
+class EpochSampler(Sampler[Key]):
+    """Gives this rank's images of an epoch, in an order derived from (seed, epoch).
+
+    Args:
+        count: Number of images.
+        seed: Seed of the order.
+        shuffle: Draw an order; else the images come as they are.
+        rank: This process, 0 to ranks - 1.
+        ranks: Number of processes.
+        even: Give every rank equally many by leaving out the last few of the order, as training
+            over several devices needs. Otherwise no image is left out and none comes twice.
+    """
+
+    def __init__(
+        self, count: int, seed: int, shuffle: bool, rank: int = 0, ranks: int = 1, even: bool = True
+    ) -> None:
+        self.count, self.seed, self.shuffle = count, seed, shuffle
+        self.rank, self.ranks, self.even = rank, ranks, even
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Notes the epoch; Lightning calls this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        mine = range(self.rank, self.count, self.ranks)
+        return self.count // self.ranks if self.even else len(mine)
+
+    def __iter__(self) -> Iterator[Key]:
+        order = np.arange(self.count)
+        if self.shuffle:
+            order = np.random.default_rng(derived_seed(self.seed, self.epoch)).permutation(order)
+        for index in order[self.rank :: self.ranks][: len(self)]:
+            yield Key(self.epoch, int(index))
+
+
+@dataclass(frozen=True)
+class WholeView:
+    """The whole radiograph: resized, then cropped at random or in the middle.
+
+    FLANNEL's own input [REFERENCE of the original: load 336 px, crop 224 px]; the aspect is
+    ignored.
+
+    Attributes:
+        resize_px: Side of the resized radiograph.
+        size_px: Side of the crop, which the network sees.
+        masked: Set everything but the lungs to 0 first.
+    """
+
+    resize_px: int
+    size_px: int
+    masked: bool
+
+    def views(
+        self, levels: UInt8[np.ndarray, "side side"], mask: np.ndarray | None, draw: "_Draw"
+    ) -> tuple[Tensor, Tensor, float]:
+        """Gives pixels (1, 1, size, size), no centres, and no coverage."""
+        if self.masked and mask is not None:
+            levels = levels * mask
+        whole = torch.from_numpy(np.array(levels))[None]  # the store is read-only
+        resized = pictures.resize(
+            whole,
+            [self.resize_px, self.resize_px],
+            interpolation=pictures.InterpolationMode.BICUBIC,
+            antialias=True,
+        )
+        slack = self.resize_px - self.size_px
+        top, left = (
+            draw.integers(slack + 1, 2) if draw.training else (round(slack / 2), round(slack / 2))
+        )
+        crop = resized[:, top : top + self.size_px, left : left + self.size_px]
+        return draw.augment(crop[None]), torch.full((1, 2), -1), float("nan")
+
+
+@dataclass(frozen=True)
+class PatchView:
+    """Patches centred in the lungs of the masked radiograph (paper 004, Section 2.2).
+
+    Attributes:
+        window_px: Side of a patch in the store's pixels.
+        size_px: Side that the network sees; patches are resized where it differs.
+        centres: How centres are drawn; "independent" is what the papers' code does.
+        border: What happens at the border; "stretched" is what the papers' code does.
+        masked: Cut from the masked radiograph, as the paper; else from the whole one.
+    """
+
+    window_px: int
+    size_px: int
+    centres: Centres
+    border: Border
+    masked: bool
+
+    def views(
+        self, levels: UInt8[np.ndarray, "side side"], mask: np.ndarray | None, draw: "_Draw"
+    ) -> tuple[Tensor, Tensor, float]:
+        """Gives pixels (patches, 1, size, size), centres (patches, 2), and the coverage."""
+        if mask is None:
+            raise RuntimeError("patches need a lung mask")
+        lungs = torch.from_numpy(mask)
+        centres = sample_centres(lungs, draw.patches, draw.generator, self.centres)
+        source = levels * mask if self.masked else np.array(levels)
+        patches = crop_patches(torch.from_numpy(source)[None], centres, self.window_px, self.border)
+        if self.size_px != self.window_px:
+            patches = pictures.resize(patches, [self.size_px, self.size_px], antialias=True)
+        seen = float("nan") if draw.training else coverage(lungs, centres, self.window_px)
+        return draw.augment(patches), centres, seen
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """The randomness of one image: its generator, and what it is used for."""
+
+    generator: torch.Generator
+    training: bool
+    patches: int
+    flip: float
+    rotation_degrees: int
+
+    def integers(self, below: int, count: int) -> tuple[int, ...]:
+        """Draws `count` integers in [0, below)."""
+        drawn = torch.randint(below, (count,), generator=self.generator)
+        return tuple(int(value) for value in drawn)
+
+    def augment(self, pixels: UInt8[Tensor, "views 1 side side"]) -> Tensor:
+        """Flips and rotates training views; leaves the others alone."""
+        if not self.training:
+            return pixels
+        if self.flip and float(torch.rand((), generator=self.generator)) < self.flip:
+            pixels = pixels.flip(-1)
+        if self.rotation_degrees:
+            widest = self.rotation_degrees
+            angle = self.integers(2 * widest + 1, 1)[0] - widest
+            pixels = pictures.rotate(pixels, angle)
+        return pixels
+
+
+class RadiographDataset(Dataset[Batch]):
+    """The images of one or more splits of a fold, each as its views.
+
+    Args:
+        table: Rows with `image_id` and `diagnosis`.
+        store: Folder of the store.
+        view: Whole radiographs or patches.
+        greyscale: "plain" levels, or "equalised" ones (histogram equalisation and gamma 0.5).
+        patches: Patches an image; without meaning for whole radiographs.
+        training: Crop, flip and rotate at random, anew in every epoch.
+        seed: All randomness derives from (seed, epoch, image_id), outside training without epoch.
+        flip: Probability of a horizontal flip.
+        rotation_degrees: Rotation by a whole number of degrees in [-r, r].
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        store: Path,
+        view: WholeView | PatchView,
+        *,
+        greyscale: Greyscale,
+        patches: int,
+        training: bool,
+        seed: int,
+        flip: float,
+        rotation_degrees: int,
+    ) -> None:
+        self.image_ids = list(table["image_id"])
+        self.targets = [index_of(diagnosis) for diagnosis in table["diagnosis"]]
+        self.folder, self.view, self.greyscale = store, view, greyscale
+        self.patches, self.training, self.seed = patches, training, seed
+        self.flip, self.rotation_degrees = flip, rotation_degrees
+        self.store: Store | None = None  # opened in each worker
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __getitem__(self, key: Key) -> Batch:
+        self.store = self.store or Store(self.folder)
+        image_id = self.image_ids[key.row]
+        levels = self.store.radiograph(image_id)
+        if self.greyscale == "equalised":
+            levels = self.store.equalisation(image_id)[levels]
+        needs_mask = isinstance(self.view, PatchView) or self.view.masked
+        mask = self.store.lung_mask(image_id) if needs_mask else None
+        moment = ("train", key.epoch) if self.training else ("fixed",)
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, *moment, image_id))
+        draw = _Draw(generator, self.training, self.patches, self.flip, self.rotation_degrees)
+        pixels, centres, seen = self.view.views(levels, mask, draw)
+        return Batch(
+            pixels,
+            torch.tensor(self.targets[key.row]),
+            [image_id],
+            centres,
+            torch.tensor(seen, dtype=torch.float32),
+        )
+
+
+def collate(items: Sequence[Batch]) -> Batch:
+    """Stacks single images to a batch."""
+    return Batch(
+        torch.stack([item.pixels for item in items]),
+        torch.stack([item.target for item in items]),
+        [image_id for item in items for image_id in item.image_ids],
+        torch.stack([item.centres for item in items]),
+        torch.stack([item.coverage for item in items]),
+    )
+
+
+class RadiographDataModule(LightningDataModule):
+    """The data of one base learner's run: one fold, one arm.
+
+    Args:
+        study: The study folder, with `manifest.csv` and `store/`.
+        arm: "global", "masked" or "patched".
+        fold: 0 to 4.
+        batch_size: Images a training step, over all devices together.
+        predict_batch_size: Images a step without gradients, on one device; `batch_size` when None.
+        size_px: Side of the network's input; 299 for InceptionV3.
+        resize_px: Side to which a whole radiograph is resized before its crop.
+        window_px: Side of a patch, in the store's pixels.
+        train_patches: Patches an image and epoch in training, each an example of its own.
+        val_patches: Patches an image in validation, the same in every epoch. The original draws
+            one anew each time.
+        predict_patches: K of paper 004, patches an image that vote in prediction.
+        centres: "uniform" over the lung, "spread", or "independent" rows and columns as the code.
+        border: "inside" moves the window in, "padded" fills with 0, "stretched" as the code.
+        mask_patches: Cut patches from the masked radiograph, as the paper.
+        greyscale: "plain", or "equalised" as the lung segmenter's input.
+        normalisation: "imagenet", "half" ((x - 0.5) / 0.5, FLANNEL's code) or "levels" (0..255,
+            the patched code).
+        flip: Probability of a horizontal flip in training.
+        rotation_degrees: Random rotation in training by whole degrees; the patched code has 5.
+        on_missing_mask: "error", or "skip" images without a (non-empty) lung mask, by name.
+        workers: Loader processes.
+        seed: Of order, crops, flips and patch centres.
+    """
+
+    def __init__(
+        self,
+        study: Path,
+        arm: Arm = "global",
+        fold: int = 0,
+        batch_size: int = 10,
+        predict_batch_size: int | None = None,
+        size_px: int = 224,
+        resize_px: int = 336,
+        window_px: int = 224,
+        train_patches: int = 1,
+        val_patches: int = 4,
+        predict_patches: int = 100,
+        centres: Centres = "uniform",
+        border: Border = "inside",
+        mask_patches: bool = True,
+        greyscale: Greyscale = "plain",
+        normalisation: Normalisation = "imagenet",
+        flip: float = 0.5,
+        rotation_degrees: int = 0,
+        on_missing_mask: Literal["error", "skip"] = "error",
+        workers: int = 0,
+        seed: int = 1,
+    ) -> None:
+        super().__init__()
+        if arm != "patched" and resize_px < size_px:
+            raise CohortError(
+                f"resize_px is {resize_px} and size_px {size_px}: a radiograph cannot be cropped "
+                "to more than it is resized to. Raise data.resize_px."
+            )
+        self.study, self.arm, self.fold = study, arm, fold
+        self.batch_size = batch_size
+        self.predict_batch_size = predict_batch_size or batch_size
+        self.patches = {"train": train_patches, "val": val_patches, "predict": predict_patches}
+        self.view: WholeView | PatchView = (
+            PatchView(window_px, size_px, centres, border, mask_patches)
+            if arm == "patched"
+            else WholeView(resize_px, size_px, masked=arm == "masked")
+        )
+        self.greyscale, self.normalisation = greyscale, normalisation
+        self.flip, self.rotation_degrees = flip, rotation_degrees
+        self.on_missing_mask, self.workers, self.seed = on_missing_mask, workers, seed
+        self.table = pd.DataFrame()
+
+    def setup(self, stage: str) -> None:
+        """Reads the manifest and settles the splits of the fold."""
+        if not self.table.empty:
+            return
+        table = load_manifest(self.study / "manifest.csv")
+        table["split"] = splits_of_fold(table, self.fold)
+        table = self._with_masks(table)
+        for split in ("train", "val"):
+            if not (table["split"] == split).any():
+                raise CohortError(f"Fold {self.fold} has no {split} images to learn from.")
+        self.table = table.sort_values("image_id", ignore_index=True)
+
+    def _with_masks(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Settles what happens to images without a lung mask, where the arm needs one."""
+        store = Store(self.study / "store")
+        unstored = sorted(set(table["image_id"]) - set(store.image_ids))
+        if unstored:
+            raise CohortError(
+                f"{len(unstored)} images of the manifest are not in the store, first "
+                f"{unstored[0]}. Run `make data` again."
+            )
+        if self.arm == "global":
+            return table
+        usable = table["image_id"].map(store.has_mask)
+        missing = list(table["image_id"][~usable])
+        if missing and self.on_missing_mask == "error":
+            raise CohortError(
+                f"{len(missing)} images have no lung mask, or an empty one: {', '.join(missing)}. "
+                "Run `make segment`, import better masks with `lungs import`, or leave these "
+                "images out with --data.on_missing_mask skip."
+            )
+        if missing:
+            print(f"left out for want of a lung mask: {', '.join(missing)}", flush=True)
+        return table[usable]
+
+    def class_counts(self) -> dict[str, int]:
+        """Counts the training images of each diagnosis."""
+        train = self.table["diagnosis"][self.table["split"] == "train"]
+        return {diagnosis: int((train == diagnosis).sum()) for diagnosis in FLANNEL}
+
+    def _loader(self, splits: Sequence[str], purpose: str) -> DataLoader[Batch]:
+        training = purpose == "train"
+        rank, ranks = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        )
+        table = self.table[self.table["split"].isin(splits)]
+        dataset = RadiographDataset(
+            table,
+            self.study / "store",
+            self.view,
+            greyscale=self.greyscale,
+            patches=self.patches[purpose],
+            training=training,
+            seed=self.seed,
+            flip=self.flip,
+            rotation_degrees=self.rotation_degrees,
+        )
+        sampler = EpochSampler(len(dataset), self.seed, training, rank, ranks, even=training)
+        size = self.batch_size // ranks if training else self.predict_batch_size
+        return DataLoader(
+            dataset=dataset,
+            batch_size=size,
+            sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=collate,
+            # BatchNorm cannot learn from a batch of one.
+            drop_last=training and len(sampler) % size == 1,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Gives the fold's training images, augmented."""
+        return self._loader(["train"], "train")
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Gives the fold's validation images."""
+        return self._loader(["val"], "val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Gives the test images, with all patches."""
+        return self._loader(["test"], "predict")
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Gives every image of the fold, train, val and test, with all patches."""
+        return self._loader(SPLITS, "predict")
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Normalises on the device, and gives grey images the network's three channels."""
+        return batch._replace(pixels=normalise(batch.pixels, self.normalisation))
+
+
+def normalise(
+    pixels: UInt8[Tensor, "*views 1 height width"], normalisation: Normalisation
+) -> Float[Tensor, "*views 3 height width"]:
+    """Turns grey levels 0..255 into the input of an ImageNet network."""
+    mean, deviation = _STATISTICS[normalisation]
+    shape = (3, 1, 1)
+    scale = torch.tensor(deviation, device=pixels.device).view(shape)
+    shift = torch.tensor(mean, device=pixels.device).view(shape)
+    return (pixels.float() / 255 - shift) / scale

@@ -1,0 +1,140 @@
+"""The base learners' networks: ImageNet networks of torchvision with a new head."""
+
+import hashlib
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+import torchvision
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Logits = Float[Tensor, "batch classes"]
+
+
+class WeightsError(ValueError):
+    """Pretrained weights that are not to be had, in a sentence."""
+
+
+class ImageNetNetwork(nn.Module):
+    """A torchvision classification network whose last linear layer is replaced.
+
+    FLANNEL's five are densenet161, inception_v3, resnet152, resnext101_32x8d and vgg19_bn (paper
+    004, Section 3), whose heads become Linear(2208 | 2048 | 2048 | 2048 | 4096, 4); all layers are
+    trained.
+
+    Args:
+        architecture: A name that `torchvision.models.get_model` knows.
+        classes: Size of the new head.
+        weights: "imagenet" (torchvision's IMAGENET1K_V1, checked by hash), "random", or the path of
+            a state dictionary of the same architecture with its 1000 ImageNet classes.
+        auxiliary: Keep InceptionV3's auxiliary head, with `classes` outputs. In training it needs
+            299 px images. Other networks have none.
+
+    Raises:
+        WeightsError: If the weights cannot be had or are not the published ones.
+        ValueError: If torchvision has no such network, or it has no auxiliary head to keep.
+    """
+
+    def __init__(
+        self,
+        architecture: str,
+        classes: int = 4,
+        weights: str = "imagenet",
+        auxiliary: bool = False,
+    ) -> None:
+        super().__init__()
+        if architecture not in torchvision.models.list_models(torchvision.models):
+            raise ValueError(
+                f"torchvision has no classification network {architecture!r}. "
+                "torchvision.models.list_models() names those that it has."
+            )
+        if auxiliary and architecture != "inception_v3":
+            raise ValueError(f"{architecture} has no auxiliary head: set auxiliary to false.")
+        self.network = _build(architecture)
+        if weights != "random":
+            self.network.load_state_dict(_pretrained(architecture, weights))
+        if isinstance(self.network, torchvision.models.Inception3):
+            # torchvision's own convention for weights that were trained on [-1, 1].
+            self.network.transform_input = weights != "random"
+            if auxiliary and self.network.AuxLogits is not None:
+                replace_head(self.network.AuxLogits, classes)
+            else:
+                self.network.aux_logits, self.network.AuxLogits = False, None
+        replace_head(self.network, classes)
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Logits | tuple[Logits, Logits]:
+        """Gives the logits; in training with an auxiliary head, a pair (main, auxiliary)."""
+        out = self.network(images)
+        return (out[0], out[1]) if isinstance(out, tuple) else out
+
+
+def replace_head(network: nn.Module, classes: int) -> None:
+    """Replaces the last linear layer of a network by a new one with `classes` outputs.
+
+    Raises:
+        ValueError: If the network has no linear layer.
+    """
+    linear = {name: m for name, m in network.named_modules() if isinstance(m, nn.Linear)}
+    if not linear:
+        raise ValueError(f"{type(network).__name__} has no linear layer to replace by a new head.")
+    name, old = list(linear.items())[-1]
+    parent, _, attribute = name.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, nn.Linear(old.in_features, classes))
+
+
+def _build(architecture: str) -> nn.Module:
+    """Builds the network with random weights; Inception with PyTorch's own initial values."""
+    if architecture == "inception_v3":
+        return torchvision.models.inception_v3(weights=None, init_weights=False)
+    return torchvision.models.get_model(architecture, weights=None)
+
+
+def _pretrained(architecture: str, weights: str) -> dict[str, Tensor]:
+    """Finds the state dictionary that `weights` names."""
+    if weights == "imagenet":
+        return _imagenet(architecture)
+    path = Path(weights)
+    if not path.is_file():
+        raise WeightsError(
+            f"weights is {weights!r}; expected 'imagenet', 'random', or the path of a file."
+        )
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _imagenet(architecture: str) -> dict[str, Tensor]:
+    """Loads torchvision's weights; the file's hash is checked whether it is new or was there."""
+    entry = torchvision.models.get_model_weights(architecture).IMAGENET1K_V1
+    name = Path(urlparse(entry.url).path).name
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not path.is_file():
+        try:
+            torch.hub.load_state_dict_from_url(
+                entry.url, map_location="cpu", check_hash=True, weights_only=True
+            )
+        except OSError as fault:
+            raise WeightsError(
+                f"The ImageNet weights of {architecture} could not be fetched ({fault}). Put "
+                f"{name} into {path.parent}, or set model.network.init_args.weights to 'random' "
+                "or to the path of a file."
+            ) from fault
+    expected = path.stem.rpartition("-")[2]
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if not found.startswith(expected):
+        raise WeightsError(
+            f"{path} is not the published file: its SHA-256 begins with {found[:8]}, expected "
+            f"{expected}. Delete it and let it be fetched again."
+        )
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {_today(key): value for key, value in state.items()}
+
+
+def _today(key: str) -> str:
+    """Gives today's name of a parameter: DenseNet's published files say `norm.1` for `norm1`."""
+    for layer in ("norm", "conv"):
+        for number in ("1", "2"):
+            key = key.replace(f".{layer}.{number}.", f".{layer}{number}.")
+    return key

@@ -1,0 +1,39 @@
+"""Many patches, one confidence per diagnosis."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+Rule = Literal["share", "mean_softmax", "mean_sigmoid"]
+
+
+def vote(
+    logits: Float[Tensor, "images patches classes"], rule: Rule = "share"
+) -> Float[Tensor, "images classes"]:
+    """Joins the outputs of an image's patches to one confidence per class, in [0, 1].
+
+    Args:
+        logits: Outputs of a classifier before softmax.
+        rule: `share` is the text of paper 004, Section 2.2: each patch votes for its largest
+            output, and the confidence of a class is its percentage of the votes; of equal outputs
+            the first class has the vote. `mean_softmax` averages the patches' probabilities (the
+            authors' final report). `mean_sigmoid` averages the sigmoid of each output: that is
+            what the authors' code does, and its confidences do not sum to 1.
+
+    Raises:
+        ValueError: If there is no patch or the rule is unknown.
+    """
+    if logits.shape[1] == 0:
+        raise ValueError("There is no patch to vote: every image needs at least 1.")
+    match rule:
+        case "share":
+            votes = F.one_hot(logits.argmax(dim=2), logits.shape[2])  # (images, patches, classes)
+            return votes.to(logits.dtype).mean(dim=1)
+        case "mean_softmax":
+            return logits.softmax(dim=2).mean(dim=1)
+        case "mean_sigmoid":
+            return logits.sigmoid().mean(dim=1)
+        case _:
+            raise ValueError(f"rule is {rule!r}: expected share, mean_softmax or mean_sigmoid.")

@@ -1,0 +1,1 @@
+"""The lung segmenter: radiographs in, lung masks out."""

@@ -1,0 +1,254 @@
+"""FC-DenseNet, the One Hundred Layers Tiramisu (Jegou et al. 2017, arXiv:1611.09326).
+
+Paper 004, Section 2.1, segments the lungs with FC-DenseNet103, in the form of Oh, Park and Ye:
+one input channel with grey values 0 to 255, whole channels dropped, PyTorch's initial weights, and
+running BatchNorm statistics at evaluation. Table 2 of Jegou et al. counts 16 channels too few in
+every stack from the bottleneck on; the counts here are those of their code.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+DropoutKind = Literal["channel", "element"]
+Initialisation = Literal["pytorch", "he_uniform"]
+
+
+class FCDenseNet(nn.Module):
+    """Dense blocks down, a dense bottleneck, dense blocks up, with skips between (Section 3).
+
+    The output is logits: softmax belongs to the loss. Any input of at least 2 to the power of the
+    number of blocks down works, odd sides too, because upsampled features are cropped to the skip.
+
+    Args:
+        in_channels: Channels of the input.
+        classes: Channels of the output.
+        down: Layers of each dense block on the way down.
+        bottleneck: Layers of the block at the lowest resolution.
+        up: Layers of each dense block on the way up.
+        growth: Feature maps that each layer adds.
+        first: Feature maps of the first convolution.
+        dropout: Probability of dropping, in [0, 1).
+        dropout_kind: `channel` drops whole feature maps (the PyTorch versions, and Oh et al.);
+            `element` drops single values (Jegou et al.).
+        initialisation: `pytorch` keeps PyTorch's defaults (Oh et al.); `he_uniform` is the
+            paper's, with zero biases, on convolutions and transposed convolutions alike.
+
+    Raises:
+        ValueError: If `down` and `up` differ in length, or a choice is unknown.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        down: Sequence[int] = (4, 5, 7, 10, 12),
+        bottleneck: int = 15,
+        up: Sequence[int] = (12, 10, 7, 5, 4),
+        growth: int = 16,
+        first: int = 48,
+        dropout: float = 0.2,
+        dropout_kind: DropoutKind = "channel",
+        initialisation: Initialisation = "pytorch",
+    ) -> None:
+        super().__init__()
+        if len(down) != len(up):
+            raise ValueError(
+                f"down has {len(down)} blocks and up has {len(up)}: each block down needs its "
+                "block up."
+            )
+        self.smallest_side_px = 2 ** len(down)
+        self.first = nn.Conv2d(in_channels, first, kernel_size=3, padding=1)
+
+        channels = first
+        skips: list[int] = []
+        self.down_blocks = nn.ModuleList()
+        self.downsamplings = nn.ModuleList()
+        for layers in down:
+            self.down_blocks.append(DenseBlock(channels, layers, growth, dropout, dropout_kind))
+            channels += layers * growth
+            skips.append(channels)
+            self.downsamplings.append(TransitionDown(channels, dropout, dropout_kind))
+
+        self.bottleneck = DenseBlock(channels, bottleneck, growth, dropout, dropout_kind)
+        channels = bottleneck * growth
+
+        self.upsamplings = nn.ModuleList()
+        self.up_blocks = nn.ModuleList()
+        for layers, skip in zip(up, reversed(skips), strict=True):
+            self.upsamplings.append(TransitionUp(channels))
+            stack = channels + skip
+            self.up_blocks.append(DenseBlock(stack, layers, growth, dropout, dropout_kind))
+            channels = layers * growth
+
+        self.classifier = nn.Conv2d(stack + channels, classes, kernel_size=1)
+        _initialise(self, initialisation)
+
+    def forward(
+        self, radiographs: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch classes height width"]:
+        """Gives one logit per class and pixel.
+
+        Args:
+            radiographs: Grey values in 0..255, lungs dark, not normalised (as Oh et al.).
+
+        Raises:
+            ValueError: If a side is too short to be halved by every block down.
+        """
+        height, width = radiographs.shape[2:]
+        if min(height, width) < self.smallest_side_px:
+            raise ValueError(
+                f"The input is {height} x {width} pixels, but FC-DenseNet halves it "
+                f"{len(self.down_blocks)} times and needs at least {self.smallest_side_px} pixels "
+                "a side: resize the radiographs to more."
+            )
+        stack = self.first(radiographs)
+        skips: list[Tensor] = []
+        for block, downsampling in zip(self.down_blocks, self.downsamplings, strict=True):
+            stack = torch.cat([stack, block(stack)], dim=1)
+            skips.append(stack)
+            stack = downsampling(stack)
+        new = self.bottleneck(stack)
+        for upsampling, block in zip(self.upsamplings, self.up_blocks, strict=True):
+            skip = skips.pop()
+            stack = torch.cat([upsampling(new, skip), skip], dim=1)
+            new = block(stack)
+        return self.classifier(torch.cat([stack, new], dim=1))
+
+
+class FCDenseNet103(FCDenseNet):
+    """The network of paper 004: 103 convolutions, 9,319,428 parameters at 1 channel, 4 classes.
+
+    Args:
+        in_channels: Channels of the input.
+        classes: Channels of the output.
+        dropout: Probability of dropping, in [0, 1).
+        dropout_kind: As in `FCDenseNet`.
+        initialisation: As in `FCDenseNet`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        classes: int = 2,
+        dropout: float = 0.2,
+        dropout_kind: DropoutKind = "channel",
+        initialisation: Initialisation = "pytorch",
+    ) -> None:
+        super().__init__(
+            in_channels,
+            classes,
+            dropout=dropout,
+            dropout_kind=dropout_kind,
+            initialisation=initialisation,
+        )
+
+
+class DenseBlock(nn.Module):
+    """Layers that each see the block's input and everything the layers before them made.
+
+    Gives the new features alone: who needs the whole stack puts the input before them.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        layers: int,
+        growth: int,
+        dropout: float,
+        dropout_kind: DropoutKind,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            _norm_relu_conv(channels + i * growth, growth, 3, dropout, dropout_kind)
+            for i in range(layers)
+        )
+
+    def forward(
+        self, stack: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch new height width"]:
+        """Gives the features that the block adds, in the order they were made."""
+        new: list[Tensor] = []
+        for layer in self.layers:
+            new.append(layer(torch.cat([stack, *new], dim=1)))
+        return torch.cat(new, dim=1)
+
+
+class TransitionDown(nn.Module):
+    """Mixes the stack by a 1 x 1 convolution and halves its resolution."""
+
+    def __init__(self, channels: int, dropout: float, dropout_kind: DropoutKind) -> None:
+        super().__init__()
+        self.mix = _norm_relu_conv(channels, channels, 1, dropout, dropout_kind)
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(
+        self, stack: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels half_height half_width"]:
+        """Gives the stack at half its resolution, rounded down."""
+        return self.pool(self.mix(stack))
+
+
+class TransitionUp(nn.Module):
+    """Doubles the resolution of a block's new features and crops them to the skip."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.transposed = nn.ConvTranspose2d(channels, channels, kernel_size=3, stride=2)
+
+    def forward(
+        self,
+        new: Float[Tensor, "batch channels low_height low_width"],
+        skip: Float[Tensor, "batch skip_channels height width"],
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Gives features of the skip's size; n pixels become 2 n + 1 before the centre crop."""
+        upsampled = self.transposed(new)
+        height, width = skip.shape[2:]
+        top = (upsampled.shape[2] - height) // 2
+        left = (upsampled.shape[3] - width) // 2
+        return upsampled[:, :, top : top + height, left : left + width]
+
+
+def _norm_relu_conv(
+    in_channels: int, out_channels: int, kernel: int, dropout: float, kind: DropoutKind
+) -> nn.Sequential:
+    """BatchNorm, ReLU, convolution and dropout: every composite of the paper's Table 1."""
+    match kind:
+        case "channel":
+            drop: nn.Module = nn.Dropout2d(dropout)
+        case "element":
+            drop = nn.Dropout(dropout)
+        case _:
+            raise ValueError(f"dropout_kind is {kind!r}: expected channel or element.")
+    return nn.Sequential(
+        nn.BatchNorm2d(in_channels),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2),
+        drop,
+    )
+
+
+def _initialise(network: nn.Module, initialisation: Initialisation) -> None:
+    match initialisation:
+        case "pytorch":
+            return
+        case "he_uniform":
+            for module in network.modules():
+                if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                    _he_uniform(module)
+        case _:
+            raise ValueError(
+                f"initialisation is {initialisation!r}: expected pytorch or he_uniform."
+            )
+
+
+def _he_uniform(convolution: nn.Conv2d | nn.ConvTranspose2d) -> None:
+    """Draws from +-sqrt(6 / fan in) (He et al. 2015), the fan in counted in input channels."""
+    fan_in = convolution.in_channels * convolution.kernel_size[0] * convolution.kernel_size[1]
+    bound = (6 / fan_in) ** 0.5
+    nn.init.uniform_(convolution.weight, -bound, bound)
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)

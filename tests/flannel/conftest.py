@@ -1,0 +1,116 @@
+"""A small study on disk, with predictions that are known by hand."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from flannel.data.diagnosis import FLANNEL
+from flannel.data.files import sha256_of
+from flannel.data.manifest import COLUMNS, save_manifest
+from flannel.data.store import build_store, fill_lung_masks
+from flannel.predictions import save_predictions
+
+COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
+TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
+PARTS = {"split": "s1", "store": "t1", "masks": "m1", "code": "0.1", "config": "c1"}
+SIZE_PX = 64
+
+
+class StudyFiles:
+    """Writes the files that the stages would leave; test images are `test-0` and so on."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def run(self, place, predicted, truth=TRUTH, parts=None, finished=True, weights=None):
+        """Writes a run with eight test rows, and two training rows that are wrong on purpose."""
+        folder = self.folder / place
+        everything = [*zip(truth, predicted, strict=True), (COVID, NORMAL), (NORMAL, COVID)]
+        table = pd.DataFrame(
+            [
+                {
+                    "image_id": f"test-{i}" if i < len(truth) else f"train-{i}",
+                    "patient_id": f"patient-{i}",
+                    "group": f"patient-{i}",
+                    "split": "test" if i < len(truth) else "train",
+                    "diagnosis": true,
+                    **{f"p_{name}": 0.7 if name == guess else 0.1 for name in FLANNEL},
+                    "patches": 0,
+                    "coverage": "",
+                    **{f"w_{name}": value for name, value in (weights or {}).items()},
+                }
+                for i, (true, guess) in enumerate(everything)
+            ]
+        )
+        save_predictions(table, folder / "predictions.csv")
+        self.json(f"{place}/fingerprint.json", {"finished": finished, "parts": parts or PARTS})
+        self.json(f"{place}/cost.json", {"seconds": 90.0, "device": "cpu"})
+        return folder
+
+    def json(self, place, content):
+        path = self.folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+
+    def pictures(self, finding=""):
+        """Writes manifest, store and masks for the eight test images; the first is flagged."""
+        (self.folder / "raw").mkdir(parents=True)
+        (self.folder / "masks").mkdir()
+        inside = np.zeros((48, 64), bool)
+        inside[10:40, 12:28] = inside[10:40, 36:52] = True
+        rows = []
+        for i, diagnosis in enumerate(TRUTH):
+            path = self.folder / "raw" / f"{i}.png"
+            levels = np.where(inside, 40 + 5 * i, 180).astype(np.uint8)
+            Image.fromarray(levels).save(path)
+            Image.fromarray(inside.astype(np.uint8) * 255).save(
+                self.folder / "masks" / f"test-{i}.png"
+            )
+            row = dict.fromkeys(COLUMNS, "")
+            row |= {
+                "image_id": f"test-{i}",
+                "path": str(path),
+                "source": "made-up",
+                "patient_id": f"patient-{i}",
+                "group": f"patient-{i}",
+                "diagnosis": diagnosis,
+                "finding": finding,
+                "width": 64,
+                "height": 48,
+                "sha256": sha256_of(path),
+                "split": "test",
+                "fold": pd.NA,
+            }
+            rows.append(row)
+        manifest = pd.DataFrame(rows).astype({"fold": "Int64"})
+        save_manifest(manifest, self.folder / "manifest.csv")
+        build_store(manifest, self.folder / "store", size_px=SIZE_PX, workers=1)
+        fill_lung_masks(self.folder / "store", self.folder / "masks", manifest)
+        flags = ["one lung <only>", *[""] * 7]
+        pd.DataFrame({"image_id": manifest["image_id"], "flag": flags}).to_csv(
+            self.folder / "masks" / "masks.csv", index=False
+        )
+
+    def patches(self, place, count=6):
+        """Writes patches whose votes all go to the true diagnosis, but for the first one."""
+        centres = np.full((len(TRUTH), count, 2), 30, np.int16)
+        centres[:, :, 1] = np.linspace(2, SIZE_PX - 2, count)
+        logits = np.zeros((len(TRUTH), count, len(FLANNEL)), np.float16)
+        for i, name in enumerate(TRUTH):
+            logits[i, 1:, FLANNEL.index(name)] = 3
+            logits[i, 0, (FLANNEL.index(name) + 1) % len(FLANNEL)] = 3
+        np.savez_compressed(
+            self.folder / place / "patches.npz",
+            image_id=np.array([f"test-{i}" for i in range(len(TRUTH))]),
+            centres=centres,
+            logits=logits,
+            size_px=16,
+        )
+
+
+@pytest.fixture
+def study_files(tmp_path):
+    return StudyFiles(tmp_path / "study")

@@ -1,0 +1,225 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+from flannel.data.radiograph import (
+    RadiographError,
+    read_levels,
+    read_mask,
+    read_radiograph,
+    write_mask,
+)
+
+REAL = Path(os.environ.get("FLANNEL_REAL_DATA", Path(__file__).parents[4] / "shared" / "data"))
+RAW = REAL / "radiographs" / "raw_formats"
+needs_real = pytest.mark.skipif(not RAW.is_dir(), reason=f"no real radiographs in {RAW}")
+
+GREY = np.arange(40 * 50, dtype=np.uint32).reshape(40, 50).__mod__(256).astype(np.uint8)
+
+
+def saved(path, image, **options):
+    Image.fromarray(image).save(path, **options)
+    return path
+
+
+def dicom(path, levels, kind="MONOCHROME2", bits=12, **tags):
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset = pydicom.Dataset()
+    dataset.file_meta = meta
+    dataset.SOPClassUID = meta.MediaStorageSOPClassUID
+    dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+    dataset.Rows, dataset.Columns = levels.shape
+    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
+    dataset.PhotometricInterpretation = kind
+    dataset.BitsAllocated = levels.dtype.itemsize * 8
+    dataset.BitsStored, dataset.HighBit = bits, bits - 1
+    dataset.PixelData = levels.tobytes()
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["png", "PNG", "gif", "bmp", "tif", "jpg"])
+def test_lossless_files_come_back_whatever_their_suffix(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    form = {"jpg": "png", "tif": "tiff"}.get(suffix, suffix)  # PNG bytes under .jpg are real
+    saved(path, GREY, format=form)
+    stored = read_levels(path)
+    np.testing.assert_array_equal(stored.levels, GREY)
+    assert (stored.bits, stored.polarity) == (8, "display")
+    grey = read_radiograph(path)
+    assert grey.dtype == np.float32
+    np.testing.assert_allclose(grey[0] * 255, GREY, atol=1e-4)
+
+
+def test_jpeg_is_close(tmp_path):
+    smooth = np.linspace(0, 255, 64).astype(np.uint8)[None].repeat(64, 0)
+    levels = read_levels(saved(tmp_path / "a.JPG", smooth, format="jpeg", quality=95)).levels
+    assert np.abs(levels.astype(int) - smooth).max() < 8
+
+
+def test_sixteen_bits_keep_their_levels(tmp_path):
+    deep = np.arange(1600, dtype=np.uint16).reshape(40, 40) * 40
+    path = saved(tmp_path / "a.png", deep)
+    stored = read_levels(path)
+    assert (stored.levels.dtype, stored.bits) == (np.uint16, 16)
+    np.testing.assert_array_equal(stored.levels, deep)
+    np.testing.assert_allclose(read_radiograph(path)[0], deep / 65535, atol=1e-7)
+
+
+def test_an_inverting_palette_is_applied(tmp_path):
+    indexed = Image.fromarray(255 - GREY).convert("P")
+    indexed.putpalette([255 - v for v in range(256) for _ in range(3)])
+    # The conversion keeps grey v at index v, so the palette must give 255 - v back.
+    indexed.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_levels(tmp_path / "a.png").levels, GREY)
+
+
+def test_colours_become_luminance_and_alpha_is_dropped(tmp_path):
+    red = np.zeros((40, 40, 3), np.uint8)
+    red[..., 0] = 200
+    assert (read_levels(saved(tmp_path / "red.png", red)).levels == 60).all()  # 0.299 * 200
+    clear = np.dstack([GREY, GREY, GREY, np.zeros_like(GREY)])
+    np.testing.assert_array_equal(read_levels(saved(tmp_path / "b.png", clear)).levels, GREY)
+    grey_alpha = np.dstack([GREY, np.full_like(GREY, 9)])
+    np.testing.assert_array_equal(read_levels(saved(tmp_path / "c.png", grey_alpha)).levels, GREY)
+
+
+def test_jsrt_is_big_endian_and_inverted(tmp_path):
+    levels = np.zeros((2048, 2048), ">u2")
+    levels[0, :2] = (4095, 0x0102)
+    levels.tofile(tmp_path / "JPCLN001.IMG")
+    stored = read_levels(tmp_path / "JPCLN001.IMG")
+    assert (stored.bits, stored.polarity) == (12, "jsrt")
+    assert stored.levels[0, :3].tolist() == [4095, 0x0102, 0]
+    grey = read_radiograph(tmp_path / "JPCLN001.IMG")
+    np.testing.assert_allclose(grey[0, 0, :3], [0, 1 - 258 / 4095, 1], atol=1e-6)
+    levels.astype("<u2").tofile(tmp_path / "swapped.img")
+    with pytest.raises(RadiographError, match="bytes swapped"):
+        read_levels(tmp_path / "swapped.img")
+    (tmp_path / "short.IMG").write_bytes(b"\0" * 1000)
+    with pytest.raises(RadiographError, match=r"short\.IMG has 1,000 bytes"):
+        read_levels(tmp_path / "short.IMG")
+
+
+def test_dicom_range_inversion_and_window(tmp_path):
+    levels = np.full((40, 40), 1024, np.uint16)
+    levels[0, :2] = (0, 4095)
+    plain = read_radiograph(dicom(tmp_path / "a.dcm", levels))
+    np.testing.assert_allclose(plain[0, 0, :3], [0, 1, 1024 / 4095], atol=1e-4)
+    inverted = read_radiograph(dicom(tmp_path / "b.dcm", levels, "MONOCHROME1"))
+    np.testing.assert_allclose(inverted, 1 - plain, atol=1e-4)
+    rescaled = {"RescaleSlope": "2", "RescaleIntercept": "-100"}
+    shifted = read_radiograph(dicom(tmp_path / "c.dcm", levels, **rescaled))
+    np.testing.assert_allclose(shifted, plain, atol=1e-4)
+    # DICOM PS3.3 C.11.2.1.2: (x - (c - 0.5)) / (w - 1) + 0.5, x = 2 * 1024 - 100 = 1948.
+    window = {"WindowCenter": "2000", "WindowWidth": "1001"}
+    seen = read_radiograph(dicom(tmp_path / "d.dcm", levels, **rescaled, **window))
+    expected = [0, 1, (1948 - 1999.5) / 1000 + 0.5]
+    np.testing.assert_allclose(seen[0, 0, :3], expected, atol=1e-4)
+    eight = dicom(tmp_path / "e.dcm", GREY, bits=8)
+    np.testing.assert_array_equal(read_levels(eight).levels, GREY)
+
+
+def test_dicom_faults(tmp_path):
+    levels = np.zeros((40, 40), np.uint16)
+    with pytest.raises(RadiographError, match="3 frames"):
+        read_levels(dicom(tmp_path / "a.dcm", levels, NumberOfFrames="3"))
+    with pytest.raises(RadiographError, match="PALETTE COLOR"):
+        read_levels(dicom(tmp_path / "b.dcm", levels, "PALETTE COLOR"))
+    whole = dicom(tmp_path / "c.dcm", levels).read_bytes()
+    (tmp_path / "c.dcm").write_bytes(whole[:-500])
+    with pytest.raises(RadiographError, match=r"c\.dcm is a DICOM file whose pixels"):
+        read_levels(tmp_path / "c.dcm")
+
+
+def test_faults_are_sentences_with_the_path(tmp_path):
+    with pytest.raises(RadiographError, match=r"none\.png does not exist"):
+        read_levels(tmp_path / "none.png")
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(RadiographError, match=r"empty\.jpg is empty"):
+        read_levels(tmp_path / "empty.jpg")
+    (tmp_path / "text.png").write_text("no picture " * 50)
+    with pytest.raises(RadiographError, match=r"text\.png is not an image"):
+        read_levels(tmp_path / "text.png")
+    with pytest.raises(RadiographError, match="20 x 40 pixels"):
+        read_levels(saved(tmp_path / "thin.png", GREY[:, :20]))
+
+
+@pytest.mark.parametrize(("form", "share"), [("jpeg", 0.5), ("jpeg", 0.95), ("png", 0.5)])
+def test_truncated_files_are_refused_not_half_grey(tmp_path, form, share):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300), np.uint8)
+    path = saved(tmp_path / "a.jpg", noise, format=form)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(RadiographError, match="damaged or truncated"):
+        read_levels(path)
+
+
+def test_several_frames_are_refused(tmp_path):
+    frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(RadiographError, match="several frames"):
+        read_levels(tmp_path / "a.gif")
+
+
+@pytest.mark.parametrize("side", [11_000, 14_000])
+def test_too_many_pixels_are_refused_before_decoding(tmp_path, side):
+    Image.new("1", (side, side)).save(tmp_path / "a.png")
+    with pytest.raises(RadiographError, match=r"a\.png (is .* megapixels|has more pixels)"):
+        read_levels(tmp_path / "a.png")
+
+
+def test_masks_of_every_kind(tmp_path):
+    mask = np.zeros((40, 50), bool)
+    mask[10:30, 5:20] = True
+    write_mask(mask, tmp_path / "a.png")
+    assert set(np.unique(read_levels(tmp_path / "a.png").levels)) == {0, 255}
+    saved(tmp_path / "ones.png", mask.astype(np.uint8))
+    indexed = Image.fromarray(mask.astype(np.uint8), "L").convert("P")
+    indexed.putpalette([0, 0, 0, 9, 9, 9])
+    indexed.save(tmp_path / "index.gif")
+    saved(tmp_path / "colour.png", np.dstack([mask * np.uint8(255), *[GREY * 0] * 2]))
+    saved(tmp_path / "bits.png", mask)
+    for path in sorted(tmp_path.iterdir()):
+        np.testing.assert_array_equal(read_mask(path), mask, err_msg=path.name)
+    saved(tmp_path / "none.png", GREY * 0)
+    assert not read_mask(tmp_path / "none.png").any()
+
+
+def test_a_smoothed_outline_is_a_mask_but_a_radiograph_is_not(tmp_path):
+    mask = np.zeros((60, 60), np.uint8)
+    mask[20:40, 20:40] = 255
+    mask[19, 20:40] = 100
+    np.testing.assert_array_equal(read_mask(saved(tmp_path / "a.png", mask)), mask == 255)
+    with pytest.raises(RadiographError, match="Is it a radiograph"):
+        read_mask(saved(tmp_path / "b.png", GREY))
+
+
+@needs_real
+def test_real_formats():
+    for path in sorted((RAW / "ieee8023").iterdir()) + sorted((RAW / "kaggle").iterdir()):
+        grey = read_radiograph(path)
+        assert grey.min() >= 0
+        assert 0.2 < grey.mean() < 0.8
+    replicas = RAW / "replicas"
+    inverted = read_radiograph(replicas / "palette_inverted_like_jsrt_copy.png")[0]
+    lungs = np.zeros((1024, 1024), bool)
+    for side in ("left", "right"):
+        mask = read_mask(replicas / f"{side}_lung_1024_like_scr.gif")
+        again = read_mask(replicas / f"{side}_lung_1024_palette_index01.gif")
+        np.testing.assert_array_equal(mask, again)
+        lungs |= mask
+    lungs = lungs[::2, ::2]
+    assert inverted[lungs].mean() < inverted[~lungs].mean()  # lungs are dark
+    assert 0.1 < read_mask(RAW / "v7" / "1676469.png").mean() < 0.5

@@ -1,0 +1,30 @@
+import pandas as pd
+import pytest
+
+from flannel.compare import compare_study
+from flannel.data.diagnosis import FLANNEL
+
+COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
+TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
+TWO_WRONG = (COVID, VIRAL, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, COVID)
+
+
+@pytest.mark.slow
+def test_compare_study_writes_everything_from_files(study_files, capsys):
+    for arm in ("global", "patched"):
+        study_files.run(f"base/{arm}/vgg19_bn/fold0", TWO_WRONG)
+        study_files.run(f"ensemble/{arm}/fold0", TRUTH, weights={"vgg19_bn": 0.8})
+    study_files.pictures()
+    study_files.patches("base/patched/vgg19_bn/fold0")
+    compare_study(study_files.folder, wandb="off")
+    folder = study_files.folder / "comparison"
+    assert len(pd.read_csv(folder / "table.csv")) == 4 * 5
+    printed = capsys.readouterr().out
+    assert (folder / "table.md").read_text() in printed
+    assert str(folder / "report.html") in printed
+    figures = {path.stem for path in (folder / "figures").iterdir()}
+    assert figures == {
+        "f1_covid19", "f1_macro", "learner_weights", "confusion_vgg19_bn", "confusion_FLANNEL",
+        "segmentation", "masks", "votes",
+    }  # fmt: skip
+    assert (folder / "report.html").read_text().count("data:image/png;base64,") == len(figures)

@@ -1,0 +1,71 @@
+"""The focal loss against the original program's numbers, and against the formula by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from flannel.losses import FocalLoss, inverse_frequency
+
+
+def test_equals_the_original_loss_and_gradient(golden):
+    numbers = golden("ensemble_dev")
+    scores = torch.tensor(numbers["combined"], dtype=torch.float64, requires_grad=True)
+    target = torch.tensor(numbers["target"]).long()
+    loss = FocalLoss(10, numbers["alpha"].tolist())(scores, target)
+    loss.backward()
+    expected = float(numbers["focal_gamma10_alpha_sum"])
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    gradient = numbers["focal_gamma10_alpha_grad"]
+    np.testing.assert_allclose(
+        scores.grad.numpy(), gradient, rtol=1e-5, atol=1e-5 * np.abs(gradient).max()
+    )
+
+
+def test_equals_the_original_loss_without_weights(golden):
+    numbers = golden("ensemble_dev")
+    scores = torch.tensor(numbers["combined"], dtype=torch.float64)
+    loss = FocalLoss(2)(scores, torch.tensor(numbers["target"]).long())
+    assert float(loss) == pytest.approx(float(numbers["focal_gamma2_unweighted_sum"]), rel=1e-5)
+
+
+def test_by_hand_for_one_image():
+    scores = torch.tensor([[math.log(3.0), 0.0]])  # softmax: 0.75, 0.25
+    loss = FocalLoss(2, [1.0, 4.0])
+    assert float(loss(scores, torch.tensor([0]))) == pytest.approx(0.25**2 * -math.log(0.75))
+    assert float(loss(scores, torch.tensor([1]))) == pytest.approx(4 * 0.75**2 * -math.log(0.25))
+
+
+def test_gamma_0_is_cross_entropy_and_mean_is_the_sum_by_rows():
+    scores, target = torch.randn(8, 4, dtype=torch.float64), torch.arange(8) % 4
+    plain = torch.nn.functional.cross_entropy(scores, target, reduction="sum")
+    assert float(FocalLoss(0)(scores, target)) == pytest.approx(float(plain))
+    mean = FocalLoss(3, reduction="mean")(scores, target)
+    assert float(mean) == pytest.approx(float(FocalLoss(3)(scores, target)) / 8)
+
+
+def test_a_certain_error_stays_finite():
+    loss = FocalLoss(10)(torch.tensor([[500.0, -500.0]], requires_grad=True), torch.tensor([1]))
+    loss.backward()
+    assert float(loss) == pytest.approx(1000.0)
+
+
+def test_alpha_is_1000_over_the_count_as_in_the_original(golden):
+    numbers = golden("ensemble_dev")
+    counts = torch.tensor(numbers["class_counts"]).long()
+    np.testing.assert_allclose(inverse_frequency(counts).numpy(), numbers["alpha"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [({"gamma": -1}, "gamma is -1"), ({"gamma": 1, "reduction": "none"}, "reduction is 'none'")],
+)
+def test_wrong_arguments_are_named(arguments, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        FocalLoss(**arguments)
+
+
+def test_a_class_without_training_images_is_named():
+    with pytest.raises(ValueError, match=r"\[3, 0, 1\]"):
+        inverse_frequency(torch.tensor([3, 0, 1]))

@@ -1,0 +1,137 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patching.sampling import EmptyMaskError, crop_patches, sample_centres
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def two_lungs(height: int = 60, width: int = 80) -> torch.Tensor:
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    mask[10:50, 8:30] = True
+    mask[15:45, 50:70] = True
+    return mask
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    seed=st.integers(0, 10_000),
+    k=st.integers(1, 40),
+    pixels=st.sets(st.tuples(st.integers(0, 6), st.integers(0, 9)), min_size=1),
+    strategy=st.sampled_from(["uniform", "spread"]),
+)
+def test_every_centre_lies_in_the_lung(seed, k, pixels, strategy):
+    mask = torch.zeros(7, 10, dtype=torch.bool)
+    for row, column in pixels:
+        mask[row, column] = True
+    centres = sample_centres(mask, k, seeded(seed), strategy)
+    assert centres.shape == (k, 2)
+    assert bool(mask[centres[:, 0], centres[:, 1]].all())
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "spread", "independent"])
+def test_same_generator_same_centres(strategy):
+    mask = two_lungs()
+    first = sample_centres(mask, 20, seeded(4), strategy)
+    assert torch.equal(first, sample_centres(mask, 20, seeded(4), strategy))
+    assert not torch.equal(first, sample_centres(mask, 20, seeded(5), strategy))
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "spread"])
+def test_every_lung_pixel_is_equally_likely(strategy):
+    """5 lung pixels, 20,000 centres: 4,000 each, standard deviation 57 when independent."""
+    mask = torch.tensor([[1, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 1]], dtype=torch.bool)
+    generator = seeded()
+    counts = torch.zeros(3, 4)
+    for _ in range(5_000):
+        for row, column in sample_centres(mask, 4, generator, strategy).tolist():
+            counts[row, column] += 1
+    assert counts.sum() == 20_000
+    assert bool((counts[~mask] == 0).all())
+    assert bool(((counts[mask] - 4_000).abs() < 300).all())
+
+
+def test_independent_rows_and_columns_are_weighted_by_lung_pixels():
+    """Rows hold 3 and 1 of 4 lung pixels, columns 1, 1 and 2: P(row 0, column 0) = 3/4 * 1/4."""
+    mask = torch.tensor([[1, 1, 1], [0, 0, 1]], dtype=torch.bool)
+    centres = sample_centres(mask, 20_000, seeded(), "independent")
+    corner = ((centres == torch.tensor([0, 0])).all(dim=1)).double().mean()
+    outside = ((centres[:, 0] == 1) & (centres[:, 1] < 2)).double().mean()
+    assert corner.item() == pytest.approx(3 / 16, abs=0.012)
+    assert outside.item() == pytest.approx(1 / 4 * 1 / 2, abs=0.012)
+
+
+def test_spread_centres_vary_less_from_draw_to_draw():
+    """Deviation, over 100 draws, of the mean position of 40 centres: down to less than a third."""
+
+    def deviation(strategy):
+        generator, mask = seeded(), two_lungs()
+        means = torch.stack(
+            [sample_centres(mask, 40, generator, strategy).double().mean(dim=0) for _ in range(100)]
+        )
+        return means.std(dim=0)
+
+    assert bool((deviation("spread") < deviation("uniform") / 3).all())
+
+
+def test_empty_mask_and_wrong_choices_are_refused():
+    with pytest.raises(EmptyMaskError, match="lung mask is empty"):
+        sample_centres(torch.zeros(4, 4, dtype=torch.bool), 3, seeded())
+    with pytest.raises(ValueError, match="k is 0"):
+        sample_centres(two_lungs(), 0, seeded())
+    with pytest.raises(ValueError, match="'grid'"):
+        sample_centres(two_lungs(), 3, seeded(), "grid")
+
+
+def plain_crop(image, row, column, size, border):
+    """The rule of the docstring, pixel by pixel."""
+    channels, height, width = image.shape
+    top, left = row - size // 2, column - size // 2
+    if border == "inside":
+        top = min(max(top, 0), height - size)
+        left = min(max(left, 0), width - size)
+    patch = torch.zeros(channels, size, size, dtype=image.dtype)
+    for r in range(size):
+        for c in range(size):
+            if 0 <= top + r < height and 0 <= left + c < width:
+                patch[:, r, c] = image[:, top + r, left + c]
+    return patch
+
+
+@pytest.mark.parametrize("border", ["inside", "padded"])
+@pytest.mark.parametrize("size", [1, 4, 5, 7])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_crops_equal_the_plain_loop(border, size, dtype):
+    image = torch.randint(1, 256, (2, 7, 9), generator=seeded()).to(dtype)
+    centres = torch.tensor([[0, 0], [6, 8], [3, 4], [1, 7], [6, 0]])
+    patches = crop_patches(image, centres, size, border)
+    assert patches.dtype == dtype
+    assert patches.shape == (5, 2, size, size)
+    for patch, (row, column) in zip(patches, centres.tolist(), strict=True):
+        assert torch.equal(patch, plain_crop(image, row, column, size, border))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_stretched_resizes_only_what_the_edge_cut(dtype):
+    """At the corner (0, 0) a window of 4 keeps 2 x 2 pixels, resized to 4 x 4 with weights 1/4."""
+    image = torch.tensor([[[0, 40, 9, 9], [80, 120, 9, 9], [9, 9, 9, 9], [9, 9, 9, 9]]]).to(dtype)
+    corner, whole = crop_patches(image, torch.tensor([[0, 0], [2, 2]]), 4, "stretched")
+    along_row = torch.tensor([0.0, 10.0, 30.0, 40.0])
+    assert corner.dtype == dtype
+    assert torch.equal(corner[0].float(), along_row + 2 * along_row[:, None])
+    assert torch.equal(whole, image)
+
+
+def test_crops_refuse_what_cannot_be_cut():
+    image = torch.zeros(1, 8, 10)
+    with pytest.raises(ValueError, match=r"9 pixels does not fit inside an image of 8 x 10"):
+        crop_patches(image, torch.tensor([[4, 4]]), 9)
+    with pytest.raises(ValueError, match="centre lies outside the image of 8 x 10"):
+        crop_patches(image, torch.tensor([[8, 4]]), 3)
+    with pytest.raises(ValueError, match="'mirrored'"):
+        crop_patches(image, torch.tensor([[4, 4]]), 3, "mirrored")
+    assert crop_patches(image, torch.tensor([[4, 4]]), 9, "padded").shape == (1, 1, 9, 9)

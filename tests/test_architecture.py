@@ -1,0 +1,113 @@
+"""Imports only go down (docs/architecture.md), and the packages stand alone."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("flannel", "segmentation", "patching")
+# Who may import what of ours: the first prefix that fits a module decides.
+FLOORS = (
+    ("flannel.data", ("flannel.data",)),
+    ("flannel.cli", ("flannel", "flannel.runs", "flannel.data")),
+    ("flannel.runs", ("flannel", "flannel.cli", "flannel.data")),
+    ("patching", ("patching",)),
+    ("segmentation", ("segmentation", "flannel.data", "flannel.cli", "flannel.runs", "patching")),
+    ("flannel", PACKAGES),
+)
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imports(name: str, path: Path, known: dict[str, Path], deep: bool) -> set[str]:
+    """Our modules that a module imports; with `deep`, also those imported inside functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if deep else _at_import(tree)
+    targets = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            targets |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+                kept = package[: len(package) - node.level + 1]
+                base = ".".join([*kept, base] if base else kept)
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                targets.add(full if full in known else base)
+    return {target for target in targets if target.split(".")[0] in PACKAGES}
+
+
+def _at_import(tree: ast.Module):
+    """Nodes that run when the module is imported: nothing inside functions or TYPE_CHECKING."""
+    waiting = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        yield node
+        waiting.extend(ast.iter_child_nodes(node))
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_only_go_down(name):
+    known = modules()
+    allowed = next(
+        floor for prefix, floor in FLOORS if name == prefix or name.startswith(prefix + ".")
+    )
+    for target in imports(name, known[name], known, deep=True):
+        fits = any(
+            target == prefix
+            or ((prefix != "flannel" or "patching" in allowed) and target.startswith(prefix + "."))
+            for prefix in allowed
+        )
+        assert fits, f"{name} imports {target}; it may import of ours only {', '.join(allowed)}"
+
+
+def test_imports_form_no_circle():
+    known = modules()
+    arrows = {name: imports(name, path, known, deep=False) for name, path in known.items()}
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join([*way[way.index(name) :], name])
+        if name in done:
+            return
+        for target in arrows.get(name, ()):
+            visit(target, (*way, name))
+        done.add(name)
+
+    for name in known:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("name", ["flannel.__main__", "flannel.stages", "segmentation.__main__"])
+def test_the_command_table_is_quick_because_it_does_not_import_torch(name):
+    known, reached, waiting = modules(), set(), [name]
+    while waiting:
+        module = waiting.pop()
+        if module in reached:
+            continue
+        reached.add(module)
+        tree = ast.parse(known[module].read_text(encoding="utf-8"))
+        for node in _at_import(tree):
+            if isinstance(node, ast.Import):
+                names = {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names = {(node.module or "").split(".")[0]}
+            else:
+                continue
+            assert not names & {"torch", "lightning", "torchvision", "wandb"}, module
+        waiting += [t for t in imports(module, known[module], known, deep=False) if t in known]
+    assert name in reached
