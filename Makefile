@@ -94,7 +94,7 @@ study: ## all stages in a row: DATA=folder MASKS=folder
 
 .PHONY: demo
 demo: $(READY) ## the whole way on made-up radiographs, offline, on a CPU
-	$(PY) -m flannel phantoms --out=runs/phantoms
+	$(PY) -m flannel phantoms --out=runs/phantoms --images=200 --masks=60 --size_px=384
 	$(MAKE) study STUDY=runs/demo DATA=runs/phantoms MASKS=runs/phantoms/lung_masks SIZE=256 APPEND=experiments/demo
 	@echo "open runs/demo/comparison/report.html"
 

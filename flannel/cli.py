@@ -31,8 +31,8 @@ from flannel.runs import (
 
 # What may differ between two machines without changing a result.
 _MACHINE_KEYS = {
-    "study", "redo", "wandb", "config", "ckpt_path", "num_nodes", "devices", "strategy",
-    "accelerator", "workers", "weights_only", "logger", "default_root_dir",
+    "study", "redo", "wandb", "resume_every", "config", "ckpt_path", "num_nodes", "devices",
+    "strategy", "accelerator", "workers", "weights_only", "logger", "default_root_dir",
 }  # fmt: skip
 
 # What libraries say to each other, or of things that are meant here; nothing that a user can mend.
@@ -227,6 +227,12 @@ class StudyCLI(LightningCLI):
             default=0,
             help="training batches that BatchNorm's statistics are estimated on; 0 keeps them",
         )
+        parser.add_argument(
+            "--resume_every",
+            type=int,
+            default=1,
+            help="epochs between the states that a killed run continues from; 0 keeps none",
+        )
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.set_defaults({"early_stopping.mode": "max", "early_stopping.patience": 10_000})
         parser.link_arguments("selection", "early_stopping.monitor")
@@ -295,9 +301,17 @@ class StudyCLI(LightningCLI):
             ModelCheckpoint(
                 filename="best", monitor=selection, mode="max", save_weights_only=True, **common
             ),
-            ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common),
             self.epoch_line,
         ]
+        if self.arguments.resume_every:
+            callbacks.append(
+                ModelCheckpoint(
+                    filename="last",
+                    every_n_epochs=self.arguments.resume_every,
+                    save_on_train_epoch_end=True,
+                    **common,
+                )
+            )
         if self.arguments.refresh_batch_norm:
             callbacks.insert(0, RefreshBatchNorm(self.arguments.refresh_batch_norm))
         self.trainer_defaults = {"callbacks": callbacks}
@@ -315,6 +329,7 @@ class StudyCLI(LightningCLI):
             labels = self.place.labels
             # W&B stages tables and files outside the run's folder; this keeps them in the study.
             os.environ["WANDB_DATA_DIR"] = str((self.study / "wandb").absolute())
+            os.environ.setdefault("WANDB_SILENT", "true")
             loggers.append(
                 WandbLogger(
                     project="patched-flannel",

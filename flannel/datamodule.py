@@ -411,6 +411,8 @@ class RadiographDataModule(LightningDataModule):
             sampler=sampler,
             num_workers=self.workers,
             collate_fn=collate,
+            # Its own, because opening a loader would otherwise draw from dropout's generator.
+            generator=torch.Generator(),
             # BatchNorm cannot learn from a batch of one.
             drop_last=training and len(sampler) % size == 1,
             pin_memory=torch.cuda.is_available(),

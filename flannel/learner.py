@@ -15,7 +15,7 @@ from flannel.data.diagnosis import FLANNEL
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.data.store import Store
-from flannel.datamodule import Batch, RadiographDataModule
+from flannel.datamodule import Batch, PatchView, RadiographDataModule
 from flannel.metrics import classification_metrics, measured_splits
 from flannel.opinions import Opinion, PredictionsWriter
 from flannel.runs import Run, digest_of, write_json
@@ -137,7 +137,8 @@ def write_predictions(cli: StudyCLI, run: Run) -> None:
     if not isinstance(data, RadiographDataModule):
         raise TypeError("a base learner's data are radiographs")
     data.setup("predict")
-    writer = PredictionsWriter(run.folder, data.table, keep_logits=data.arm == "patched")
+    window_px = data.view.window_px if isinstance(data.view, PatchView) else None
+    writer = PredictionsWriter(run.folder, data.table, window_px)
     cli.trainer.callbacks.append(writer)  # type: ignore[attr-defined]
     cli.trainer.predict(cli.model, datamodule=data, return_predictions=False)
     if not cli.trainer.is_global_zero:

@@ -47,8 +47,9 @@ class PredictionsWriter(BasePredictionWriter):
     Args:
         folder: The run's folder.
         table: The images that are predicted: identity columns, one row per image.
-        keep_logits: Also write `patches.npz` (image_id, centres, logits in float16), so that votes
-            and K can be studied without a model.
+        window_px: Side of a patch in store pixels: also write `patches.npz` (image_id, centres,
+            logits in float16, size_px), so that votes and K can be studied without a model. None
+            for whole radiographs.
         diagnoses: The label set.
     """
 
@@ -56,11 +57,11 @@ class PredictionsWriter(BasePredictionWriter):
         self,
         folder: Path,
         table: pd.DataFrame,
-        keep_logits: bool,
+        window_px: int | None,
         diagnoses: Sequence[str] = FLANNEL,
     ) -> None:
         super().__init__(write_interval="batch")
-        self.folder, self.identity, self.keep_logits = folder, table, keep_logits
+        self.folder, self.identity, self.window_px = folder, table, window_px
         self.diagnoses = diagnoses
         self.table = pd.DataFrame()
         self._rows: list[dict[str, object]] = []
@@ -89,7 +90,7 @@ class PredictionsWriter(BasePredictionWriter):
                     "coverage": float(prediction.coverage[at]),
                 }
             )
-            if self.keep_logits:
+            if self.window_px is not None:
                 self._patches.append(
                     (
                         image_id,
@@ -119,7 +120,7 @@ class PredictionsWriter(BasePredictionWriter):
         if not trainer.is_global_zero:
             return
         save_predictions(self.table, self.folder / "predictions.csv")
-        if self.keep_logits:
+        if self.window_px is not None:
             patches.sort(key=lambda entry: entry[0])
             with whole_file(self.folder / "patches.npz") as beside:
                 np.savez_compressed(
@@ -127,4 +128,5 @@ class PredictionsWriter(BasePredictionWriter):
                     image_id=np.array([entry[0] for entry in patches]),
                     centres=np.stack([entry[1] for entry in patches]),
                     logits=np.stack([entry[2] for entry in patches]),
+                    size_px=np.array(self.window_px),
                 )

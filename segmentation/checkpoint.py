@@ -10,7 +10,6 @@ from torch import nn
 
 from flannel.data.files import sha256_of
 from segmentation.masks import MaskError
-from segmentation.task import channels_last
 
 NETWORKS = ("segmentation.fc_densenet.", "segmentation_models_pytorch.")
 """Only classes from here are built, so that a run's config.yaml runs no other code."""
@@ -120,3 +119,8 @@ def build_network(specification: dict[str, object]) -> nn.Module:
         f"The network {class_path} is not built: expected a class of "
         f"{' or '.join(NETWORKS)}, as these run no unknown code."
     )
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """Lays a network's weights out channels last: the same numbers, faster in half precision."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # stubs lack it

@@ -367,6 +367,8 @@ class LungDataModule(LightningDataModule):
             sampler=EpochSampler(len(dataset), shuffle_seed, rank, ranks),
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
+            # Without its own, starting an epoch would draw from the generator of dropout.
+            generator=torch.Generator(),
         )
 
 

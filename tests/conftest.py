@@ -1,10 +1,17 @@
 """What all tests share."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from flannel.data.folds import assign_folds
+from flannel.data.manifest import build_manifest, save_manifest
+from flannel.data.radiograph import write_mask
+from flannel.data.sources import write_phantom_sources
+from flannel.data.store import build_store, fill_lung_masks
 
 os.environ["WANDB_MODE"] = "disabled"
 # Two processes that spin for work on two cores slow each other down tenfold.
@@ -28,3 +35,34 @@ def golden():
 def experiments() -> Path:
     """The folder of the recipes."""
     return ROOT / "experiments"
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory) -> Path:
+    """40 made-up radiographs in the real layouts, and 8 pairs of radiograph and lung mask."""
+    folder = tmp_path_factory.mktemp("phantoms") / "sources"
+    write_phantom_sources(folder, images=40, masks=8, seed=1, size=96)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _phantom_study(phantoms, tmp_path_factory) -> Path:
+    study = tmp_path_factory.mktemp("phantom") / "study"
+    table, _ = build_manifest(phantoms)
+    table = assign_folds(table, "patient", seed=1, folds=5)
+    save_manifest(table, study / "manifest.csv")
+    build_store(table, study / "store", size_px=64)
+    for row in table.itertuples():
+        mask = np.zeros((row.height, row.width), dtype=bool)
+        for left in (0.15, 0.55):  # two lungs of plain shape
+            across = slice(int(left * row.width), int((left + 0.3) * row.width))
+            mask[int(0.2 * row.height) : int(0.8 * row.height), across] = True
+        write_mask(mask, study / "masks" / f"{row.image_id}.png")
+    fill_lung_masks(study / "store", study / "masks", table)
+    return study
+
+
+@pytest.fixture
+def phantom_study(_phantom_study, tmp_path) -> Path:
+    """A study of the phantoms with manifest, store and masks, as if segmented."""
+    return Path(shutil.copytree(_phantom_study, tmp_path / "study"))

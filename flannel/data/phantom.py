@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from flannel.data.diagnosis import index_of
 
 Size = tuple[int, int]
-Points = Float[np.ndarray, "points 2"]
+Points = Float[np.ndarray, "_ 2"]
 
 # Outlines in parts of the picture (x to the right, y down). The patient's right is on the left.
 RIGHT_LUNG = (

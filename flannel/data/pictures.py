@@ -96,7 +96,7 @@ def draw_patch_boxes(
 
 
 def contact_sheet(
-    pictures: Sequence[UInt8[np.ndarray, "height width *rgb"]],
+    pictures: Sequence[UInt8[np.ndarray, "..."]],
     captions: Sequence[str],
     columns: int,
 ) -> UInt8[np.ndarray, "sheet_height sheet_width 3"]:

@@ -113,18 +113,20 @@ class Store:
         return self._equalisation[self._row(image_id)]
 
     def has_mask(self, image_id: str) -> bool:
-        """Says whether the store holds a lung mask for an image."""
-        self._row(image_id)
-        return self._entries[image_id].mask_sha256 != ""
+        """Says whether the store holds a lung mask for an image, with at least one lung pixel."""
+        row = self._row(image_id)
+        return self._entries[image_id].mask_sha256 != "" and bool(self._masks[row].any())
 
     def lung_mask(self, image_id: str) -> Bool[np.ndarray, "size size"]:
         """Gives the lung mask of a radiograph: True inside.
 
         Raises:
-            StoreError: If the image is not in the store or has no mask.
+            StoreError: If the image is not in the store, or its mask is missing or empty.
         """
         if not self.has_mask(image_id):
-            raise StoreError(f"{image_id} has no lung mask in {self.folder}; run make segment.")
+            raise StoreError(
+                f"{image_id} has no lung mask in {self.folder}, or an empty one; run make segment."
+            )
         packed = self._masks[self._row(image_id)]
         return np.unpackbits(packed, axis=1, count=self.size_px).view(bool)
 

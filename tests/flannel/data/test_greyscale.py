@@ -18,7 +18,7 @@ def test_the_original_program_gives_the_same_grey_values(name, polarity):
 
 def test_table_by_hand():
     # Cumulative 0 2 3 6; the smallest level gives 0, then (3-2)/4 and (6-2)/4 of 255; gamma 1.
-    table = equalisation_table(np.array([0, 2, 1, 3]), "display", gamma=1)
+    table = equalisation_table(np.array([0, 2, 1, 3]), "display", gamma=1.0)
     np.testing.assert_allclose(table, [0, 0, 63.75, 255])
 
 
@@ -29,7 +29,7 @@ def test_gamma_lightens():
 
 def test_jsrt_cuts_ten_pixels_more_and_masked_entries_stay_black():
     # Cumulative 4 10 20 40; the cut is 4 + 10 = 14, so levels 0 and 1 are masked.
-    table = equalisation_table(np.array([4, 6, 10, 20]), "jsrt", gamma=1)
+    table = equalisation_table(np.array([4, 6, 10, 20]), "jsrt", gamma=1.0)
     np.testing.assert_allclose(table, [0, 0, 255, 0])
 
 
@@ -41,7 +41,7 @@ def test_wrong_arguments_are_sentences():
     with pytest.raises(ValueError, match="no pixel"):
         equalisation_table(np.zeros(4, int), "display")
     with pytest.raises(ValueError, match="gamma is 0"):
-        equalisation_table(np.ones(4, int), "display", gamma=0)
+        equalisation_table(np.ones(4, int), "display", gamma=0.0)
     with pytest.raises(ValueError, match="Polarity 'x' is unknown"):
         equalisation_table(np.ones(4, int), "x")
 

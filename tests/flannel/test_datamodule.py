@@ -1,0 +1,198 @@
+"""Batches: what the networks see of a radiograph, fold by fold."""
+
+import numpy as np
+import pytest
+import torch
+
+from flannel.data.manifest import ManifestError, load_manifest
+from flannel.data.radiograph import write_mask
+from flannel.data.store import Store, fill_lung_masks
+from flannel.datamodule import (
+    CohortError,
+    EpochSampler,
+    PatchView,
+    RadiographDataModule,
+    RadiographDataset,
+    WholeView,
+    normalise,
+)
+
+
+def module(study, **options):
+    chosen = {"size_px": 32, "resize_px": 40, "window_px": 24, "batch_size": 4, "flip": 0.0}
+    data = RadiographDataModule(study, **{**chosen, **options})
+    data.setup("fit")
+    return data
+
+
+def first(loader):
+    return next(iter(loader))
+
+
+def test_samplers_share_an_epoch_without_overlap_and_evenly():
+    parts = [EpochSampler(11, seed=3, shuffle=True, rank=r, ranks=2) for r in range(2)]
+    rows = [[key.row for key in part] for part in parts]
+    assert [len(part) for part in rows] == [5, 5] == [len(part) for part in parts]
+    assert len(set(rows[0] + rows[1])) == 10
+    parts[0].set_epoch(1)
+    assert [key.row for key in parts[0]] != rows[0]
+    assert {key.epoch for key in parts[0]} == {1}
+
+
+def test_prediction_samplers_leave_no_row_out_and_repeat_none():
+    parts = [EpochSampler(13, 3, shuffle=False, rank=r, ranks=2, even=False) for r in range(2)]
+    rows = [key.row for part in parts for key in part]
+    assert sorted(rows) == list(range(13))
+    assert [len(part) for part in parts] == [7, 6]
+
+
+def test_a_fold_s_splits_reach_the_loaders(phantom_study):
+    data = module(phantom_study, fold=2)
+    table = data.table.set_index("image_id")["split"]
+    for loader, split in (
+        (data.train_dataloader(), "train"),
+        (data.val_dataloader(), "val"),
+        (data.test_dataloader(), "test"),
+    ):
+        found = [image_id for batch in loader for image_id in batch.image_ids]
+        assert sorted(found) == sorted(table.index[table == split])
+    predicted = [i for batch in data.predict_dataloader() for i in batch.image_ids]
+    assert sorted(predicted) == sorted(table.index)
+    assert sum(data.class_counts().values()) == (table == "train").sum()
+
+
+def test_a_fold_that_does_not_exist_is_named(phantom_study):
+    with pytest.raises(ManifestError, match="7"):
+        module(phantom_study, fold=7)
+
+
+def test_the_global_arm_sees_the_middle_of_the_resized_radiograph(phantom_study):
+    data = module(phantom_study, size_px=64, resize_px=64)
+    batch = first(data.val_dataloader())
+    assert batch.pixels.dtype == torch.uint8
+    assert batch.pixels.shape == (4, 1, 1, 64, 64)
+    stored = Store(phantom_study / "store").radiograph(batch.image_ids[0])
+    np.testing.assert_array_equal(batch.pixels[0, 0, 0].numpy(), stored)
+    assert (batch.centres == -1).all()
+    assert batch.coverage.isnan().all()
+
+
+def test_the_masked_arm_sees_nothing_but_the_lungs(phantom_study):
+    data = module(phantom_study, arm="masked", size_px=64, resize_px=64)
+    batch = first(data.val_dataloader())
+    mask = Store(phantom_study / "store").lung_mask(batch.image_ids[0])
+    pixels = batch.pixels[0, 0, 0].numpy()
+    assert pixels[~mask].max() == 0
+    assert pixels[mask].mean() > 0
+
+
+def test_equalised_levels_pass_through_the_radiograph_s_table(phantom_study):
+    data = module(phantom_study, size_px=64, resize_px=64, greyscale="equalised")
+    batch = first(data.val_dataloader())
+    store = Store(phantom_study / "store")
+    image_id = batch.image_ids[1]
+    expected = store.equalisation(image_id)[store.radiograph(image_id)]
+    np.testing.assert_array_equal(batch.pixels[1, 0, 0].numpy(), expected)
+
+
+def test_patches_are_windows_of_the_masked_radiograph_around_lung_pixels(phantom_study):
+    data = module(phantom_study, arm="patched", size_px=24, predict_patches=6)
+    batch = first(data.predict_dataloader())
+    assert batch.pixels.shape == (4, 6, 1, 24, 24)
+    assert ((batch.coverage > 0) & (batch.coverage <= 1)).all()
+    store = Store(phantom_study / "store")
+    for at, image_id in enumerate(batch.image_ids):
+        mask = store.lung_mask(image_id)
+        masked = store.radiograph(image_id) * mask
+        for view, (row, column) in enumerate(batch.centres[at].tolist()):
+            assert mask[row, column]
+            top = min(max(row - 12, 0), 64 - 24)
+            left = min(max(column - 12, 0), 64 - 24)
+            window = masked[top : top + 24, left : left + 24]
+            np.testing.assert_array_equal(batch.pixels[at, view, 0].numpy(), window)
+
+
+def test_validation_patches_are_the_same_in_every_epoch_and_training_patches_new(phantom_study):
+    data = module(phantom_study, arm="patched", size_px=24, val_patches=3)
+    loader = data.val_dataloader()
+    before = first(loader)
+    loader.sampler.set_epoch(1)
+    assert torch.equal(first(loader).centres, before.centres)
+
+    def centres_by_image(epoch):
+        loader = data.train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        return {
+            image_id: batch.centres[at].tolist()
+            for batch in loader
+            for at, image_id in enumerate(batch.image_ids)
+        }
+
+    assert centres_by_image(0) == centres_by_image(0)
+    assert centres_by_image(0) != centres_by_image(1)
+
+
+def test_workers_change_nothing(phantom_study):
+    plain = first(module(phantom_study, flip=0.5, rotation_degrees=5).train_dataloader())
+    worked = first(
+        module(phantom_study, flip=0.5, rotation_degrees=5, workers=1).train_dataloader()
+    )
+    assert worked.image_ids == plain.image_ids
+    assert torch.equal(worked.pixels, plain.pixels)
+
+
+def test_an_image_without_lungs_is_named_or_skipped(phantom_study):
+    table = load_manifest(phantom_study / "manifest.csv")
+    row = table.iloc[0]
+    masks = phantom_study / "masks"
+    write_mask(
+        np.zeros((row["height"], row["width"]), dtype=bool), masks / f"{row['image_id']}.png"
+    )
+    fill_lung_masks(phantom_study / "store", masks, table)
+    with pytest.raises(CohortError, match=f"1 images have no lung mask.*{row['image_id']}"):
+        module(phantom_study, arm="patched")
+    assert len(module(phantom_study, arm="patched", on_missing_mask="skip").table) == 39
+    assert len(module(phantom_study, arm="global").table) == 40
+
+
+def test_a_crop_larger_than_the_radiograph_is_refused(phantom_study):
+    with pytest.raises(CohortError, match="resize_px is 40 and size_px 64"):
+        module(phantom_study, size_px=64)
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "black", "white"),
+    [
+        ("half", [-1, -1, -1], [1, 1, 1]),
+        ("levels", [0, 0, 0], [255, 255, 255]),
+        ("imagenet", [-2.117904, -2.035714, -1.804444], [2.248908, 2.428571, 2.64]),
+    ],
+)
+def test_normalisation(normalisation, black, white):
+    pixels = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)
+    out = normalise(pixels, normalisation)
+    assert out.shape == (2, 3, 1, 1)
+    np.testing.assert_allclose(out[0].flatten().numpy(), black, rtol=1e-5)
+    np.testing.assert_allclose(out[1].flatten().numpy(), white, rtol=1e-5)
+
+
+def test_random_crops_stay_inside_and_differ(phantom_study):
+    table = load_manifest(phantom_study / "manifest.csv")
+    dataset = RadiographDataset(
+        table,
+        phantom_study / "store",
+        WholeView(resize_px=40, size_px=32, masked=False),
+        greyscale="plain",
+        patches=1,
+        training=True,
+        seed=1,
+        flip=0.0,
+        rotation_degrees=0,
+    )
+    crops = [dataset[(key)].pixels for key in EpochSampler(1, 1, False)] + [
+        dataset[key._replace(epoch=epoch)].pixels
+        for epoch in range(1, 6)
+        for key in EpochSampler(1, 1, False)
+    ]
+    assert len({crop.numpy().tobytes() for crop in crops}) > 1
+    assert PatchView(24, 24, "uniform", "inside", True).masked

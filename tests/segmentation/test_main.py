@@ -1,0 +1,93 @@
+"""The real command line, on phantoms."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+
+from flannel.data.radiograph import read_mask
+from segmentation.__main__ import COMMANDS, main
+
+IGNORED = (
+    "ignore:The .*dataloader.* does not have many workers",
+    "ignore:The number of training batches",
+    "ignore:.*isinstance.treespec, LeafSpec",
+)
+
+
+def test_commands_are_listed_without_importing_torch():
+    script = (
+        "import sys; from segmentation.__main__ import main; "
+        "main([]); assert 'torch' not in sys.modules; print(main(['draw']))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert all(f"  {name}" in ran.stdout for name in COMMANDS)
+    assert ran.stdout.strip().endswith("2")
+    assert "there is no command 'draw'" in ran.stderr
+
+
+def test_help_of_predict_is_quick(capsys):
+    script = (
+        "import sys; from segmentation.__main__ import main\n"
+        "try: main(['predict', '--help'])\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "--checkpoint" in ran.stdout
+    assert ran.stdout.strip().endswith("False")
+
+
+@pytest.mark.parametrize("name", ["fc_densenet103", "unet_resnet18"])
+@pytest.mark.filterwarnings(*IGNORED)
+def test_every_recipe_trains_and_its_masks_are_predicted(
+    name, experiments, phantoms, phantom_study, capsys
+):
+    words = [
+        "fit", "--config", str(experiments / "segmentation" / f"{name}.yaml"),
+        "--study", str(phantom_study), "--data.folder", str(phantoms / "lung_masks"),
+        "--data.size_px", "64", "--data.batch_size", "4", "--trainer.max_epochs", "1",
+        "--trainer.accelerator", "cpu",
+    ]  # fmt: skip
+    assert main(words) == 0
+    run = phantom_study / "segmentation" / name
+    measures = json.loads((run / "metrics.json").read_text())
+    rows = pd.read_csv(run / "jaccard.csv")
+    assert measures["test/radiographs"] == (rows["split"] == "test").sum() == 1
+    mean = rows[rows["split"] == "val"]["jaccard"].mean()
+    assert measures["val/jaccard"] == pytest.approx(mean, abs=1e-5)
+    assert json.loads((run / "fingerprint.json").read_text())["finished"] is True
+    kept = torch.load(run / "best.ckpt", weights_only=True)
+    assert not (run / "last.ckpt").exists()
+    assert any(key.startswith("network.") for key in kept["state_dict"])
+
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "skipped" in capsys.readouterr().out
+    assert main([*words, "--model.learning_rate", "0.5"]) == 1
+    assert "another config" in capsys.readouterr().err
+
+    for path in (phantom_study / "masks").iterdir():
+        path.unlink()
+    assert main(["predict", "--study", str(phantom_study)]) == 0
+    assert "40 masks made" in capsys.readouterr().out
+    table = pd.read_csv(phantom_study / "masks" / "masks.csv")
+    assert len(table) == 40
+    mask = read_mask(phantom_study / "masks" / f"{table['image_id'][0]}.png")
+    assert mask.ndim == 2
+
+
+def test_faults_end_in_one_sentence(tmp_path, experiments, capsys):
+    assert main(["predict"]) == 1
+    assert "Name the study" in capsys.readouterr().err
+    assert main(["predict", "--study", str(tmp_path)]) == 1
+    assert "make it first" in capsys.readouterr().err
+    recipe = str(experiments / "segmentation" / "fc_densenet103.yaml")
+    missing = ["--study", str(tmp_path), "--data.folder", str(tmp_path / "none")]
+    assert main(["fit", "--config", recipe, *missing]) == 1
+    assert "is not a folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", recipe, "--data.size", "64", *missing])
+    assert "data.size" in capsys.readouterr().err

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flannel.data.manifest import load_manifest
+from flannel.data.radiograph import read_mask, write_mask
+from segmentation.masks import MaskError, load_mask_rows
+from segmentation.predict import predict_masks, radiographs_of_study
+from segmentation.references import import_masks
+
+
+def test_references_replace_predictions_and_are_left_alone(study, two_bars, tmp_path):
+    radiographs = radiographs_of_study(study)
+    predict_masks(radiographs, two_bars(), study / "masks")
+    table = load_manifest(study / "manifest.csv")
+    sizes = {row.image_id: (row.height, row.width) for row in table.itertuples()}
+    names = {row.image_id: Path(row.path).stem for row in table.itertuples()}
+    alone = [i for i in names if list(names.values()).count(names[i]) == 1]
+    good, wrong_size = alone[0], alone[1]
+    reference = np.zeros(sizes[good], dtype=bool)
+    reference[10:60, 10:30] = True
+    write_mask(reference, tmp_path / "drawn" / "set" / f"{names[good]}.png")
+    write_mask(np.eye(50, dtype=bool), tmp_path / "drawn" / f"{names[wrong_size]}.png")
+
+    report = import_masks(study, tmp_path / "drawn")
+    assert (report.imported, len(report.faults), len(report.predicted)) == (1, 1, 39)
+    assert "50 x 50 pixels" in report.faults[0]
+    assert wrong_size in report.predicted
+    assert np.array_equal(read_mask(study / "masks" / f"{good}.png"), reference)
+    assert load_mask_rows(study / "masks" / "masks.csv")[good].origin == "reference"
+
+    assert import_masks(study, tmp_path / "drawn").kept == 1
+    again = predict_masks(radiographs, two_bars("w2"), study / "masks")
+    assert (again.made, again.references) == (39, 1)
+    assert predict_masks(radiographs, two_bars("w2"), study / "masks", redo=True).references == 0
+
+
+def test_references_that_fit_nothing_are_one_sentence(study, tmp_path):
+    with pytest.raises(MaskError, match="is not a folder"):
+        import_masks(study, tmp_path / "none")
+    with pytest.raises(MaskError, match="No file in"):
+        import_masks(study, tmp_path)

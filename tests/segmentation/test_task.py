@@ -1,0 +1,144 @@
+import lightning.pytorch as lightning
+import pytest
+import torch
+from torch import nn
+
+from flannel.cli import SeedEachEpoch
+from flannel.data.sources.mask_pairs import write_phantoms
+from segmentation.data import LungBatch, LungDataModule
+from segmentation.fc_densenet import FCDenseNet
+from segmentation.task import LungSegmenter, MeanJaccard, SegmenterError, jaccard
+
+
+def masks(*rows: str) -> torch.Tensor:
+    return torch.tensor([[[c == "#" for c in row]] for row in rows])
+
+
+def test_jaccard_by_hand():
+    predicted = masks("##..", "....", "....", ".##.")
+    truth = masks(".##.", "##..", "....", ".##.")
+    assert jaccard(predicted, truth).tolist() == pytest.approx([1 / 3, 0, 1, 1])
+
+
+def test_mean_jaccard_is_over_images_not_over_batches():
+    metric = MeanJaccard()
+    metric.update(masks("#...", "#...", "#..."), masks("#...", "#...", "#..."))
+    metric.update(masks("...."), masks("#..."))
+    assert metric.compute().item() == pytest.approx(3 / 4)
+
+
+class Constant(nn.Module):
+    """Says "lungs" with the same logit everywhere."""
+
+    def __init__(self, classes: int = 2) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, radiographs: torch.Tensor) -> torch.Tensor:
+        batch, _, height, width = radiographs.shape
+        return self.bias[None, :, None, None].expand(batch, -1, height, width)
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+def test_class_weights_weigh_the_loss():
+    """A weighted mean: three background pixels of weight 0.5, one lung pixel of weight 1."""
+    target = torch.tensor([[[0, 0, 0, 1]]])
+    batch = LungBatch(torch.zeros(1, 1, 1, 4), target)
+    segmenter = LungSegmenter(Constant(), class_weights=[0.5, 1.0])
+    segmenter.network.bias.data = torch.tensor([0.0, 1.0])
+    background, lungs = -torch.tensor([0.0, 1.0]).log_softmax(dim=0)
+    expected = (3 * 0.5 * background + lungs) / (3 * 0.5 + 1)
+    assert segmenter.training_step(batch, 0).item() == pytest.approx(expected.item())
+
+
+def test_networks_of_another_shape_are_refused():
+    with pytest.raises(SegmenterError, match=r"Constant gave .*\(1, 4, 8, 8\).*classes to 2"):
+        LungSegmenter(Constant(4))(torch.zeros(1, 1, 8, 8))
+    with pytest.raises(SegmenterError, match="3 values"):
+        LungSegmenter(Constant(), class_weights=[1.0, 1.0, 1.0])
+
+
+def test_learning_rate_is_divided_by_ten_when_the_loss_stalls():
+    segmenter = LungSegmenter(Constant(), learning_rate=1e-3, patience=2)
+    configured = segmenter.configure_optimizers()
+    schedule = configured["lr_scheduler"]["scheduler"]
+    rates = []
+    for loss in (1.0, 1.0, 1.0, 1.0, 1.0):
+        schedule.step(loss)
+        rates.append(configured["optimizer"].param_groups[0]["lr"])
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 1e-4, 1e-4])
+    assert configured["lr_scheduler"]["monitor"] == "val/loss"
+
+
+def test_refresh_moves_batch_norm_and_nothing_else():
+    network = FCDenseNet(1, 2, down=(1,), bottleneck=1, up=(1,), growth=4, first=4)
+    segmenter = LungSegmenter(network).train()
+    before = {name: value.clone() for name, value in segmenter.state_dict().items()}
+    with torch.no_grad():
+        segmenter.refresh(LungBatch(255 * torch.rand(2, 1, 8, 8), torch.zeros(2, 8, 8).long()))
+    changed = {
+        name.rsplit(".", 1)[1]
+        for name, value in segmenter.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert changed == {"running_mean", "running_var", "num_batches_tracked"}
+
+
+@pytest.mark.filterwarnings("ignore:The .*dataloader.* does not have many workers")
+@pytest.mark.filterwarnings("ignore:The number of training batches")
+@pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec")
+def test_learns_phantoms_and_checkpoint_loads_safely(tmp_path):
+    """A small sibling finds phantom lungs in a few seconds; a mask of chance reaches about 0.2."""
+    write_phantoms(tmp_path / "pairs", 16, seed=1, size=96)
+    data = LungDataModule(tmp_path, tmp_path / "pairs", size_px=32, batch_size=4)
+    torch.manual_seed(0)
+    network = FCDenseNet(1, 2, (2, 2), 2, (2, 2), growth=8, first=16, dropout=0.0)
+    segmenter = LungSegmenter(network, learning_rate=3e-3)
+    trainer = lightning.Trainer(
+        max_epochs=25,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(segmenter, datamodule=data)
+    assert trainer.callback_metrics["val/jaccard"] > 0.6
+    trainer.save_checkpoint(tmp_path / "some.ckpt")
+    kept = torch.load(tmp_path / "some.ckpt", weights_only=True)
+    assert kept["hyper_parameters"]["learning_rate"] == 3e-3
+
+
+@pytest.mark.filterwarnings("ignore:The .*dataloader.* does not have many workers")
+@pytest.mark.filterwarnings("ignore:The number of training batches")
+@pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec")
+def test_an_interrupted_training_ends_in_the_same_weights(tmp_path):
+    """Bitwise, with shuffling, mirroring and dropout, as each epoch derives its own randomness."""
+    write_phantoms(tmp_path / "pairs", 9, seed=1, size=96)
+
+    def train(epochs, checkpoint=None):
+        data = LungDataModule(tmp_path, tmp_path / "pairs", size_px=32, flip=True)
+        torch.manual_seed(0)
+        network = FCDenseNet(1, 2, (1,), 1, (1,), growth=4, first=4, dropout=0.5)
+        trainer = lightning.Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            callbacks=[SeedEachEpoch(7)],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        segmenter = LungSegmenter(network, learning_rate=1e-2)
+        trainer.fit(segmenter, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        trainer.save_checkpoint(tmp_path / f"{epochs}.ckpt")
+        return segmenter.state_dict()
+
+    whole = train(4)
+    train(2)
+    continued = train(4, tmp_path / "2.ckpt")
+    assert all(torch.equal(whole[name], continued[name]) for name in whole)
