@@ -53,7 +53,7 @@ setup: $(READY) ## build .venv from the lock file
 .PHONY: data
 data: $(READY) ## DATA=folder: raw sources -> manifest.csv, folds, store
 	@test -n "$(DATA)" || { echo "error: say which folder holds the data sets: make data DATA=folder" >&2; exit 2; }
-	$(PY) -m flannel manifest --data=$(DATA) --study=$(STUDY) --protocol=$(SPLIT) --mapping=$(MAPPING) --seed=$(SEED)
+	$(PY) -m flannel manifest --data="$(DATA)" --study=$(STUDY) --protocol=$(SPLIT) --mapping=$(MAPPING) --seed=$(SEED)
 	$(PY) -m flannel store --study=$(STUDY) --size_px=$(SIZE)
 
 .PHONY: segment
@@ -62,11 +62,11 @@ segment: $(READY) ## MASKS=folder: train the lung segmenter on it (or CKPT=file)
 ifneq ($(MASKS),)
 	$(PY) -m segmentation fit --config=experiments/segmentation/$(SEGMENTER).yaml \
 	  $(if $(APPEND),$(addprefix --config=,$(wildcard $(APPEND)/segmentation.yaml))) \
-	  --data.folder=$(MASKS) --study=$(STUDY) --redo=$(REDO)
+	  --data.folder="$(MASKS)" --study=$(STUDY) --redo=$(REDO)
 endif
-	$(PY) -m segmentation predict --study=$(STUDY) $(if $(CKPT),--checkpoint=$(CKPT),--checkpoint=$(STUDY)/segmentation/$(SEGMENTER)/best.ckpt)
+	$(PY) -m segmentation predict --study=$(STUDY) $(if $(CKPT),--checkpoint="$(CKPT)",--checkpoint=$(STUDY)/segmentation/$(SEGMENTER)/best.ckpt)
 ifneq ($(REFERENCE_MASKS),)
-	$(PY) -m segmentation import --study=$(STUDY) --folder=$(REFERENCE_MASKS)
+	$(PY) -m segmentation import --study=$(STUDY) --folder="$(REFERENCE_MASKS)"
 endif
 
 .PHONY: base-models

@@ -327,9 +327,6 @@ class StudyCLI(LightningCLI):
         mode = self.arguments.wandb
         if mode != "off":
             labels = self.place.labels
-            # W&B stages tables and files outside the run's folder; this keeps them in the study.
-            os.environ["WANDB_DATA_DIR"] = str((self.study / "wandb").absolute())
-            os.environ.setdefault("WANDB_SILENT", "true")
             loggers.append(
                 WandbLogger(
                     project="patched-flannel",
@@ -340,7 +337,7 @@ class StudyCLI(LightningCLI):
                     save_dir=self.study,
                     offline=mode == "offline",
                     config={**labels, **_public(_plain(self.arguments))},
-                    settings=_quiet_wandb(),
+                    settings=wandb_room(self.study),
                 )
             )
         return loggers
@@ -437,15 +434,21 @@ def _without_paths(value: Any) -> Any:  # noqa: ANN401  a tree of plain values
     return "(path)" if isinstance(value, str) and os.sep in value else value
 
 
-def _quiet_wandb() -> Any:  # noqa: ANN401  wandb has no types
-    """Keeps the program's path, arguments, code, host and console out of W&B."""
+def wandb_room(study: Path) -> Any:  # noqa: ANN401  wandb has no types
+    """Keeps W&B's staged files in the study, and what it would tell of this machine to itself.
+
+    Returns:
+        Settings that log no program path, arguments, code, host, hardware or console.
+    """
     import wandb
 
+    os.environ["WANDB_DATA_DIR"] = str((study / "wandb").absolute())
     return wandb.Settings(
         disable_git=True,
         save_code=False,
         console="off",
         silent=True,
+        host="(not told)",
         x_disable_meta=True,
         x_disable_machine_info=True,
         x_disable_stats=True,

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -174,9 +173,9 @@ def log_comparison(
         return
     import wandb
 
+    from flannel.cli import wandb_room
+
     study = comparison.study
-    # W&B stages tables and pictures outside the run's folder; this keeps them in the study.
-    os.environ["WANDB_DATA_DIR"] = str((study / "wandb").absolute())
     run = wandb.init(
         project="patched-flannel",
         name="compare",
@@ -185,15 +184,7 @@ def log_comparison(
         dir=study,
         mode=mode,
         config={"stage": "compare", "arms": comparison.arms, "learners": comparison.learners},
-        settings=wandb.Settings(
-            disable_git=True,
-            save_code=False,
-            console="off",
-            silent=True,
-            x_disable_meta=True,
-            x_disable_machine_info=True,
-            x_disable_stats=True,
-        ),
+        settings=wandb_room(study),
     )
     run.log({"f1": wandb.Table(dataframe=scores_table(comparison))})
     run.log({f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()})

@@ -1,0 +1,49 @@
+"""The stages that are plain functions: phantoms, manifest and store, the queue's recipes."""
+
+import pytest
+
+from flannel.__main__ import main
+from flannel.data.manifest import load_manifest
+from flannel.data.store import Store
+from flannel.runs import RunError
+from flannel.stages import base_configs
+
+
+def test_phantoms_become_a_manifest_and_a_store(tmp_path, capsys):
+    out, study = tmp_path / "phantoms", tmp_path / "study"
+    words = ["phantoms", f"--out={out}", "--images=32", "--masks=2", "--size_px=64"]
+    assert main(words) == 0
+    assert main(["manifest", f"--data={out}", f"--study={study}", "--folds=3"]) == 0
+    assert main(["store", f"--study={study}", "--size_px=48"]) == 0
+    table = load_manifest(study / "manifest.csv")
+    assert len(table) == 32
+    assert table["diagnosis"].value_counts().unique().tolist() == [8]
+    assert Store(study / "store").radiograph(table["image_id"][0]).shape == (48, 48)
+    capsys.readouterr()
+    assert main(words) == 0
+    assert "phantoms are there" in capsys.readouterr().out
+    assert main([*words[:-1], "--size_px=65"]) == 1
+    assert "holds something else" in capsys.readouterr().err
+
+
+def test_recipes_are_chained_in_order(experiments, tmp_path):
+    for stem in ("base", "base_patched", "base_vgg19_bn", "base_resnet152"):
+        (tmp_path / f"{stem}.yaml").write_text("{}\n")
+    chain = base_configs(experiments, tmp_path, "patched", "vgg19_bn")
+    assert [path.stem for path in chain] == [
+        "_common", "vgg19_bn", "base", "base_patched", "base_vgg19_bn",
+    ]  # fmt: skip
+    assert {path.parent.name for path in chain[:2]} == {"patched"}
+
+
+def test_a_recipe_that_is_not_there_names_those_that_are(experiments):
+    with pytest.raises(RunError, match=r"vgg16.*densenet161, inception_v3, resnet152"):
+        base_configs(experiments, None, "global", "vgg16")
+    with pytest.raises(RunError, match="which is no folder"):
+        base_configs(experiments, experiments / "nowhere", "global", "vgg19_bn")
+
+
+@pytest.mark.parametrize("fold", ["x", "1,b"])
+def test_a_fold_that_is_no_number_is_a_sentence(tmp_path, fold, capsys):
+    assert main(["base-models", f"--study={tmp_path}", f"--fold={fold}"]) == 1
+    assert "expected a number such as 0, or all" in capsys.readouterr().err
