@@ -321,7 +321,10 @@ def write_predictions(cli: StudyCLI, run: Run) -> None:
             weights = model.combination.learner_weights(probabilities).cpu().numpy()
             table[[f"w_{name}" for name in weight_names(data.learners)]] = weights
     save_predictions(table, run.folder / "predictions.csv")
-    write_json(measured_splits(table), run.folder / "metrics.json")
+    measured = measured_splits(table)
+    write_json(measured, run.folder / "metrics.json")
+    figures = [f"{split} macro F1 {of['macro_f1']:.4f}" for split, of in measured.items()]
+    print(f"{', '.join(figures)}, see {run.folder}", flush=True)
 
 
 def weight_names(learners: list[str]) -> list[str]:

@@ -145,7 +145,8 @@ def write_predictions(cli: StudyCLI, run: Run) -> None:
         return
     measured = measured_splits(writer.table)
     write_json(measured, run.folder / "metrics.json")
-    print(f"predicted {len(writer.table)} images, see {run.folder}", flush=True)
+    figures = [f"{split} macro F1 {of['macro_f1']:.4f}" for split, of in measured.items()]
+    print(f"predicted {len(writer.table)} images: {', '.join(figures)}", flush=True)
 
 
 def main(arguments: list[str]) -> int:

@@ -4,7 +4,9 @@ Each reads the files that the stage before it left in the study folder, and says
 its own results are.
 """
 
+import contextlib
 import importlib
+import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -146,25 +148,37 @@ def ensembles(
 
     folder = experiments / "ensemble"
     arms = _recipes(folder) if arm == "all" else arm.split(",")
-    trained = 0
+    numbers = _folds(study) if fold == "all" else _numbers(fold)
+    lacking: dict[str, list[str]] = {}
     for one_arm in arms:
         recipe = [folder / "_common.yaml", folder / f"{one_arm}.yaml"]
         if append is not None and (append / "ensemble.yaml").is_file():
             recipe.append(append / "ensemble.yaml")
         names = [n for n in _listed_learners(recipe[1]) if _wanted(n, learners)]
-        for number in _folds(study) if fold == "all" else _numbers(fold):
+        for number in numbers:
             arguments = ["fit", *_flags(recipe), f"--study={study}", f"--data.fold={number}"]
             arguments += [f"--redo={redo}", f"--data.learners=[{','.join(names)}]"]
             arguments += [f"--wandb={wandb}"] if wandb else []
+            place = study / "ensemble" / one_arm / f"fold{number}"
+            news = io.StringIO()
             try:
-                main(arguments)
-                trained += 1
-            except EnsembleError as lacking:
+                with contextlib.redirect_stdout(news):
+                    main(arguments)
+            except EnsembleError:
                 if arm != "all":
                     raise
-                print(f"skipped {one_arm}, fold {number}: {lacking}")
-    if not trained:
-        raise RunError(f"No arm and fold of {study} has all its base predictions.")
+                lacking.setdefault(one_arm, []).append(str(number))
+                continue
+            *earlier, last = news.getvalue().splitlines()
+            print(f"{one_arm}/fold{number}: {last}", flush=True)
+            if earlier:  # it was trained now, not skipped
+                (place / "log.txt").write_text(news.getvalue(), encoding="utf-8")
+    if sum(map(len, lacking.values())) == len(arms) * len(numbers):
+        raise RunError(
+            f"No arm and fold of {study} has all its base predictions. Run `make base-models`."
+        )
+    for one_arm, folds in lacking.items():
+        print(f"{one_arm}: no ensemble for fold {', '.join(folds)}, which lacks base predictions")
     print(f"ensembles: {study / 'ensemble'}")
 
 

@@ -110,7 +110,9 @@ def test_ensemble_recipes_are_trained_for_every_arm_that_can_be(phantom_study, e
             (folder / "fingerprint.json").write_text(json.dumps({"finished": True, "parts": parts}))
     words = ["ensembles", f"--study={phantom_study}", f"--experiments={experiments}"]
     assert main([*words, "--fold=0", f"--append={experiments / 'demo'}"]) == 0
-    assert "skipped masked, fold 0: Fold 0 lacks" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "masked: no ensemble for fold 0, which lacks base predictions" in printed
+    assert "global/fold0: test macro F1" in printed
     for arm, learners in (("global", 5), ("patched", 5), ("fused", 10)):
         table = load_predictions(phantom_study / "ensemble" / arm / "fold0" / "predictions.csv")
         assert sum(column.startswith("w_") for column in table) == learners
