@@ -1,5 +1,6 @@
 """How a run is started: LightningCLI with a run folder, a fingerprint, and resumable habits."""
 
+import csv
 import logging
 import os
 import time
@@ -14,10 +15,11 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from torch import nn
 
 from flannel import __version__
+from flannel.data.files import whole_file
 from flannel.runs import (
     Run,
     RunError,
@@ -71,40 +73,51 @@ class RefreshesBatchNorm(Protocol):
 
 
 class EpochLine(Callback):
-    """Prints one line per epoch, and keeps the training seconds across interruptions."""
+    """Prints a line per epoch, writes `curves.csv`, and keeps both across interruptions.
 
-    def __init__(self, selection: str) -> None:
-        self.selection = selection
-        self.seconds = 0.0
+    Args:
+        selection: The metric that chooses the epoch.
+        curves: The table to write: one row per epoch.
+    """
+
+    def __init__(self, selection: str, curves: Path) -> None:
+        self.selection, self.curves = selection, curves
+        self.epochs: list[dict[str, float]] = []
         self._since = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long the epochs took together, validation included."""
+        return self.epochs[-1]["seconds"] if self.epochs else 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
         self._since = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Prints the epoch's figures."""
-        self.seconds += time.monotonic() - self._since
-        values = trainer.callback_metrics
-        shown = [
-            f"{name} {float(values[name]):.4f}"
-            for name in ("train/loss", "val/loss", self.selection)
-            if name in values
-        ]
-        if trainer.is_global_zero:
-            print(
-                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  "
-                f"{'  '.join(shown)}  {self.seconds:.0f} s",
-                flush=True,
-            )
+        """Notes the epoch's figures, and prints the chief ones."""
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        seconds = self.seconds + time.monotonic() - self._since
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        epoch = trainer.current_epoch
+        self.epochs.append({"epoch": epoch, "seconds": seconds, "learning_rate": rate, **values})
+        if not trainer.is_global_zero:
+            return
+        with whole_file(self.curves) as beside, beside.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(self.epochs[-1]), extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(self.epochs)
+        chief = [name for name in ("train/loss", "val/loss", self.selection) if name in values]
+        shown = "  ".join(f"{name} {values[name]:.4f}" for name in chief)
+        print(f"epoch {epoch + 1}/{trainer.max_epochs}  {shown}  {seconds:.0f} s", flush=True)
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         """Gives what `last.ckpt` keeps."""
-        return {"seconds": self.seconds}
+        return {"epochs": self.epochs}
 
-    def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Takes up the clock of an interrupted run."""
-        self.seconds = state_dict["seconds"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the epochs of an interrupted run."""
+        self.epochs = list(state_dict["epochs"])
 
 
 class SeedEachEpoch(Callback):
@@ -294,7 +307,7 @@ class StudyCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401  Lightning's signature
         """Builds the Trainer with the run folder's loggers and callbacks."""
         selection = self.arguments.selection
-        self.epoch_line = EpochLine(selection)
+        self.epoch_line = EpochLine(selection, self.run.folder / "curves.csv")
         common: dict[str, Any] = {"dirpath": self.run.folder, "enable_version_counter": False}
         callbacks = [
             SeedEachEpoch(self.arguments.seed_everything),
@@ -322,8 +335,8 @@ class StudyCLI(LightningCLI):
         )
 
     def _loggers(self) -> list[Logger]:
-        """Curves go to `curves/metrics.csv` always, and to W&B unless that is off."""
-        loggers: list[Logger] = [CSVLogger(self.run.folder, name="", version="curves")]
+        """Gives the W&B logger, unless that is off; `curves.csv` is written in any case."""
+        loggers: list[Logger] = []
         mode = self.arguments.wandb
         if mode != "off":
             labels = self.place.labels

@@ -280,7 +280,7 @@ def training_curves(study: Path) -> Figure | None:
 def _curves(study: Path) -> Mapping[str, list[tuple[str, pd.DataFrame]]]:
     """Reads what Lightning's CSVLogger left: epoch means by arm, as (learner, table) pairs."""
     curves: dict[str, list[tuple[str, pd.DataFrame]]] = {}
-    for path in sorted(study.glob("base/*/*/fold*/curves/metrics.csv")):
+    for path in sorted(study.glob("base/*/*/fold*/curves.csv")):
         arm, learner = path.parts[-5], path.parts[-4]
         try:
             table = pd.read_csv(path)

@@ -112,21 +112,22 @@ class Run:
         changed = sorted(
             name for name in {*self.parts, *known} if self.parts.get(name) != known.get(name)
         )
-        if changed:
+        # An unfinished run that keeps no state has nothing to lose, whatever it was started with.
+        if changed and (before.get("finished") or self.last.is_file()):
             state = "finished" if before.get("finished") else "started"
             raise RunError(
                 f"The run in {self.folder} was {state} with another {', '.join(changed)}. "
                 "Use another study folder, or --redo true to replace it."
             )
-        if before.get("finished"):
+        if before.get("finished") and not changed:
             raise RunFinishedError(f"{self.folder} is finished with the same fingerprint: skipped.")
 
     def start(self, redo: bool) -> None:
-        """Notes the fingerprint; with `redo`, clears what an earlier run left."""
+        """Notes the fingerprint; clears what an earlier run left that is not continued."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if redo:
+        if redo or not self.last.is_file():
             for path in self.folder.iterdir():
-                if path.is_file() and path.name != ".lock":
+                if path.is_file() and path.name not in (".lock", "log.txt"):
                     path.unlink()
         write_json({"finished": False, "parts": dict(self.parts)}, self.fingerprint)
 

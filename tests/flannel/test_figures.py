@@ -68,9 +68,9 @@ def test_learner_weights_are_means_by_true_diagnosis(study_files):
 
 
 def test_training_curves_hold_epoch_means(study_files):
-    folder = study_files.folder / "base/global/vgg19_bn/fold0/curves"
+    folder = study_files.folder / "base/global/vgg19_bn/fold0"
     folder.mkdir(parents=True)
-    (folder / "metrics.csv").write_text(
+    (folder / "curves.csv").write_text(
         "epoch,step,train/loss,val/macro_f1\n0,1,3,\n0,2,1,\n0,2,,0.5\n1,4,1,\n1,4,,0.75\n"
     )
     loss, macro = training_curves(study_files.folder).axes

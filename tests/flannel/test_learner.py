@@ -71,8 +71,9 @@ def test_a_run_leaves_the_files_of_the_house(train, arm, phantom_study):
     assert ("masks" in fingerprint["parts"]) == (arm != "global")
     assert not (folder / "last.ckpt").exists()
     torch.load(folder / "best.ckpt", weights_only=True)
-    curves = pd.read_csv(folder / "curves" / "metrics.csv")
-    assert curves["val/macro_f1"].notna().sum() == 2
+    curves = pd.read_csv(folder / "curves.csv")
+    assert curves["epoch"].tolist() == [0, 1]
+    assert curves["val/macro_f1"].notna().all()
     cost = json.loads((folder / "cost.json").read_text())
     assert (cost["arm"], cost["learner"], cost["fold"]) == (arm, "small", 1)
     assert (folder / "patches.npz").exists() == (arm == "patched")
@@ -121,6 +122,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(train, monkeypatch):
         with pytest.raises(KilledError):
             train("global", "--name=killed", "--trainer.max_epochs=3")
     folder = train("global", "--name=killed", "--trainer.max_epochs=3").parent.parent / "killed"
+    assert pd.read_csv(folder / "fold1" / "curves.csv")["epoch"].tolist() == [0, 1, 2]
     found = torch.load(folder / "fold1" / "best.ckpt", weights_only=True)
     assert found["epoch"] == expected["epoch"]
     for name, value in expected["state_dict"].items():

@@ -46,6 +46,7 @@ def test_a_finished_run_is_skipped_and_its_last_state_deleted(tmp_path):
 def test_another_fingerprint_is_refused_by_the_names_of_what_changed(tmp_path, finished):
     run = Run(tmp_path / "run", PARTS)
     run.start(redo=False)
+    run.last.write_text("state")
     if finished:
         run.finish()
     changed = Run(run.folder, {"config": "1", "split": "9", "masks": "8"})
@@ -54,6 +55,16 @@ def test_another_fingerprint_is_refused_by_the_names_of_what_changed(tmp_path, f
         changed.check(redo=False)
     assert not isinstance(caught.value, RunFinishedError)
     changed.check(redo=True)
+
+
+def test_a_run_that_failed_before_its_first_epoch_may_start_with_other_options(tmp_path):
+    run = Run(tmp_path / "run", PARTS)
+    run.start(redo=False)
+    run.best.write_text("weights of a lost run")
+    other = Run(run.folder, {**PARTS, "config": "2"})
+    other.check(redo=False)
+    other.start(redo=False)
+    assert not other.best.exists()
 
 
 def test_redo_clears_the_folder(tmp_path):
