@@ -1,18 +1,16 @@
 """Manifest, store, fold and arm become batches of radiographs or of patches."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision.transforms.v2 import functional as pictures
 
 from flannel.data.diagnosis import FLANNEL, index_of
 from flannel.data.folds import splits_of_fold
@@ -20,21 +18,10 @@ from flannel.data.manifest import load_manifest
 from flannel.data.store import Store
 from flannel.predictions import SPLITS
 from flannel.runs import derived_seed
-from patching.coverage import coverage
-from patching.sampling import crop_patches, sample_centres
+from flannel.views import Border, Centres, Draw, Normalisation, PatchView, WholeView, normalise
 
 Arm = Literal["global", "masked", "patched"]
-Centres = Literal["uniform", "spread", "independent"]
-Border = Literal["inside", "padded", "stretched"]
 Greyscale = Literal["plain", "equalised"]
-Normalisation = Literal["imagenet", "half", "levels"]
-
-# Mean and deviation by which grey values in [0, 1] are normalised, per network channel.
-_STATISTICS: dict[Normalisation, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "levels": ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
-}
 
 
 class CohortError(ValueError):
@@ -103,106 +90,6 @@ class EpochSampler(Sampler[Key]):
             yield Key(self.epoch, int(index))
 
 
-@dataclass(frozen=True)
-class WholeView:
-    """The whole radiograph: resized, then cropped at random or in the middle.
-
-    FLANNEL's own input [REFERENCE of the original: load 336 px, crop 224 px]; the aspect is
-    ignored.
-
-    Attributes:
-        resize_px: Side of the resized radiograph.
-        size_px: Side of the crop, which the network sees.
-        masked: Set everything but the lungs to 0 first.
-    """
-
-    resize_px: int
-    size_px: int
-    masked: bool
-
-    def views(
-        self, levels: UInt8[np.ndarray, "side side"], mask: np.ndarray | None, draw: "_Draw"
-    ) -> tuple[Tensor, Tensor, float]:
-        """Gives pixels (1, 1, size, size), no centres, and no coverage."""
-        if self.masked and mask is not None:
-            levels = levels * mask
-        whole = torch.from_numpy(np.array(levels))[None]  # the store is read-only
-        resized = pictures.resize(
-            whole,
-            [self.resize_px, self.resize_px],
-            interpolation=pictures.InterpolationMode.BICUBIC,
-            antialias=True,
-        )
-        slack = self.resize_px - self.size_px
-        top, left = (
-            draw.integers(slack + 1, 2) if draw.training else (round(slack / 2), round(slack / 2))
-        )
-        crop = resized[:, top : top + self.size_px, left : left + self.size_px]
-        return draw.augment(crop[None]), torch.full((1, 2), -1), float("nan")
-
-
-@dataclass(frozen=True)
-class PatchView:
-    """Patches centred in the lungs of the masked radiograph (paper 004, Section 2.2).
-
-    Attributes:
-        window_px: Side of a patch in the store's pixels.
-        size_px: Side that the network sees; patches are resized where it differs.
-        centres: How centres are drawn; "independent" is what the papers' code does.
-        border: What happens at the border; "stretched" is what the papers' code does.
-        masked: Cut from the masked radiograph, as the paper; else from the whole one.
-    """
-
-    window_px: int
-    size_px: int
-    centres: Centres
-    border: Border
-    masked: bool
-
-    def views(
-        self, levels: UInt8[np.ndarray, "side side"], mask: np.ndarray | None, draw: "_Draw"
-    ) -> tuple[Tensor, Tensor, float]:
-        """Gives pixels (patches, 1, size, size), centres (patches, 2), and the coverage."""
-        if mask is None:
-            raise RuntimeError("patches need a lung mask")
-        lungs = torch.from_numpy(mask)
-        centres = sample_centres(lungs, draw.patches, draw.generator, self.centres)
-        source = levels * mask if self.masked else np.array(levels)
-        patches = crop_patches(torch.from_numpy(source)[None], centres, self.window_px, self.border)
-        if self.size_px != self.window_px:
-            patches = pictures.resize(patches, [self.size_px, self.size_px], antialias=True)
-        seen = float("nan") if draw.training else coverage(lungs, centres, self.window_px)
-        return draw.augment(patches), centres, seen
-
-
-@dataclass(frozen=True)
-class _Draw:
-    """The randomness of one image: its generator, and what it is used for."""
-
-    generator: torch.Generator
-    training: bool
-    patches: int
-    flip: float
-    rotation_degrees: int
-
-    def integers(self, below: int, count: int) -> tuple[int, ...]:
-        """Draws `count` integers in [0, below)."""
-        drawn = torch.randint(below, (count,), generator=self.generator)
-        return tuple(int(value) for value in drawn)
-
-    def augment(self, pixels: UInt8[Tensor, "views 1 side side"]) -> Tensor:
-        """Flips and rotates training views; leaves the others alone."""
-        if not self.training:
-            return pixels
-        if self.flip and float(torch.rand((), generator=self.generator)) < self.flip:
-            pixels = pixels.flip(-1)
-        if self.rotation_degrees:
-            widest = self.rotation_degrees
-            angle = self.integers(2 * widest + 1, 1)[0] - widest
-            pixels = pictures.rotate(pixels, angle)
-        return pixels
-
-
 class RadiographDataset(Dataset[Batch]):
     """The images of one or more splits of a fold, each as its views.
 
@@ -251,7 +138,7 @@ class RadiographDataset(Dataset[Batch]):
         mask = self.store.lung_mask(image_id) if needs_mask else None
         moment = ("train", key.epoch) if self.training else ("fixed",)
         generator = torch.Generator().manual_seed(derived_seed(self.seed, *moment, image_id))
-        draw = _Draw(generator, self.training, self.patches, self.flip, self.rotation_degrees)
+        draw = Draw(generator, self.training, self.patches, self.flip, self.rotation_degrees)
         pixels, centres, seen = self.view.views(levels, mask, draw)
         return Batch(
             pixels,
@@ -438,14 +325,3 @@ class RadiographDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalises on the device, and gives grey images the network's three channels."""
         return batch._replace(pixels=normalise(batch.pixels, self.normalisation))
-
-
-def normalise(
-    pixels: UInt8[Tensor, "*views 1 height width"], normalisation: Normalisation
-) -> Float[Tensor, "*views 3 height width"]:
-    """Turns grey levels 0..255 into the input of an ImageNet network."""
-    mean, deviation = _STATISTICS[normalisation]
-    shape = (3, 1, 1)
-    scale = torch.tensor(deviation, device=pixels.device).view(shape)
-    shift = torch.tensor(mean, device=pixels.device).view(shape)
-    return (pixels.float() / 255 - shift) / scale

@@ -10,8 +10,9 @@ PACKAGES = ("flannel", "segmentation", "patching")
 # Who may import what of ours: the first prefix that fits a module decides.
 FLOORS = (
     ("flannel.data", ("flannel.data",)),
-    ("flannel.cli", ("flannel", "flannel.runs", "flannel.data")),
-    ("flannel.runs", ("flannel", "flannel.cli", "flannel.data")),
+    ("flannel.cli", ("flannel", "flannel.runs", "flannel.callbacks", "flannel.data")),
+    ("flannel.callbacks", ("flannel.runs", "flannel.data")),
+    ("flannel.runs", ("flannel.data",)),
     ("patching", ("patching",)),
     ("segmentation", ("segmentation", "flannel.data", "flannel.cli", "flannel.runs", "patching")),
     ("flannel", PACKAGES),

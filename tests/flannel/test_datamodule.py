@@ -10,12 +10,10 @@ from flannel.data.store import Store, fill_lung_masks
 from flannel.datamodule import (
     CohortError,
     EpochSampler,
-    PatchView,
     RadiographDataModule,
     RadiographDataset,
-    WholeView,
-    normalise,
 )
+from flannel.views import PatchView, WholeView, normalise
 
 
 def module(study, **options):

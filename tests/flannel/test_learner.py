@@ -185,7 +185,8 @@ def test_a_loss_that_is_no_number_stops_with_the_images(train, monkeypatch):
 
 
 def test_the_l1_term_adds_the_absolute_parameters(phantom_study):
-    from flannel.datamodule import RadiographDataModule, normalise
+    from flannel.datamodule import RadiographDataModule
+    from flannel.views import normalise
 
     data = RadiographDataModule(phantom_study, batch_size=4, size_px=32, resize_px=40)
     data.setup("fit")

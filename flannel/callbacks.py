@@ -1,0 +1,118 @@
+"""What every training does beside learning: says its epochs, seeds them, steadies BatchNorm."""
+
+import csv
+import time
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+
+from flannel.data.files import whole_file
+from flannel.runs import RunError, derived_seed
+
+
+@runtime_checkable
+class RefreshesBatchNorm(Protocol):
+    """A module that can push a training batch through its network without learning from it."""
+
+    def refresh(self, batch: Any) -> None:  # noqa: ANN401  each module has its own batch
+        """Runs the network's forward pass on a training batch."""
+
+
+class EpochLine(Callback):
+    """Prints a line per epoch, writes `curves.csv`, and keeps both across interruptions.
+
+    Args:
+        selection: The metric that chooses the epoch.
+        curves: The table to write: one row per epoch.
+    """
+
+    def __init__(self, selection: str, curves: Path) -> None:
+        self.selection, self.curves = selection, curves
+        self.epochs: list[dict[str, float]] = []
+        self._since = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long the epochs took together, validation included."""
+        return self.epochs[-1]["seconds"] if self.epochs else 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock."""
+        self._since = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes the epoch's figures, and prints the chief ones."""
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        seconds = self.seconds + time.monotonic() - self._since
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        epoch = trainer.current_epoch
+        self.epochs.append({"epoch": epoch, "seconds": seconds, "learning_rate": rate, **values})
+        if not trainer.is_global_zero:
+            return
+        with whole_file(self.curves) as beside, beside.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(self.epochs[-1]), extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(self.epochs)
+        chief = [name for name in ("train/loss", "val/loss", self.selection) if name in values]
+        shown = "  ".join(f"{name} {values[name]:.4f}" for name in chief)
+        print(f"epoch {epoch + 1}/{trainer.max_epochs}  {shown}  {seconds:.0f} s", flush=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Gives what `last.ckpt` keeps."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the epochs of an interrupted run."""
+        self.epochs = list(state_dict["epochs"])
+
+
+class SeedEachEpoch(Callback):
+    """Derives dropout from (seed, epoch, rank), so that a resumed run draws the same."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seeds this epoch."""
+        torch.manual_seed(derived_seed(self.seed, trainer.current_epoch, trainer.global_rank))
+
+
+class RefreshBatchNorm(Callback):
+    """Estimates BatchNorm's running statistics anew on training batches before each validation.
+
+    In runs of few steps the running averages lag far behind the weights, and a network that has
+    learned looks as if it had not. Papers 000 to 004 do not do this; it is off by default.
+
+    Args:
+        batches: How many training batches the statistics are averaged over.
+    """
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Replaces the running statistics."""
+        if trainer.sanity_checking or trainer.train_dataloader is None:
+            return
+        if not isinstance(pl_module, RefreshesBatchNorm):
+            raise RunError(
+                f"refresh_batch_norm needs a module with refresh(batch); "
+                f"{type(pl_module).__name__} has none. Set refresh_batch_norm to 0."
+            )
+        norms = [m for m in pl_module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        usual = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain average over the batches
+            norm.train()
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            for number, batch in enumerate(trainer.train_dataloader):
+                if number == self.batches:
+                    break
+                pl_module.refresh(trainer.strategy.batch_to_device(batch))
+        for norm, momentum in zip(norms, usual, strict=True):
+            norm.momentum = momentum
+            norm.eval()
