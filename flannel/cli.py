@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from filelock import BaseFileLock
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -91,15 +92,20 @@ class StudyCLI(LightningCLI):
         self._conclude = conclude
         # Without this, `--trainer.max_epoch` would pass as an abbreviation of max_epochs.
         strict: dict[str, Any] = {"allow_abbrev": False}
-        super().__init__(
-            model_class,
-            datamodule_class,
-            save_config_callback=None,
-            seed_everything_default=1,
-            parser_kwargs={**strict, **{name: dict(strict) for name in self.subcommands()}},
-            load_from_checkpoint_support=False,
-            args=args,
-        )
+        self._lock: BaseFileLock | None = None
+        try:
+            super().__init__(  # parses, builds and runs
+                model_class,
+                datamodule_class,
+                save_config_callback=None,
+                seed_everything_default=1,
+                parser_kwargs={**strict, **{name: dict(strict) for name in self.subcommands()}},
+                load_from_checkpoint_support=False,
+                args=args,
+            )
+        finally:
+            if self._lock is not None:
+                self._lock.release()
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -279,7 +285,6 @@ class StudyCLI(LightningCLI):
                 self.run.folder / "cost.json",
             )
             self.run.finish()
-            self._lock.release()
         _finish_wandb(self.trainer)
 
 
