@@ -18,6 +18,7 @@ DEVICES ?= 1
 SPLIT  ?= patient
 SEED   ?= 1
 MAPPING ?= flannel
+STRICT ?= false
 SIZE   ?= 1024
 SEGMENTER ?= fc_densenet103
 APPEND ?=
@@ -54,7 +55,8 @@ setup: $(READY) ## build .venv from the lock file
 .PHONY: data
 data: $(READY) ## DATA=folder: raw sources -> manifest.csv, folds, store
 	@test -n "$(DATA)" || { echo "error: say which folder holds the data sets: make data DATA=folder" >&2; exit 2; }
-	$(PY) -m flannel manifest --data="$(DATA)" --study=$(STUDY) --protocol=$(SPLIT) --mapping=$(MAPPING) --seed=$(SEED)
+	$(PY) -m flannel manifest --data="$(DATA)" --study=$(STUDY) --protocol=$(SPLIT) --mapping=$(MAPPING) --seed=$(SEED) \
+	  --strict=$(STRICT)
 	$(PY) -m flannel store --study=$(STUDY) --size_px=$(SIZE)
 
 .PHONY: segment
