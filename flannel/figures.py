@@ -278,16 +278,11 @@ def training_curves(study: Path) -> Figure | None:
 
 
 def _curves(study: Path) -> Mapping[str, list[tuple[str, pd.DataFrame]]]:
-    """Reads what Lightning's CSVLogger left: epoch means by arm, as (learner, table) pairs."""
+    """Reads the base runs' curves: a row per epoch, by arm, as (learner, table) pairs."""
     curves: dict[str, list[tuple[str, pd.DataFrame]]] = {}
     for path in sorted(study.glob("base/*/*/fold*/curves.csv")):
-        arm, learner = path.parts[-5], path.parts[-4]
-        try:
-            table = pd.read_csv(path)
-        except pd.errors.EmptyDataError:
-            continue  # the run was stopped before its first epoch
-        if "epoch" in table:
-            curves.setdefault(arm, []).append((learner, table.groupby("epoch").mean()))
+        arm, learner = path.parts[-4], path.parts[-3]
+        curves.setdefault(arm, []).append((learner, pd.read_csv(path, index_col="epoch")))
     return curves
 
 

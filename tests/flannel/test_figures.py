@@ -67,15 +67,18 @@ def test_learner_weights_are_means_by_true_diagnosis(study_files):
     assert [label.get_text() for label in axes.get_yticklabels()] == ["vgg19_bn", "resnet152"]
 
 
-def test_training_curves_hold_epoch_means(study_files):
-    folder = study_files.folder / "base/global/vgg19_bn/fold0"
-    folder.mkdir(parents=True)
-    (folder / "curves.csv").write_text(
-        "epoch,step,train/loss,val/macro_f1\n0,1,3,\n0,2,1,\n0,2,,0.5\n1,4,1,\n1,4,,0.75\n"
-    )
-    loss, macro = training_curves(study_files.folder).axes
+def test_training_curves_are_drawn_by_arm_and_learner(study_files):
+    for arm, learner in (("global", "vgg19_bn"), ("patched", "resnet152")):
+        folder = study_files.folder / "base" / arm / learner / "fold0"
+        folder.mkdir(parents=True)
+        (folder / "curves.csv").write_text("epoch,train/loss,val/macro_f1\n0,2,0.5\n1,1,0.75\n")
+    figure = training_curves(study_files.folder)
+    loss, _, macro, _ = figure.axes
+    assert loss.get_title() == "global"
     assert loss.lines[0].get_ydata().tolist() == [2, 1]
     assert macro.lines[0].get_ydata().tolist() == [0.5, 0.75]
+    names = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert names == {"vgg19_bn", "resnet152"}
 
 
 def test_figures_without_data_are_left_out(study_files):
