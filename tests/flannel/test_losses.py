@@ -48,7 +48,7 @@ def test_gamma_0_is_cross_entropy_and_mean_is_the_sum_by_rows():
 def test_a_certain_error_stays_finite():
     loss = FocalLoss(10)(torch.tensor([[500.0, -500.0]], requires_grad=True), torch.tensor([1]))
     loss.backward()
-    assert float(loss) == pytest.approx(1000.0)
+    assert loss.item() == pytest.approx(1000.0)
 
 
 def test_alpha_is_1000_over_the_count_as_in_the_original(golden):

@@ -99,7 +99,9 @@ def test_masks_are_refilled_only_when_they_change(study):
     report = fill_lung_masks(study / "store", study / "masks", table)
     assert (report.filled, report.unchanged) == (1, 0)
     store = Store(study / "store")
-    assert not store.lung_mask("a").any()
+    with pytest.raises(StoreError, match="a has no lung mask in .*, or an empty one"):
+        store.lung_mask("a")
+    assert not store.has_mask("a")
     assert not store.has_mask("b")
     assert store.fingerprint()["store"] == before["store"]
     assert store.fingerprint()["masks"] != before["masks"]
