@@ -99,7 +99,7 @@ def test_masks_are_refilled_only_when_they_change(study):
     report = fill_lung_masks(study / "store", study / "masks", table)
     assert (report.filled, report.unchanged) == (1, 0)
     store = Store(study / "store")
-    with pytest.raises(StoreError, match="a has no lung mask in .*, or an empty one"):
+    with pytest.raises(StoreError, match=r"a has no lung mask in .*, or an empty one"):
         store.lung_mask("a")
     assert not store.has_mask("a")
     assert not store.has_mask("b")
