@@ -93,6 +93,7 @@ class StudyCLI(LightningCLI):
         # Without this, `--trainer.max_epoch` would pass as an abbreviation of max_epochs.
         strict: dict[str, Any] = {"allow_abbrev": False}
         self._lock: BaseFileLock | None = None
+        self._logs_to_wandb = False
         try:
             super().__init__(  # parses, builds and runs
                 model_class,
@@ -106,6 +107,10 @@ class StudyCLI(LightningCLI):
         finally:
             if self._lock is not None:
                 self._lock.release()
+            if self._logs_to_wandb:
+                import wandb
+
+                wandb.finish()  # else the next run of this process would go on in this one
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -237,6 +242,7 @@ class StudyCLI(LightningCLI):
         loggers: list[Logger] = []
         mode = self.arguments.wandb
         if mode != "off":
+            self._logs_to_wandb = True
             labels = self.place.labels
             loggers.append(
                 WandbLogger(
@@ -285,7 +291,6 @@ class StudyCLI(LightningCLI):
                 self.run.folder / "cost.json",
             )
             self.run.finish()
-        _finish_wandb(self.trainer)
 
 
 def run_stage(start: Callable[[], StudyCLI]) -> int:
@@ -363,9 +368,3 @@ def wandb_room(study: Path) -> Any:  # noqa: ANN401  wandb has no types
         x_disable_machine_info=True,
         x_disable_stats=True,
     )
-
-
-def _finish_wandb(trainer: Trainer) -> None:
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger) and trainer.is_global_zero:
-            logger.experiment.finish()

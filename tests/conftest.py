@@ -13,11 +13,16 @@ from flannel.data.radiograph import write_mask
 from flannel.data.sources import write_phantom_sources
 from flannel.data.store import build_store, fill_lung_masks
 
-os.environ["WANDB_MODE"] = "disabled"
 # Two processes that spin for work on two cores slow each other down tenfold.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _no_wandb(monkeypatch):
+    """Keeps tests off W&B unless they ask; Lightning's logger changes the variable itself."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
 
 
 @pytest.fixture(scope="session")
