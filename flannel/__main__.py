@@ -1,9 +1,8 @@
 """python -m flannel COMMAND: the stages after segmentation. Torch is imported inside a command."""
 
-import importlib
 import sys
 
-from flannel.runs import speaks_plainly
+from flannel.runs import run_command
 
 # command: (module, function, what it does). A function called `main` parses its own arguments.
 COMMANDS = {
@@ -18,33 +17,9 @@ COMMANDS = {
 }
 
 
-def usage() -> str:
-    """Lists the commands."""
-    lines = [f"  {name:<12} {text}" for name, (_, _, text) in COMMANDS.items()]
-    return "usage: flannel COMMAND [--help] ...\n\n" + "\n".join(lines)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and gives its exit status."""
-    words = sys.argv[1:] if arguments is None else arguments
-    if not words or words[0] in ("-h", "--help"):
-        print(usage())
-        return 0
-    if words[0] not in COMMANDS:
-        print(f"error: there is no command {words[0]!r}.\n{usage()}", file=sys.stderr)
-        return 2
-    module, function, _ = COMMANDS[words[0]]
-    return speaks_plainly(lambda: _run(module, function, words[0], words[1:]))
-
-
-def _run(module: str, function: str, name: str, words: list[str]) -> int:
-    command = getattr(importlib.import_module(module), function)
-    if function == "main":
-        return int(command(words))
-    from jsonargparse import auto_cli
-
-    auto_cli(command, args=words, prog=f"flannel {name}", allow_abbrev=False, as_positional=False)
-    return 0
+    return run_command("flannel", COMMANDS, arguments)
 
 
 if __name__ == "__main__":
