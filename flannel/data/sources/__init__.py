@@ -5,9 +5,16 @@ from pathlib import Path
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.findings import SourceError
 from flannel.data.sources import ccx, jsrt, kcx, mask_pairs
-from flannel.data.sources.mask_pairs import MaskPair, read_pair_mask
+from flannel.data.sources.mask_pairs import CONVENTIONS, MaskPair, read_pair_mask, read_structure
 
-__all__ = ["MaskPair", "find_pairs", "read_pair_mask", "write_phantom_sources"]
+__all__ = [
+    "CONVENTIONS",
+    "MaskPair",
+    "find_pairs",
+    "read_pair_mask",
+    "read_structure",
+    "write_phantom_sources",
+]
 
 CCX_SHARE = 8
 """One in so many phantoms without COVID-19 lies in CCX, as a few real ones do."""

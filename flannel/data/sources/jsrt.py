@@ -16,6 +16,7 @@ from flannel.data.progress import announce
 from flannel.data.radiograph import JSRT_SIDE_PX
 from flannel.data.sources.mask_pairs import MaskPair, grouped_by_stem
 
+NAME = "jsrt_scr"
 STRUCTURES = ("heart", "left lung", "right lung", "left clavicle", "right clavicle")
 LUNGS = ("left lung", "right lung")
 MASK_SIDE_PX = 1024
@@ -47,8 +48,8 @@ def pairs(folder: Path) -> list[MaskPair]:
         elif any(len(some) != 1 for some in belonging):
             faults.append(f"{files[0]} does not have exactly one mask of each lung.")
         else:
-            chosen = tuple(some[0] for some in belonging)
-            found.append(MaskPair(files[0], chosen, stem, convention="scr"))
+            chosen = {name: (some[0],) for name, some in zip(LUNGS, belonging, strict=True)}
+            found.append(MaskPair(files[0], chosen, stem, convention="scr", origin=NAME))
     if faults:
         announce("\n  ".join([f"{len(faults)} images of {folder} left out:", *faults]))
     return found

@@ -1,6 +1,6 @@
 """Folders of image + lung-mask pairs: `images/` with `masks/`, or `masks/left_lung` + right."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,25 +14,50 @@ from flannel.data.phantom import draw_phantom, varied_size
 from flannel.data.progress import announce
 from flannel.data.radiograph import RadiographError, read_mask, write_mask
 
-SIDES = ("left_lung", "right_lung")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".img", ".dcm")
+
+
+LUNGS = "lungs"
+SIDES = ("left lung", "right lung")
+STRUCTURES = (LUNGS, *SIDES, "heart", "left clavicle", "right clavicle")
+CONVENTIONS: Mapping[str, str] = {
+    "scr": "The visible lung fields, without heart, mediastinum and what lies below the "
+    "diaphragm's dome (van Ginneken et al. 2006).",
+    "v7": "The whole lungs, with the part behind the heart, down to the lowest point of the "
+    "diaphragm.",
+    "montgomery": "The visible lung fields, drawn by hand under a radiologist's supervision.",
+    "covid_qu_ex": "Outlines that networks proposed and radiologists accepted or corrected.",
+}
+"""What the outlines of a set follow, by name."""
 
 
 @dataclass(frozen=True)
 class MaskPair:
-    """A radiograph and the files that together mask its lungs.
+    """A radiograph and the files that mask its lungs, and other structures where the set has them.
 
     Attributes:
         image: The radiograph.
-        masks: The mask files, to be united.
-        stem: The name that image and masks share.
-        convention: What the outlines follow (`scr`: without heart and mediastinum), or "".
+        masks: The files of each of `STRUCTURES` that the set has, to be united. There is `lungs`,
+            or `left lung` and `right lung`.
+        stem: The name that image and masks share, unique in a set of sets.
+        convention: What the outlines follow, a name of `CONVENTIONS`, or "" where nobody says.
+        origin: The set that the pair belongs to.
+        patient: The patient where the set says it, or "".
+        split: `train`, `val` or `test` where the set has a split of its own, or "".
     """
 
     image: Path
-    masks: tuple[Path, ...]
+    masks: Mapping[str, tuple[Path, ...]]
     stem: str
     convention: str = ""
+    origin: str = ""
+    patient: str = ""
+    split: str = ""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of the pair, sorted."""
+        return tuple(sorted({self.image, *(path for some in self.masks.values() for path in some)}))
 
 
 def is_here(folder: Path) -> bool:
@@ -49,35 +74,60 @@ def pairs(folder: Path) -> list[MaskPair]:
     Args:
         folder: Holds `images/` and `masks/`.
     """
-    places = [folder / "masks" / side for side in SIDES]
-    if not all(place.is_dir() for place in places):
-        places = [folder / "masks"]
+    places = {side: folder / "masks" / side.replace(" ", "_") for side in SIDES}
+    if not all(place.is_dir() for place in places.values()):
+        places = {LUNGS: folder / "masks"}
     images = _by_stem(folder / "images")
-    masks = [_by_stem(place) for place in places]
+    masks = [_by_stem(place) for place in places.values()]
     found, faults = [], []
     for stem, files in sorted(images.items()):
         belonging = [side.get(stem, []) for side in masks]
         twice = [some for some in (files, *belonging) if len(some) > 1]
-        lacking = [place for place, some in zip(places, belonging, strict=True) if not some]
+        lacking = [
+            place for place, some in zip(places.values(), belonging, strict=True) if not some
+        ]
         if twice:
             names = ", ".join(path.name for path in twice[0])
             faults.append(f"{twice[0][0].parent}: {names} share one stem; rename or remove one.")
         elif lacking:
             faults.append(f"{files[0]} has no mask in {lacking[0]}.")
         else:
-            found.append(MaskPair(files[0], tuple(some[0] for some in belonging), stem))
+            chosen = {name: (some[0],) for name, some in zip(places, belonging, strict=True)}
+            found.append(MaskPair(files[0], chosen, stem, origin=folder.name))
     if faults:
         announce("\n  ".join([f"{len(faults)} images of {folder} left out:", *faults]))
     return found
 
 
 def read_pair_mask(pair: MaskPair) -> Bool[np.ndarray, "height width"]:
-    """Reads the lung mask of a pair: the union of its files.
+    """Reads the mask of both lungs of a pair.
 
     Raises:
-        RadiographError: If a file cannot be read as a mask, or the files differ in size.
+        RadiographError: As `read_structure`.
     """
-    first, *others = pair.masks
+    return read_structure(pair, LUNGS)
+
+
+def read_structure(pair: MaskPair, structure: str) -> Bool[np.ndarray, "height width"]:
+    """Reads the mask of one structure of a pair: the union of its files.
+
+    Args:
+        pair: A radiograph with its masks.
+        structure: One of `STRUCTURES`; `lungs` unites the sides where a set has them apart.
+
+    Raises:
+        RadiographError: If the set lacks the structure, a file cannot be read as a mask, or the
+            files differ in size.
+    """
+    paths = pair.masks.get(structure, ())
+    if structure == LUNGS and not paths:
+        paths = tuple(path for side in SIDES for path in pair.masks.get(side, ()))
+    if not paths:
+        raise RadiographError(
+            f"{pair.image} has no mask of the structure {structure!r}; its set has "
+            f"{', '.join(pair.masks)}. Ask for one of these, or take another set."
+        )
+    first, *others = paths
     mask = read_mask(first)
     for path in others:
         other = read_mask(path)

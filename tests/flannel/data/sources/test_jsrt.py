@@ -1,7 +1,7 @@
 import numpy as np
 
-from flannel.data.radiograph import read_mask, read_radiograph
-from flannel.data.sources import find_pairs, jsrt, read_pair_mask
+from flannel.data.radiograph import read_radiograph
+from flannel.data.sources import find_pairs, jsrt, read_pair_mask, read_structure
 
 
 def test_phantoms_in_the_real_layout_are_found(tmp_path, capsys):
@@ -20,6 +20,6 @@ def test_phantoms_in_the_real_layout_are_found(tmp_path, capsys):
     grey = read_radiograph(pairs[0].image)[0, ::2, ::2]
     assert grey.shape == mask.shape
     assert grey[mask].mean() + 0.1 < grey[~mask].mean()  # lungs are dark
-    left = read_mask(pairs[0].masks[0])
+    left = read_structure(pairs[0], "left lung")
     assert np.nonzero(left)[1].mean() > 512  # the patient's left is on the right
     assert (tmp_path / "scr" / "fold1" / "masks" / "left clavicle" / "JPCNN001.gif").is_file()

@@ -18,7 +18,10 @@ def test_one_mask_each_whatever_the_suffix(tmp_path):
     write_mask(block(slice(0, 5)), tmp_path / "masks" / "a.png")
     (tmp_path / "images" / "a.png").rename(tmp_path / "images" / "a.jpeg")
     (pair,) = find_pairs(tmp_path)
-    assert pair == MaskPair(tmp_path / "images" / "a.jpeg", (tmp_path / "masks" / "a.png",), "a")
+    mask = tmp_path / "masks" / "a.png"
+    image = tmp_path / "images" / "a.jpeg"
+    assert pair == MaskPair(image, {"lungs": (mask,)}, "a", origin=tmp_path.name)
+    assert pair.files == (image, mask)
     np.testing.assert_array_equal(read_pair_mask(pair), block(slice(0, 5)))
 
 
@@ -27,7 +30,7 @@ def test_both_sides_are_united(tmp_path):
     pairs = find_pairs(tmp_path)
     assert [pair.stem for pair in pairs] == ["phantom-00000", "phantom-00001"]
     for pair in pairs:
-        left, right = (read_mask(path) for path in pair.masks)
+        left, right = (read_mask(path) for path in pair.files[1:])
         np.testing.assert_array_equal(read_pair_mask(pair), left | right)
         assert read_levels(pair.image).levels.shape == left.shape
 
@@ -47,7 +50,7 @@ def test_images_without_a_mask_and_same_stems_are_named(tmp_path, capsys):
 def test_masks_of_two_sizes_are_not_united(tmp_path):
     write_mask(block(slice(0, 5)), tmp_path / "a.png")
     write_mask(block(slice(0, 5))[:32], tmp_path / "b.png")
-    pair = MaskPair(tmp_path / "x.png", (tmp_path / "a.png", tmp_path / "b.png"), "x")
+    pair = MaskPair(tmp_path / "x.png", {"lungs": (tmp_path / "a.png", tmp_path / "b.png")}, "x")
     with pytest.raises(RadiographError, match=r"b\.png is 40 x 32 pixels; expected 40 x 40"):
         read_pair_mask(pair)
 
