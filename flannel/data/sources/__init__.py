@@ -1,11 +1,27 @@
 """The public data sets: a folder as it is downloaded -> manifest rows, and their phantom twins."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.findings import SourceError
-from flannel.data.sources import ccx, jsrt, kcx, mask_pairs
-from flannel.data.sources.mask_pairs import CONVENTIONS, MaskPair, read_pair_mask, read_structure
+from flannel.data.progress import announce
+from flannel.data.sources import (
+    ccx,
+    covid_qu_ex,
+    jsrt,
+    kcx,
+    mask_pairs,
+    montgomery,
+    pair_table,
+)
+from flannel.data.sources.mask_pairs import (
+    CONVENTIONS,
+    MaskPair,
+    read_pair_mask,
+    read_structure,
+)
 
 __all__ = [
     "CONVENTIONS",
@@ -19,28 +35,83 @@ __all__ = [
 CCX_SHARE = 8
 """One in so many phantoms without COVID-19 lies in CCX, as a few real ones do."""
 
+Lister = Callable[[Path], list[MaskPair]]
+PLAIN_LAYOUTS: tuple[tuple[Callable[[Path], bool], Lister], ...] = (
+    (mask_pairs.is_here, mask_pairs.pairs),
+    (montgomery.is_here, montgomery.pairs),
+    (covid_qu_ex.is_here, covid_qu_ex.pairs),
+)
+# JSRT is looked for at any depth, so it comes last.
+LAYOUTS = (*PLAIN_LAYOUTS, (jsrt.is_here, jsrt.pairs))
+
 
 def find_pairs(folder: Path) -> list[MaskPair]:
-    """Lists the image + lung-mask pairs of a folder, whichever layout it has.
+    """Lists the image + lung-mask pairs of a folder, whichever layout it has (docs/mask_sets.md).
+
+    No image is opened for it, except the first masks of the Montgomery set. A folder whose
+    sub-folders hold several sets gives them all: each is named by its sub-folder, which also
+    comes before its stems.
+
+    Args:
+        folder: Holds one set of pairs, or several in sub-folders; or a CSV table of pairs.
 
     Raises:
-        SourceError: If the folder is missing, fits no layout or holds no complete pair.
+        SourceError: If the folder is missing, fits no layout or holds no complete pair; or as
+            `pair_table.pairs` and `mask_pairs.pairs`.
     """
-    if not folder.is_dir():
-        raise SourceError(f"{folder} is not a folder; expected one with images and lung masks.")
-    if mask_pairs.is_here(folder):
-        found = mask_pairs.pairs(folder)
-    elif jsrt.is_here(folder):
-        found = jsrt.pairs(folder)
+    if pair_table.is_here(folder):
+        found = pair_table.pairs(folder)
+    elif folder.is_dir():
+        found = _pairs_of_folder(folder)
     else:
         raise SourceError(
-            f"{folder} fits no known layout of lung masks; expected images/ with masks/ or "
-            "masks/left_lung/ and masks/right_lung/, or JSRT .IMG files with SCR folders "
-            "'left lung' and 'right lung'."
+            f"{folder} is not a folder and not a CSV file; expected a folder with images and lung "
+            "masks, or a table of them."
         )
     if not found:
         raise SourceError(f"{folder} holds no image that has a lung mask.")
     return found
+
+
+def _pairs_of_folder(folder: Path) -> list[MaskPair]:
+    """Lists the pairs of the folder itself, of its sub-folders, or of JSRT scattered over them."""
+    for is_here, pairs in PLAIN_LAYOUTS:
+        if is_here(folder):
+            return pairs(folder)
+    sets = _sets_inside(folder)
+    if len(sets) > 1:
+        return [
+            replace(pair, origin=place.name, stem=f"{place.name}/{pair.stem}")
+            for place, pairs in sets.items()
+            for pair in pairs(place)
+        ]
+    if sets:
+        ((place, pairs),) = sets.items()
+        return pairs(place)
+    if jsrt.is_here(folder):
+        return jsrt.pairs(folder)
+    raise SourceError(
+        f"{folder} fits no known layout of lung masks; expected images/ with masks/ or with "
+        "masks/left_lung/ and masks/right_lung/, JSRT .IMG files with SCR folders 'left lung' and "
+        "'right lung', Montgomery's CXR_png/ with ManualMask/, COVID-QU-Ex's 'Lung Segmentation "
+        "Data'/, several of these in sub-folders, or a CSV file with the columns image and mask."
+    )
+
+
+def _sets_inside(folder: Path) -> Mapping[Path, Lister]:
+    """Finds the sub-folders that fit a layout, and names the others on stderr if there are some."""
+    places = sorted(
+        place for place in folder.iterdir() if place.is_dir() and not place.name.startswith(".")
+    )
+    sets = {
+        place: pairs
+        for place in places
+        if (pairs := next((pairs for is_here, pairs in LAYOUTS if is_here(place)), None))
+    }
+    if sets and len(sets) < len(places):
+        others = ", ".join(place.name for place in places if place not in sets)
+        announce(f"{folder}: {others} fit no known layout of lung masks and are passed over.")
+    return sets
 
 
 def write_phantom_sources(

@@ -1,7 +1,8 @@
-"""Folders of image + lung-mask pairs: `images/` with `masks/`, or `masks/left_lung` + right."""
+"""Radiographs with masks: what a pair is, how it is read, and the plainest layout of a set."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,25 +11,32 @@ from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.files import whole_file
+from flannel.data.findings import SourceError
 from flannel.data.phantom import draw_phantom, varied_size
 from flannel.data.progress import announce
 from flannel.data.radiograph import RadiographError, read_mask, write_mask
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".img", ".dcm")
-
-
 LUNGS = "lungs"
 SIDES = ("left lung", "right lung")
-STRUCTURES = (LUNGS, *SIDES, "heart", "left clavicle", "right clavicle")
+OTHERS = ("heart", "left clavicle", "right clavicle")
+STRUCTURES = (LUNGS, *SIDES, *OTHERS)
+"""What masks may show; left and right are the patient's."""
+
 CONVENTIONS: Mapping[str, str] = {
-    "scr": "The visible lung fields, without heart, mediastinum and what lies below the "
-    "diaphragm's dome (van Ginneken et al. 2006).",
-    "v7": "The whole lungs, with the part behind the heart, down to the lowest point of the "
-    "diaphragm.",
-    "montgomery": "The visible lung fields, drawn by hand under a radiologist's supervision.",
-    "covid_qu_ex": "Outlines that networks proposed and radiologists accepted or corrected.",
+    "scr": "The visible lung fields: without heart, mediastinum, aorta and what lies below the "
+    "diaphragm (van Ginneken et al. 2006).",
+    "v7": "The whole lungs: with the part behind the heart, and down to the lowest part that "
+    "shows through the diaphragm (V7 Labs' read-me).",
+    "montgomery": "The visible lung fields: along heart, aortic arch and diaphragm, the part "
+    "behind the heart excluded, guessed where disease hides the border (NLM's read-me).",
+    "covid_qu_ex": "Proposed by networks and corrected by people (Tahir et al. 2021); no rule for "
+    "the part behind the heart is written down that we know of.",
 }
 """What the outlines of a set follow, by name."""
+
+CONVENTION_FILE = "convention.txt"
+StemFiles = Mapping[str, Sequence[Path]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class MaskPair:
         image: The radiograph.
         masks: The files of each of `STRUCTURES` that the set has, to be united. There is `lungs`,
             or `left lung` and `right lung`.
-        stem: The name that image and masks share, unique in a set of sets.
+        stem: The name that image and masks share; no two pairs of `find_pairs` have the same.
         convention: What the outlines follow, a name of `CONVENTIONS`, or "" where nobody says.
         origin: The set that the pair belongs to.
         patient: The patient where the set says it, or "".
@@ -56,47 +64,8 @@ class MaskPair:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files of the pair, sorted."""
+        """The radiograph and all mask files, sorted."""
         return tuple(sorted({self.image, *(path for some in self.masks.values() for path in some)}))
-
-
-def is_here(folder: Path) -> bool:
-    """Says whether the folder is laid out as image + mask pairs."""
-    return (folder / "images").is_dir() and (folder / "masks").is_dir()
-
-
-def pairs(folder: Path) -> list[MaskPair]:
-    """Lists the pairs, sorted by stem; `images/a.jpeg` goes with `masks/a.png`.
-
-    With `masks/left_lung` and `masks/right_lung` both sides are needed and united. Images that
-    lack a mask, and stems that occur twice in one folder, are left out and named on stderr.
-
-    Args:
-        folder: Holds `images/` and `masks/`.
-    """
-    places = {side: folder / "masks" / side.replace(" ", "_") for side in SIDES}
-    if not all(place.is_dir() for place in places.values()):
-        places = {LUNGS: folder / "masks"}
-    images = _by_stem(folder / "images")
-    masks = [_by_stem(place) for place in places.values()]
-    found, faults = [], []
-    for stem, files in sorted(images.items()):
-        belonging = [side.get(stem, []) for side in masks]
-        twice = [some for some in (files, *belonging) if len(some) > 1]
-        lacking = [
-            place for place, some in zip(places.values(), belonging, strict=True) if not some
-        ]
-        if twice:
-            names = ", ".join(path.name for path in twice[0])
-            faults.append(f"{twice[0][0].parent}: {names} share one stem; rename or remove one.")
-        elif lacking:
-            faults.append(f"{files[0]} has no mask in {lacking[0]}.")
-        else:
-            chosen = {name: (some[0],) for name, some in zip(places, belonging, strict=True)}
-            found.append(MaskPair(files[0], chosen, stem, origin=folder.name))
-    if faults:
-        announce("\n  ".join([f"{len(faults)} images of {folder} left out:", *faults]))
-    return found
 
 
 def read_pair_mask(pair: MaskPair) -> Bool[np.ndarray, "height width"]:
@@ -140,11 +109,155 @@ def read_structure(pair: MaskPair, structure: str) -> Bool[np.ndarray, "height w
     return mask
 
 
-def write_phantoms(folder: Path, count: int, seed: int, size: int = 512) -> None:
-    """Writes made-up pairs, the diagnoses in turn, with a mask for each lung.
+def is_here(folder: Path) -> bool:
+    """Says whether the folder is laid out as `images/` and `masks/`."""
+    return (folder / "images").is_dir() and (folder / "masks").is_dir()
+
+
+def pairs(folder: Path) -> list[MaskPair]:
+    """Lists the pairs, sorted by stem; `images/a.jpeg` goes with `masks/a.png`.
+
+    With `masks/left_lung` and `masks/right_lung` both sides are needed. Masks in `masks/heart`,
+    `masks/left_clavicle` and `masks/right_clavicle` are taken where they are. Images that lack a
+    lung mask, and stems that occur twice in one folder, are left out and named on stderr.
 
     Args:
-        folder: Gets `images/`, `masks/left_lung/` and `masks/right_lung/`.
+        folder: Holds `images/`, `masks/` and possibly `convention.txt`, one line with a name of
+            `CONVENTIONS`.
+
+    Raises:
+        SourceError: If `convention.txt` names no known convention.
+    """
+    inside = {
+        place.name.lower().replace("_", " "): place
+        for place in sorted((folder / "masks").iterdir())
+        if place.is_dir()
+    }
+    if all(side in inside for side in SIDES):
+        places = {side: inside[side] for side in SIDES}
+    else:
+        places = {LUNGS: folder / "masks"}
+    places |= {structure: inside[structure] for structure in OTHERS if structure in inside}
+    masks = {structure: files_by_stem(place) for structure, place in places.items()}
+    images = files_by_stem(folder / "images")
+    found, faults = paired(images, masks, folder.resolve().name, convention_of(folder))
+    tell_left_out(folder, faults)
+    return found
+
+
+def convention_of(folder: Path) -> str:
+    """Gives the convention that `convention.txt` in a folder names, or "" without that file.
+
+    Raises:
+        SourceError: If the name is not one of `CONVENTIONS`.
+    """
+    path = folder / CONVENTION_FILE
+    if not path.is_file():
+        return ""
+    name = path.read_text(encoding="utf-8", errors="replace").strip()
+    check_conventions(path, [name])
+    return name
+
+
+def check_conventions(path: Path, names: Iterable[str]) -> None:
+    """Refuses conventions that nobody knows; "" stands for an unknown one and passes.
+
+    Args:
+        path: The file that names them.
+        names: Names of conventions.
+
+    Raises:
+        SourceError: If a name is not one of `CONVENTIONS`.
+    """
+    unknown = sorted(set(names) - {"", *CONVENTIONS})
+    if unknown:
+        raise SourceError(
+            f"{path} names the convention {', '.join(map(repr, unknown))}; expected one of "
+            f"{', '.join(CONVENTIONS)}, or nothing."
+        )
+
+
+def files_by_stem(folder: Path) -> dict[str, list[Path]]:
+    """Gives the image files of one folder by stem."""
+    return grouped_by_stem(path for path in sorted(folder.iterdir()) if path.is_file())
+
+
+def grouped_by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """Groups image files by stem; hidden files and other suffixes are passed over."""
+    grouped: dict[str, list[Path]] = {}
+    for path in paths:
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+            grouped.setdefault(path.stem, []).append(path)
+    return grouped
+
+
+def paired(
+    images: StemFiles, masks: Mapping[str, StemFiles], origin: str, convention: str = ""
+) -> tuple[list[MaskPair], list[str]]:
+    """Pairs radiographs with the masks of the same stem.
+
+    Args:
+        images: Radiographs by stem.
+        masks: Mask files by structure and stem; those of lungs are needed, others may be absent.
+        origin: The set they belong to.
+        convention: What its outlines follow.
+
+    Returns:
+        The pairs, sorted by stem, and a sentence for each radiograph that is left out.
+    """
+    found, faults = [], []
+    for stem, files in sorted(images.items()):
+        belonging = {name: some[stem] for name, some in masks.items() if stem in some}
+        twice = [paths for paths in (files, *belonging.values()) if len(paths) > 1]
+        lacking = [name for name in masks if name not in (*OTHERS, *belonging)]
+        if twice:
+            names = " and ".join(str(path) for path in twice[0])
+            faults.append(f"{names} share one stem; rename or remove one.")
+        elif lacking:
+            faults.append(f"{files[0]} has no mask of the {lacking[0]}.")
+        else:
+            chosen = {name: tuple(paths) for name, paths in belonging.items()}
+            found.append(MaskPair(files[0], chosen, stem, convention, origin))
+    return found, faults
+
+
+def told_apart(
+    pairs: Sequence[MaskPair], prefixes: Sequence[str]
+) -> tuple[list[MaskPair], list[str]]:
+    """Puts a prefix before each stem that several pairs share.
+
+    Args:
+        pairs: Pairs whose stems may be the same.
+        prefixes: What may tell each of them from the others, such as its origin.
+
+    Returns:
+        The pairs that can be told apart, and a sentence for each that still cannot.
+    """
+    shared = Counter(pair.stem for pair in pairs)
+    renamed = [
+        replace(pair, stem=f"{prefix}/{pair.stem}") if shared[pair.stem] > 1 and prefix else pair
+        for pair, prefix in zip(pairs, prefixes, strict=True)
+    ]
+    still = Counter(pair.stem for pair in renamed)
+    faults = [
+        f"{pair.image} is one of {still[pair.stem]} named {pair.stem}; rename or remove one."
+        for pair in renamed
+        if still[pair.stem] > 1
+    ]
+    return [pair for pair in renamed if still[pair.stem] == 1], faults
+
+
+def tell_left_out(place: Path, faults: Sequence[str]) -> None:
+    """Names the images that are left out on stderr, if there are any."""
+    if faults:
+        announce("\n  ".join([f"{len(faults)} images of {place} left out:", *faults]))
+
+
+def write_phantoms(folder: Path, count: int, seed: int, size: int = 512) -> None:
+    """Writes made-up pairs, the diagnoses in turn, with masks of each lung and of the heart.
+
+    Args:
+        folder: Gets `images/`, `masks/left_lung/`, `masks/right_lung/` and `masks/heart/`.
         count: Pairs to draw.
         seed: Seed of all randomness.
         size: Nominal side of the images in pixels.
@@ -158,16 +271,4 @@ def write_phantoms(folder: Path, count: int, seed: int, size: int = 512) -> None
             Image.fromarray(phantom.image).save(beside)
         write_mask(phantom.left_lung, folder / "masks" / "left_lung" / name)
         write_mask(phantom.right_lung, folder / "masks" / "right_lung" / name)
-
-
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    return grouped_by_stem(path for path in sorted(folder.iterdir()) if path.is_file())
-
-
-def grouped_by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
-    """Groups image files by stem; hidden files and other suffixes are passed over."""
-    grouped: dict[str, list[Path]] = {}
-    for path in paths:
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            grouped.setdefault(path.stem, []).append(path)
-    return grouped
+        write_mask(phantom.heart, folder / "masks" / "heart" / name)

@@ -1,0 +1,104 @@
+"""COVID-QU-Ex (Tahir et al. 2021): 33,920 radiographs of 256 x 256 pixels with lung masks.
+
+Its names tell no patients, and it is compiled from other public sets: radiographs of CCX and KCX
+may be among its own.
+"""
+
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from flannel.data.files import whole_file
+from flannel.data.phantom import draw_phantom
+from flannel.data.radiograph import write_mask
+from flannel.data.sources.mask_pairs import (
+    LUNGS,
+    MaskPair,
+    files_by_stem,
+    paired,
+    tell_left_out,
+    told_apart,
+)
+
+NAME = "covid_qu_ex"
+CONVENTION = "covid_qu_ex"
+TOP = "Lung Segmentation Data"
+IMAGES, MASKS = "images", "lung masks"
+SPLITS = {"Train": "train", "Val": "val", "Test": "test"}
+CLASSES = ("COVID-19", "Non-COVID", "Normal")
+PHANTOM_SIDE_PX = 256
+PHANTOM_NAMES = {
+    "COVID-19": ("COVID-19", "covid_{}.png"),
+    "Non-COVID": ("Bacterial pneumonia", "non_COVID ({}).png"),
+    "Normal": ("Normal", "Normal ({}).png"),
+}
+"""Class to the diagnosis that is drawn and the name that the set gives."""
+
+
+def is_here(folder: Path) -> bool:
+    """Says whether the folder, or `Lung Segmentation Data` in it, is laid out as this data set."""
+    return bool(_class_folders(folder))
+
+
+def pairs(folder: Path) -> list[MaskPair]:
+    """Lists the radiographs that have a lung mask by split, class and stem, split as given.
+
+    Radiographs that lack a mask are left out and named on stderr.
+
+    Args:
+        folder: Holds `Train/`, `Val/` and `Test/`, or `Lung Segmentation Data/` with these, or
+            once more in a folder of that name as it is downloaded. `Infection Segmentation
+            Data/Infection Segmentation Data/`, a part of the radiographs, is laid out alike and
+            can be given instead.
+    """
+    found: list[MaskPair] = []
+    faults: list[str] = []
+    for split, place in _class_folders(folder):
+        masks = {LUNGS: files_by_stem(place / MASKS)}
+        good, bad = paired(files_by_stem(place / IMAGES), masks, NAME, CONVENTION)
+        found += [replace(pair, split=SPLITS[split]) for pair in good]
+        faults += bad
+    apart, alike = told_apart(found, [pair.split for pair in found])
+    tell_left_out(folder, faults + alike)
+    return apart
+
+
+def _class_folders(folder: Path) -> list[tuple[str, Path]]:
+    """Finds the folders that hold images and lung masks, each with its split."""
+    for top in (folder / TOP / TOP, folder / TOP, folder):
+        places = [(split, top / split / kind) for split, kind in product(SPLITS, CLASSES)]
+        here = [
+            (split, place)
+            for split, place in places
+            if (place / IMAGES).is_dir() and (place / MASKS).is_dir()
+        ]
+        if here:
+            return here
+    return []
+
+
+def write_phantoms(folder: Path, count: int, seed: int) -> None:
+    """Writes made-up pairs in this layout, the classes in turn.
+
+    Of the rounds through the classes, one in five goes to validation, the next to the test set.
+
+    Args:
+        folder: Gets `Lung Segmentation Data/Lung Segmentation Data/`.
+        count: Pairs to draw; 13 and more fill every split.
+        seed: Seed of all randomness.
+    """
+    top = folder / TOP / TOP
+    side = (PHANTOM_SIDE_PX, PHANTOM_SIDE_PX)
+    for number in range(count):
+        round_, kind = number // len(CLASSES), CLASSES[number % len(CLASSES)]
+        split = ("Train", "Train", "Train", "Val", "Test")[round_ % 5]
+        diagnosis, name = PHANTOM_NAMES[kind]
+        phantom = draw_phantom(diagnosis, np.random.default_rng([seed, 6, number]), side)
+        place = top / split / kind
+        with whole_file(place / IMAGES / name.format(round_ + 1)) as beside:
+            Image.fromarray(phantom.image).save(beside)
+        lungs = phantom.left_lung | phantom.right_lung
+        write_mask(lungs, place / MASKS / name.format(round_ + 1))
