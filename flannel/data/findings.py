@@ -1,12 +1,21 @@
 """Findings as the sources write them, and the diagnosis that each stands for."""
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from flannel.data.diagnosis import LABEL_SETS
+
 Split = Literal["", "test", "development"]
+
+LABELS = Path(__file__).with_name("labels")
+"""The folder of the label tables: one CSV file per source."""
+
+FRONTAL = "AP or PA"
+"""The view of radiographs whose set says that they are frontal, or nothing, and not which way."""
 
 
 class SourceError(ValueError):
@@ -25,6 +34,7 @@ class SourceRow:
         finding: The finding in the source's own words.
         view: The projection, such as `PA` or `AP Supine`.
         split: Where the source itself puts the image, if it has a test set.
+        fold: 0 where the source itself validates on the image, None elsewhere.
         unfit: Why the row is no chest radiograph ("modality CT"), or "".
     """
 
@@ -38,7 +48,23 @@ class SourceRow:
     sex: str = ""
     licence: str = ""
     split: Split = ""
+    fold: int | None = None
     unfit: str = ""
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """What a label table says of one finding.
+
+    Attributes:
+        finding: The finding in the source's own words.
+        diagnoses: The diagnosis under each mapping, "" where it is left out.
+        reason: Why it is left out wherever it is; "" if only because a mapping does not list it.
+    """
+
+    finding: str
+    diagnoses: Mapping[str, str]
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -48,73 +74,75 @@ class LabelMapping:
     Attributes:
         diagnoses: Finding to diagnosis.
         left_out: Finding to the reason why it has none; any finding in neither is "not mapped".
+        label_set: The diagnoses that occur, in order.
     """
 
     diagnoses: Mapping[str, str]
     left_out: Mapping[str, str]
+    label_set: tuple[str, ...]
 
 
-COVID = "COVID-19"
-VIRAL = "Viral pneumonia"
-BACTERIAL = "Bacterial pneumonia"
-NORMAL = "Normal"
+def read_label_tables(folder: Path = LABELS) -> dict[str, tuple[LabelRow, ...]]:
+    """Reads the label tables, by source.
 
-KCX_FINDINGS = {"NORMAL": NORMAL, "PNEUMONIA/virus": VIRAL, "PNEUMONIA/bacteria": BACTERIAL}
+    A table has the column `finding`, one column per mapping with a diagnosis or nothing, and
+    `reason`.
 
-# The strings of the March 2020 metadata (FLANNEL's code) and of the final one (the team's code).
-FLANNEL_FINDINGS = {
-    "COVID-19": COVID,
-    "SARS": VIRAL,
-    "Pneumocystis": BACTERIAL,  # a fungus, but the original code says bacterial
-    "Streptococcus": BACTERIAL,
-    "No Finding": NORMAL,
-    "Pneumonia/Viral/COVID-19": COVID,
-    "Pneumonia/Viral/SARS": VIRAL,
-    "Pneumonia/Fungal/Pneumocystis": BACTERIAL,
-    "Pneumonia/Bacterial/Streptococcus": BACTERIAL,
-}
+    Args:
+        folder: Holds `<source>.csv`.
 
-_VIRUSES = ("SARS", "MERS-CoV", "Influenza", "Influenza/H1N1", "Varicella", "Herpes")
-_BACTERIA = (
-    "Streptococcus", "Klebsiella", "Legionella", "Mycoplasma", "Chlamydophila", "E.Coli",
-    "Nocardia", "Staphylococcus/MRSA",
-)  # fmt: skip
-_FUNGI = ("Pneumocystis", "Aspergillosis")
+    Raises:
+        SourceError: If a table lacks a column, writes a diagnosis that is not in the mapping's
+            label set, or says of a finding something else than another row does.
+    """
+    tables = {path.stem: _read_table(path) for path in sorted(folder.glob("*.csv"))}
+    said: dict[str, LabelRow] = {}
+    for source, rows in tables.items():
+        for row in rows:
+            if said.setdefault(row.finding, row) != row:
+                raise SourceError(
+                    f"{folder / source}.csv reads the finding {row.finding!r} otherwise than "
+                    "another row does; a finding has one meaning, whichever source writes it."
+                )
+    return tables
 
-WIDE_FINDINGS = {
-    "COVID-19": COVID,
-    "COVID-19, ARDS": COVID,
-    "Pneumonia/Viral/COVID-19": COVID,
-    "Pneumonia/Viral": VIRAL,
-    **dict.fromkeys(_VIRUSES, VIRAL),
-    **{f"Pneumonia/Viral/{name}": VIRAL for name in _VIRUSES},
-    "Pneumonia/Bacterial": BACTERIAL,
-    "Mycoplasma Bacterial Pneumonia": BACTERIAL,
-    **dict.fromkeys(_BACTERIA, BACTERIAL),
-    **{f"Pneumonia/Bacterial/{name}": BACTERIAL for name in _BACTERIA},
-    "No Finding": NORMAL,
-}
 
-_UNCERTAIN = {
-    "": "no finding is written",
-    "todo": "finding not yet written",
-    "Unknown": "finding unknown",
-    "Pneumonia": "pneumonia of unnamed cause",
-    "ARDS": "ARDS of unnamed cause",
-}
-
-MAPPINGS: Mapping[str, LabelMapping] = MappingProxyType(
-    {
-        "flannel": LabelMapping({**FLANNEL_FINDINGS, **KCX_FINDINGS}, _UNCERTAIN),
-        "wide": LabelMapping(
-            {**WIDE_FINDINGS, **KCX_FINDINGS},
-            {
-                **_UNCERTAIN,
-                **dict.fromkeys(_FUNGI, "fungal"),
-                **{f"Pneumonia/Fungal/{name}": "fungal" for name in _FUNGI},
-            },
-        ),
+def label_mappings(tables: Iterable[Iterable[LabelRow]]) -> dict[str, LabelMapping]:
+    """Turns label tables into one mapping per name in `LABEL_SETS`."""
+    rows = [row for table in tables for row in table]
+    return {
+        name: LabelMapping(
+            {row.finding: row.diagnoses[name] for row in rows if row.diagnoses[name]},
+            {row.finding: row.reason for row in rows if row.reason and not row.diagnoses[name]},
+            label_set,
+        )
+        for name, label_set in LABEL_SETS.items()
     }
-)
-"""`flannel` is the papers' own list of strings, nothing else; `wide` takes every
-viral and every bacterial pneumonia and COVID-19 with ARDS, and leaves fungi out."""
+
+
+def _read_table(path: Path) -> tuple[LabelRow, ...]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        records = list(csv.DictReader(stream, restval=""))
+    missing = [c for c in ("finding", *LABEL_SETS, "reason") if not records or c not in records[0]]
+    if missing:
+        raise SourceError(f"{path} lacks the column {', '.join(missing)}; write it, or one row.")
+    for record in records:
+        for name, label_set in LABEL_SETS.items():
+            if record[name] not in ("", *label_set):
+                raise SourceError(
+                    f"{path} reads {record['finding']!r} as {record[name]!r} under {name}; "
+                    f"expected {', '.join(label_set)} or nothing."
+                )
+    return tuple(
+        LabelRow(record["finding"], {name: record[name] for name in LABEL_SETS}, record["reason"])
+        for record in records
+    )
+
+
+LABEL_TABLES: Mapping[str, tuple[LabelRow, ...]] = MappingProxyType(read_label_tables())
+"""What each source's findings mean; `generic` is for folders by class and for CSV tables."""
+
+MAPPINGS: Mapping[str, LabelMapping] = MappingProxyType(label_mappings(LABEL_TABLES.values()))
+"""`flannel` is the papers' own list of strings for CCX and KCX; `wide` takes every viral and every
+bacterial pneumonia and COVID-19 with ARDS, and leaves fungi out. The others have the label sets of
+papers 000 to 003."""
