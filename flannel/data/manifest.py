@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -11,10 +10,9 @@ from types import ModuleType
 import pandas as pd
 
 from flannel.data.duplicates import joined_groups
-from flannel.data.files import sha256_of, whole_file
+from flannel.data.files import whole_file
 from flannel.data.findings import MAPPINGS, LabelMapping, SourceError, SourceRow
-from flannel.data.progress import progress
-from flannel.data.radiograph import RadiographError, read_levels
+from flannel.data.inspection import FileFacts, inspect_files
 from flannel.data.sources import ccx, kcx
 
 COLUMNS = (
@@ -22,7 +20,9 @@ COLUMNS = (
     "sex", "licence", "width", "height", "sha256", "split", "fold",
 )  # fmt: skip
 NUMBERS = ("width", "height")
-SPLITS = ("", "test", "development")
+SPLITS = ("", "test", "development", "train", "val", "rotating")
+"""What an image is for, together with `fold` (flannel.data.folds.splits_of_fold); "" is open."""
+
 SOURCES: Mapping[str, ModuleType] = {ccx.NAME: ccx, kcx.NAME: kcx}
 
 
@@ -57,29 +57,20 @@ class ManifestReport:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class _ReadFile:
-    """What is known of a row's file once it was opened; `fault` is "" for a good one."""
-
-    width: int = 0
-    height: int = 0
-    sha256: str = ""
-    fault: str = ""
-
-
 def build_manifest(
     folder: Path,
     sources: Sequence[str] | None = None,
     mapping: str = "flannel",
     views: Sequence[str] = ("AP", "PA"),
     strict: bool = False,
+    cache: Path | None = None,
 ) -> tuple[pd.DataFrame, ManifestReport]:
     """Makes the manifest of all known data sets in a folder.
 
-    Every image is opened once, so that a file that cannot be decoded is found here and not in
-    the middle of a training. Files with the same stem stay apart by their content's hash;
-    identical files are kept, with their groups joined. `split` says what the source itself
-    prescribes (for the fold protocol `given`), `fold` is empty.
+    Every file is read once, so that one that is truncated or no radiograph is found here and not
+    in the middle of a training (`flannel.data.inspection`). Files with the same stem stay apart by
+    their content's hash; identical files are kept, with their groups joined. `split` says what the
+    source itself prescribes (for the fold protocol `given`), `fold` is empty.
 
     Args:
         folder: A data set as downloaded, or a folder that holds several.
@@ -87,6 +78,7 @@ def build_manifest(
         mapping: Which findings are which diagnosis, a name in `flannel.data.findings.MAPPINGS`.
         views: An image is kept when its view contains one of these, whatever the case.
         strict: Refuse the whole when a file is missing or unreadable, instead of listing it.
+        cache: Remembers the files there, so that the next call reads only what changed.
 
     Returns:
         The manifest, sorted by image, and what became of each row.
@@ -109,7 +101,7 @@ def build_manifest(
             left_out[row.source, reason] += 1
         else:
             wanted.append((row, diagnosis))
-    files = _read_files([row for row, _ in wanted])
+    files = inspect_files([row.path for row, _ in wanted], cache)
     records: dict[str, dict[str, object]] = {}
     for (row, diagnosis), file in zip(wanted, files, strict=True):
         if file.fault:
@@ -206,21 +198,7 @@ def _read_label(row: SourceRow, mapping: LabelMapping, views: Sequence[str]) -> 
     return diagnosis, "" if diagnosis else f"finding {row.finding or '(empty)'}: {why}"
 
 
-def _read_files(rows: Sequence[SourceRow]) -> list[_ReadFile]:
-    with ThreadPoolExecutor() as pool:
-        read = pool.map(_read_file, [row.path for row in rows])
-        return list(progress(read, len(rows), "Reading radiographs"))
-
-
-def _read_file(path: Path) -> _ReadFile:
-    try:
-        height, width = read_levels(path).levels.shape
-        return _ReadFile(width, height, sha256_of(path))
-    except (RadiographError, OSError) as fault:
-        return _ReadFile(fault=str(fault))
-
-
-def _record(row: SourceRow, diagnosis: str, file: _ReadFile) -> dict[str, object]:
+def _record(row: SourceRow, diagnosis: str, file: FileFacts) -> dict[str, object]:
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", row.path.stem)
     return {
         "image_id": f"{row.source}-{stem}-{file.sha256[:8]}",
@@ -263,7 +241,7 @@ def _check(table: pd.DataFrame, name: str) -> None:
     strange = sorted(set(table["split"]) - set(SPLITS))
     if strange:
         raise ManifestError(
-            f"{name} holds {strange[0]!r} as split; expected 'test', 'development' or nothing."
+            f"{name} holds {strange[0]!r} as split; expected {', '.join(SPLITS[1:])} or nothing."
         )
 
 

@@ -172,7 +172,7 @@ def test_saved_is_loaded_again(raw, tmp_path):
     [
         ("width", "wide", "'wide' as width of the image"),
         ("fold", "1.5", "'1.5' as fold of the image"),
-        ("split", "train", "'train' as split"),
+        ("split", "trial", "'trial' as split"),
         ("path", "", "no path in line 2"),
     ],
 )
