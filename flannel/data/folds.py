@@ -1,6 +1,7 @@
-"""Split protocols: who is tested on, and in which fold everybody else validates."""
+"""Split protocols: who is tested on in which fold, who validates, and who is learnt from."""
 
 import warnings
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from flannel.data.manifest import ManifestError
 
-Protocol = Literal["patient", "paper", "given"]
+Protocol = Literal["patient", "paper", "nested", "given", "leave-source-out"]
 TEST_PARTS = 5
 """One of five parts is the test set: 20 %, as in the paper (Section 2)."""
 
@@ -16,56 +17,80 @@ ATTEMPTS = 50
 
 
 def assign_folds(
-    table: pd.DataFrame, protocol: Protocol = "patient", seed: int = 407, folds: int = 5
+    table: pd.DataFrame,
+    protocol: Protocol = "patient",
+    seed: int = 407,
+    folds: int = 5,
+    allow_absent: bool = False,
 ) -> pd.DataFrame:
-    """Fills the columns `split` and `fold` of a manifest.
+    """Fills the columns `split` and `fold` of a manifest, as `splits_of_fold` reads them.
 
-    The result depends on the images and the seed, not on the order of the rows. The test set is
-    one fixed fifth for all folds, and each fold validates on an equal slice of the rest: with
+    The result depends on the images and the seed, not on the order of the rows. `patient` and
+    `paper` test on one fixed fifth, and each fold validates on an equal slice of the rest: with
     five folds 64 / 16 / 20 %, as the paper.
 
     Args:
         table: A manifest.
         protocol: `patient` draws whole groups, stratified by diagnosis. Unlike the paper, because
             there about 40 % of the test images share a patient with the training images. `paper`
-            shuffles single images once and cuts (paper 004, Section 2). `given` takes the
-            source's own test set as it is, whatever the groups, where the source has one; the
-            rest is drawn by whole groups.
+            shuffles single images once and cuts (paper 004, Section 2). `nested` draws whole
+            groups into as many parts as there are folds; fold k tests on part k and validates on
+            part k + 1. `given` takes the source's own test set as it is, whatever the groups,
+            where the source has one, and its own validation set, which leaves one fold; the rest
+            is drawn by whole groups. `leave-source-out` has a fold for each source, in
+            alphabetical order, which tests on it; a fifth of the other images validates.
         seed: Seed of the draw.
-        folds: How many validation slices.
+        folds: How many folds; `leave-source-out` and a given validation set settle it themselves.
+        allow_absent: With `leave-source-out`, test also on diagnoses that no other source has.
 
     Returns:
-        A copy with `split` in test / development and `fold` 0 to folds - 1, empty for test.
+        A copy with `split` and `fold` filled.
 
     Raises:
-        ManifestError: If a diagnosis has fewer groups than folds + 1, no draw gives every
-            diagnosis to every part, `given` finds no test set of a source or a table whose
-            splits were assigned before, or the protocol is unknown.
-        ValueError: If there are fewer than two folds.
+        ManifestError: If a diagnosis has too few groups, no draw gives every diagnosis to every
+            part, `given` finds no test set of a source or a table whose splits were assigned
+            before, `leave-source-out` finds one source alone or a diagnosis that only the left
+            out source has, or the protocol is unknown.
+        ValueError: If there are fewer than two folds, or three for `nested`.
     """
-    if folds < 2:
-        raise ValueError(f"folds is {folds}; expected at least 2, the papers use 5.")
+    needed = 3 if protocol == "nested" else 2
+    if folds < needed:
+        raise ValueError(f"folds is {folds}; expected at least {needed}, the papers use 5.")
     ordered = table.sort_values("image_id")
     match protocol:
         case "paper":
-            parts = _paper_parts(len(ordered), seed, folds)
+            split, fold = _with_fixed_test(_paper_parts(len(ordered), seed, folds))
         case "patient":
-            parts = _patient_parts(ordered, seed, folds)
+            split, fold = _with_fixed_test(_patient_parts(ordered, seed, folds))
+        case "nested":
+            fold = _nested_parts(ordered, seed, folds)
+            split = np.full(len(ordered), "rotating", dtype=object)
         case "given":
-            parts = _given_parts(ordered, seed, folds)
+            split, fold = _given(ordered, seed, folds)
+        case "leave-source-out":
+            split, fold = _left_out_sources(ordered, seed, allow_absent)
         case _:
             raise ManifestError(
-                f"Split protocol {protocol!r} is unknown; choose patient, paper or given."
+                f"Split protocol {protocol!r} is unknown; choose patient, paper, nested, given or "
+                "leave-source-out."
             )
     assigned = table.copy()
-    part = pd.Series(parts, index=ordered.index).reindex(table.index)
-    assigned["split"] = np.where(part < 0, "test", "development")
-    assigned["fold"] = part.where(part >= 0).astype("Int64")
+    assigned["split"] = pd.Series(split, index=ordered.index).reindex(table.index)
+    numbers = pd.Series(fold, index=ordered.index).reindex(table.index)
+    assigned["fold"] = numbers.where(numbers >= 0).astype("Int64")
     return assigned
 
 
 def splits_of_fold(table: pd.DataFrame, fold: int) -> pd.Series:
-    """Gives what each radiograph is for in one fold: "train", "val" or "test".
+    """Gives what each radiograph is for in one fold: "train", "val", "test", or "" for nothing.
+
+    A row of the manifest says it with `split` and `fold`:
+
+    - `test` without a fold: tests in every fold.
+    - `development` of fold k: validates in fold k, trains in the others.
+    - `rotating` of fold k: tests in fold k, validates in the fold before, trains in the others.
+    - `train` or `val` of fold k: tests in fold k and is what it says in the others, but is left
+      out where its group has another image among the test images. Without a fold: always.
 
     Args:
         table: A manifest with folds.
@@ -81,14 +106,28 @@ def splits_of_fold(table: pd.DataFrame, fold: int) -> pd.Series:
     if fold not in known:
         names = ", ".join(str(number) for number in known) or "none: assign folds first"
         raise ManifestError(f"Fold {fold} does not exist in the manifest; it has {names}.")
-    lost = table["image_id"][(table["split"] != "test") & table["fold"].isna()]
+    needing = ~table["split"].isin(("test", "train", "val"))
+    lost = table["image_id"][needing & table["fold"].isna()]
     if len(lost):
         raise ManifestError(
             f"{len(lost)} images have neither test split nor fold, first {lost.iloc[0]}."
         )
-    validation = (table["fold"] == fold).fillna(False).to_numpy(bool)
-    splits = np.where(validation, "val", np.where(table["split"] == "test", "test", "train"))
-    return pd.Series(splits, index=table.index, name="split", dtype=str)
+    split = table["split"].to_numpy(dtype=object)
+    numbers = table["fold"].fillna(-1).to_numpy(dtype=int)
+    here, rotates = numbers == fold, split == "rotating"
+    fixed = np.isin(split, ("train", "val"))
+    used = np.where(np.isin(split, ("development", "rotating")), "train", split)
+    used[here] = np.where(split[here] == "development", "val", "test")
+    used[rotates & (numbers == known[(known.index(fold) + 1) % len(known)])] = "val"
+    if (fixed & here).any():
+        tested = set(table["group"][here])
+        used[fixed & ~here & table["group"].isin(tested).to_numpy()] = ""
+    return pd.Series(used, index=table.index, name="split", dtype=str)
+
+
+def _with_fixed_test(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gives split and fold of parts that validate in turn; -1 is the test set of all."""
+    return np.where(parts < 0, "test", "development").astype(object), parts
 
 
 def _paper_parts(count: int, seed: int, folds: int) -> np.ndarray:
@@ -103,20 +142,40 @@ def _paper_parts(count: int, seed: int, folds: int) -> np.ndarray:
 
 def _patient_parts(table: pd.DataFrame, seed: int, folds: int) -> np.ndarray:
     _check_groups(table, folds + 1)
-    for attempt in range(ATTEMPTS):
+
+    def draw(attempt: int) -> np.ndarray:
         test = _drawn_parts(table, TEST_PARTS, (seed, attempt, 0)) == 0
         parts = np.full(len(table), -1)
         parts[~test] = _drawn_parts(table[~test], folds, (seed, attempt, 1))
-        seen = set(zip(parts.tolist(), table["diagnosis"], strict=True))
-        if len(seen) == (folds + 1) * table["diagnosis"].nunique():
-            return parts
-    raise ManifestError(
-        f"No draw of {ATTEMPTS} gives every diagnosis to the test set and to all {folds} folds; "
-        "take fewer folds or add radiographs of the rarest diagnosis."
+        return parts
+
+    return _first_complete(draw, table, folds + 1)
+
+
+def _nested_parts(table: pd.DataFrame, seed: int, folds: int) -> np.ndarray:
+    _check_groups(table, folds)
+    return _first_complete(
+        lambda attempt: _drawn_parts(table, folds, (seed, attempt, 4)), table, folds
     )
 
 
-def _given_parts(table: pd.DataFrame, seed: int, folds: int) -> np.ndarray:
+def _first_complete(
+    draw: Callable[[int], np.ndarray], table: pd.DataFrame, parts: int
+) -> np.ndarray:
+    """Gives the first draw in which every part has every diagnosis."""
+    for attempt in range(ATTEMPTS):
+        drawn = draw(attempt)
+        seen = set(zip(drawn.tolist(), table["diagnosis"], strict=True))
+        if len(seen) == parts * table["diagnosis"].nunique():
+            return drawn
+    raise ManifestError(
+        f"No draw of {ATTEMPTS} gives every diagnosis to all {parts} parts; groups of patients: "
+        f"{_listed(table.groupby('diagnosis')['group'].nunique())}. Take fewer folds or add "
+        "radiographs of the rarest diagnosis."
+    )
+
+
+def _given(table: pd.DataFrame, seed: int, folds: int) -> tuple[np.ndarray, np.ndarray]:
     if table["fold"].notna().any():
         raise ManifestError(
             "The manifest already has folds, which hide the source's own splits; build it again "
@@ -126,8 +185,11 @@ def _given_parts(table: pd.DataFrame, seed: int, folds: int) -> np.ndarray:
         raise ManifestError(
             "No source in the manifest has a test set of its own; use the protocol 'patient'."
         )
-    free = (table["split"] == "").to_numpy()
-    rest = (table["split"] != "test").to_numpy(copy=True)
+    own = table["split"].to_numpy(dtype=object)
+    validating = set(table["source"][own == "val"])
+    settled = (own == "test") | table["source"].isin(validating).to_numpy() & (own != "")
+    free = own == ""
+    rest = ~settled
     if free.any():
         if table[free]["diagnosis"].value_counts().max() < TEST_PARTS:
             raise ManifestError(
@@ -135,10 +197,70 @@ def _given_parts(table: pd.DataFrame, seed: int, folds: int) -> np.ndarray:
                 "too few to draw one; leave them out or use the protocol 'patient'."
             )
         rest[free] = _drawn_parts(table[free], TEST_PARTS, (seed, 0, 2)) != 0
-    _check_groups(table[rest], folds)
     parts = np.full(len(table), -1)
-    parts[rest] = _drawn_parts(table[rest], folds, (seed, 0, 3))
-    return parts
+    if rest.any():
+        _check_groups(table[rest], folds)
+        parts[rest] = _drawn_parts(table[rest], folds, (seed, 0, 3))
+    split, fold = _with_fixed_test(parts)
+    if not validating:
+        return split, fold
+    # A validation set that is given is the same for all folds, so that there is one fold.
+    in_training = np.isin(own, ("train", "development")) & settled | (parts > 0)
+    split[in_training], fold[in_training] = "train", -1
+    split[own == "val"], fold[own == "val"] = "development", 0
+    return split, fold
+
+
+def _left_out_sources(
+    table: pd.DataFrame, seed: int, allow_absent: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    sources = sorted(table["source"].unique())
+    if len(sources) < 2:
+        raise ManifestError(
+            f"The manifest holds one source, {sources[0]}; leave-source-out needs two or more."
+        )
+    fold = table["source"].map(sources.index).to_numpy()
+    if not allow_absent:
+        _check_left_diagnoses(table, sources, fold)
+    strata = table.assign(diagnosis=table["source"] + "\n" + table["diagnosis"])
+    lacking: set[tuple[str, str]] = set()
+    for attempt in range(ATTEMPTS):
+        # The dealer gives the largest groups to the first parts, so each attempt takes another.
+        validates = _drawn_parts(strata, TEST_PARTS, (seed, attempt, 5)) == attempt % TEST_PARTS
+        split = np.where(validates, "val", "train").astype(object)
+        lacking = _unvalidated(table.assign(split=split, fold=fold), sources)
+        if not lacking:
+            return split, fold
+    listed = "; ".join(f"{diagnosis} without {source}" for source, diagnosis in sorted(lacking))
+    raise ManifestError(
+        f"No draw of {ATTEMPTS} gives both training and validation every diagnosis: {listed}. "
+        f"Radiographs: {_by_source(table)}. Add radiographs of it, or leave it out."
+    )
+
+
+def _check_left_diagnoses(table: pd.DataFrame, sources: list[str], fold: np.ndarray) -> None:
+    """Refuses a source that alone has a diagnosis, apart from groups that it tests on itself."""
+    plain = table.assign(split="train", fold=fold)
+    for number, source in enumerate(sources):
+        used = splits_of_fold(plain, number)
+        learnt = set(table["diagnosis"][used == "train"])
+        absent = sorted(set(table["diagnosis"][used == "test"]) - learnt)
+        if absent:
+            raise ManifestError(
+                f"Without the source {source} nothing is left to learn {', '.join(absent)} from. "
+                f"Radiographs: {_by_source(table)}. Add a source that has it, or test on it all "
+                "the same with --allow_absent true."
+            )
+
+
+def _unvalidated(table: pd.DataFrame, sources: list[str]) -> set[tuple[str, str]]:
+    """Names the left-out source and diagnosis where only training, or only validation, has it."""
+    lacking = set()
+    for number, source in enumerate(sources):
+        used = splits_of_fold(table, number)
+        train, val = (set(table["diagnosis"][used == split]) for split in ("train", "val"))
+        lacking |= {(source, diagnosis) for diagnosis in train ^ val}
+    return lacking
 
 
 def _drawn_parts(table: pd.DataFrame, parts: int, seeds: tuple[int, ...]) -> np.ndarray:
@@ -162,8 +284,20 @@ def _check_groups(table: pd.DataFrame, needed: int) -> None:
     counts = table.groupby("diagnosis")["group"].nunique()
     few = counts[counts < needed]
     if len(few):
-        listed = ", ".join(f"{diagnosis} {count}" for diagnosis, count in few.items())
         raise ManifestError(
-            f"Too few groups of patients: {listed}; each diagnosis needs {needed}, for the "
-            "validation folds and the test set. Take fewer folds or add radiographs."
+            f"Too few groups of patients: {_listed(few)}; each diagnosis needs {needed}, one for "
+            f"each part of the protocol. There are: {_listed(counts)}. Take fewer folds or add "
+            "radiographs."
         )
+
+
+def _listed(counts: pd.Series) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _by_source(table: pd.DataFrame) -> str:
+    counts = table.groupby("source")["diagnosis"].value_counts().sort_index()
+    return "; ".join(
+        f"{source}: {_listed(of_source.droplevel(0))}"
+        for source, of_source in counts.groupby(level=0)
+    )

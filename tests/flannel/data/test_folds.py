@@ -8,45 +8,118 @@ from flannel.data.diagnosis import FLANNEL
 from flannel.data.folds import assign_folds, splits_of_fold
 from flannel.data.manifest import ManifestError
 
+GROUPED = ("patient", "nested", "given", "leave-source-out")
+few_examples = settings(max_examples=20, deadline=None)
+seeds = st.integers(0, 10_000)
 
-def cohort(groups_each=12, seed=0, split=""):
+
+def cohort(groups_each=12, seed=0, sources=2):
+    """Groups of one to four images, in sources by turns; four are joined to two."""
     generator = np.random.default_rng(seed)
     rows = [
-        (f"{diagnosis[:3]}-{group}-{image}", diagnosis, f"{diagnosis}-{group}")
+        (
+            f"{diagnosis[:3]}-{group}-{image}",
+            diagnosis,
+            f"{diagnosis}-{group}",
+            f"s{group % sources}",
+        )
         for diagnosis in FLANNEL
         for group in range(groups_each)
         for image in range(generator.integers(1, 5))
     ]
-    table = pd.DataFrame(rows, columns=["image_id", "diagnosis", "group"])
-    return table.assign(split=split, fold=pd.array([pd.NA] * len(rows), "Int64"))
+    table = pd.DataFrame(rows, columns=["image_id", "diagnosis", "group", "source"])
+    joined = table["group"].isin(["Normal-7", "Viral pneumonia-7", "Normal-2", "Normal-3"])
+    table.loc[joined, "group"] = "joined-" + (table["group"].str[-1] == "7").astype(str)
+    return table.assign(split="", fold=pd.array([pd.NA] * len(rows), "Int64"))
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(8, 30), st.integers(0, 10_000), st.integers(2, 5))
-def test_no_group_lies_in_two_splits(groups_each, seed, folds):
-    table = assign_folds(cohort(groups_each, seed), "patient", seed, folds)
-    parts = table["fold"].fillna(-1)
-    assert (parts.groupby(table["group"]).nunique() == 1).all()
-    assert ((table["split"] == "test") == table["fold"].isna()).all()
-    for part in range(-1, folds):
-        assert set(table["diagnosis"][parts == part]) == set(FLANNEL)
+def prepared(protocol, groups_each, seed):
+    """A cohort as the protocol needs it: `given` gets a test set of two groups in each eight."""
+    table = cohort(groups_each, seed)
+    if protocol == "given":
+        number = table["group"].str.extract(r"-(\d+)$")[0].fillna("0").astype(int)
+        own = np.where(number % 8 < 2, "test", "development")
+        table["split"] = np.where(table["diagnosis"] == "COVID-19", "", own)
+    return table
 
 
-def test_shares_are_those_of_the_paper():
-    table = assign_folds(cohort(60), "patient", seed=1)
-    shares = splits_of_fold(table, 0).value_counts(normalize=True)
-    assert shares["test"] == pytest.approx(0.20, abs=0.02)
-    assert shares["val"] == pytest.approx(0.16, abs=0.02)
+def every_fold(table):
+    return {fold: splits_of_fold(table, fold) for fold in sorted(table["fold"].dropna().unique())}
 
 
-@pytest.mark.parametrize("protocol", ["patient", "paper"])
-def test_the_order_of_rows_does_not_matter_and_the_seed_does(protocol):
-    table = cohort()
-    first = assign_folds(table, protocol, seed=3)
-    mixed = assign_folds(table.sample(frac=1, random_state=5), protocol, seed=3)
+@few_examples
+@given(st.sampled_from(GROUPED), st.integers(16, 30), seeds, st.integers(3, 5))
+def test_no_group_lies_in_two_splits_of_a_fold(protocol, groups_each, seed, folds):
+    table = assign_folds(prepared(protocol, groups_each, seed), protocol, seed, folds)
+    used = every_fold(table)
+    assert len(used) == (2 if protocol == "leave-source-out" else folds)
+    for splits in used.values():
+        seen = table.assign(used=splits)[splits != ""]
+        assert (seen.groupby("group")["used"].nunique() == 1).all()
+        for split in ("train", "val", "test"):
+            assert set(seen["diagnosis"][seen["used"] == split]) == set(FLANNEL)
+
+
+@few_examples
+@given(st.sampled_from((*GROUPED, "paper")), seeds)
+def test_the_order_of_rows_does_not_matter(protocol, seed):
+    table = prepared(protocol, 16, seed)
+    first = assign_folds(table, protocol, seed)
+    mixed = assign_folds(table.sample(frac=1, random_state=seed), protocol, seed)
     pd.testing.assert_frame_equal(mixed.sort_index(), first)
-    other = assign_folds(table, protocol, seed=4)
-    assert not other["split"].equals(first["split"])
+
+
+@pytest.mark.parametrize("protocol", [*GROUPED, "paper"])
+def test_the_seed_matters(protocol):
+    table = prepared(protocol, 16, 0)
+    first, other = (assign_folds(table, protocol, seed) for seed in (3, 4))
+    assert not other[["split", "fold"]].equals(first[["split", "fold"]])
+
+
+@few_examples
+@given(st.sampled_from(("paper", "patient")), seeds)
+def test_shares_are_those_of_the_paper(protocol, seed):
+    for splits in every_fold(assign_folds(cohort(60, seed), protocol, seed)).values():
+        shares = splits.value_counts(normalize=True)
+        assert shares["test"] == pytest.approx(0.20, abs=0.02)
+        assert shares["val"] == pytest.approx(0.16, abs=0.02)
+
+
+@few_examples
+@given(seeds, st.integers(3, 5))
+def test_nested_tests_every_image_once_and_validates_it_once(seed, folds):
+    used = every_fold(assign_folds(cohort(30, seed), "nested", seed, folds))
+    for split in ("test", "val"):
+        times = sum((splits == split).astype(int) for splits in used.values())
+        assert (times == 1).all()
+    for fold, splits in used.items():
+        assert (splits[used[(fold + 1) % folds] == "test"] == "val").all()
+        shares = splits.value_counts(normalize=True)
+        assert shares["test"] == pytest.approx(1 / folds, abs=0.03)
+
+
+def test_each_source_is_the_test_set_once():
+    table = assign_folds(cohort(24, sources=3), "leave-source-out", seed=1)
+    for fold, splits in every_fold(table).items():
+        assert ((splits == "test") == (table["source"] == f"s{fold}")).all()
+        others = splits[splits.isin(["train", "val"])].value_counts(normalize=True)
+        assert others["val"] == pytest.approx(0.2, abs=0.03)
+    # The joined groups lie in two sources: with one tested, the other's images are left out.
+    out = splits_of_fold(table, 0) == ""
+    in_tested = table["group"].isin(table["group"][table["source"] == "s0"])
+    assert (out == (in_tested & (table["source"] != "s0"))).all()
+    assert out.any()
+
+
+def test_a_diagnosis_of_one_source_alone_is_refused_with_counts():
+    table = cohort(16)
+    table.loc[table["diagnosis"] == "COVID-19", "source"] = "s0"
+    with pytest.raises(ManifestError, match=r"source s0 nothing is left to learn COVID-19 .*s1: B"):
+        assign_folds(table, "leave-source-out")
+    assigned = assign_folds(table, "leave-source-out", allow_absent=True)
+    assert set(assigned["diagnosis"][splits_of_fold(assigned, 0) == "test"]) == set(FLANNEL)
+    with pytest.raises(ManifestError, match="holds one source, s0"):
+        assign_folds(table[table["source"] == "s0"], "leave-source-out")
 
 
 def test_paper_cuts_where_the_original_cuts():
@@ -75,6 +148,21 @@ def test_given_keeps_the_sources_own_test_set():
         assign_folds(cohort(), "given")
 
 
+def test_given_takes_train_val_and_test_where_the_source_has_them():
+    table = cohort(16)
+    whole = table["source"] == "s0"
+    number = np.arange(len(table)) % 10
+    own = np.select([number < 6, number < 8], ["train", "val"], "test")
+    table["split"] = np.where(whole, own, "")
+    result = assign_folds(table, "given", seed=0)
+    used = every_fold(result)
+    assert list(used) == [0]
+    assert (used[0][whole] == table["split"][whole]).all()
+    shares = used[0][~whole].value_counts(normalize=True)
+    assert shares["test"] == pytest.approx(0.20, abs=0.04)
+    assert shares["val"] == pytest.approx(0.16, abs=0.04)
+
+
 def test_splits_of_fold_by_hand():
     table = pd.DataFrame(
         {"image_id": list("abc"), "split": ["test", "development", "development"]},
@@ -90,11 +178,26 @@ def test_splits_of_fold_by_hand():
         splits_of_fold(table, 1)
 
 
+def test_rotating_and_left_out_rows_by_hand():
+    table = pd.DataFrame({"image_id": list("abcd"), "group": list("abcd"), "split": "rotating"})
+    table["fold"] = pd.array([0, 1, 2, 2], "Int64")
+    assert splits_of_fold(table, 0).tolist() == ["test", "val", "train", "train"]
+    assert splits_of_fold(table, 2).tolist() == ["val", "train", "test", "test"]
+    table["split"], table["fold"] = ["train", "val", "train", "val"], [0, 1, 1, pd.NA]
+    table["group"] = list("aabb")
+    assert splits_of_fold(table, 0).tolist() == ["test", "", "train", "val"]
+    assert splits_of_fold(table, 1).tolist() == ["", "test", "test", ""]
+
+
 def test_too_few_groups_are_told_with_counts():
     table = cohort(12)
     table = table[~table["group"].str.fullmatch(r"Normal-([5-9]|1\d)")]
-    with pytest.raises(ManifestError, match="Normal 5; each diagnosis needs 6"):
+    with pytest.raises(ManifestError, match=r"Normal 5; each diagnosis needs 6.*COVID-19 12"):
         assign_folds(table, "patient")
+    with pytest.raises(ManifestError, match="Normal 5; each diagnosis needs 6"):
+        assign_folds(table, "nested", folds=6)
+    with pytest.raises(ValueError, match="folds is 2; expected at least 3"):
+        assign_folds(table, "nested", folds=2)
     with pytest.raises(ManifestError, match="'image' is unknown"):
         assign_folds(table, "image")
     with pytest.raises(ValueError, match="folds is 1"):
