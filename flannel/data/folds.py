@@ -176,7 +176,8 @@ def _first_complete(
 
 
 def _given(table: pd.DataFrame, seed: int, folds: int) -> tuple[np.ndarray, np.ndarray]:
-    if table["fold"].notna().any():
+    validates = (table["fold"] == 0).fillna(False).to_numpy(bool)
+    if (table["fold"] > 0).any() or not table["split"].isin(("", "test", "development")).all():
         raise ManifestError(
             "The manifest already has folds, which hide the source's own splits; build it again "
             "from the sources to use the protocol 'given'."
@@ -186,8 +187,9 @@ def _given(table: pd.DataFrame, seed: int, folds: int) -> tuple[np.ndarray, np.n
             "No source in the manifest has a test set of its own; use the protocol 'patient'."
         )
     own = table["split"].to_numpy(dtype=object)
-    validating = set(table["source"][own == "val"])
-    settled = (own == "test") | table["source"].isin(validating).to_numpy() & (own != "")
+    validating = table["source"].isin(set(table["source"][validates])).to_numpy()
+    in_training = validating & (own == "development") & ~validates
+    settled = (own == "test") | validates | in_training
     free = own == ""
     rest = ~settled
     if free.any():
@@ -202,12 +204,11 @@ def _given(table: pd.DataFrame, seed: int, folds: int) -> tuple[np.ndarray, np.n
         _check_groups(table[rest], folds)
         parts[rest] = _drawn_parts(table[rest], folds, (seed, 0, 3))
     split, fold = _with_fixed_test(parts)
-    if not validating:
-        return split, fold
-    # A validation set that is given is the same for all folds, so that there is one fold.
-    in_training = np.isin(own, ("train", "development")) & settled | (parts > 0)
-    split[in_training], fold[in_training] = "train", -1
-    split[own == "val"], fold[own == "val"] = "development", 0
+    if validates.any():
+        # A validation set that is given is the same for all folds, so that there is one fold.
+        in_training |= parts > 0
+        split[in_training], fold[in_training] = "train", -1
+        split[validates], fold[validates] = "development", 0
     return split, fold
 
 

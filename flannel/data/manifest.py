@@ -70,7 +70,7 @@ def build_manifest(
     Every file is read once, so that one that is truncated or no radiograph is found here and not
     in the middle of a training (`flannel.data.inspection`). Files with the same stem stay apart by
     their content's hash; identical files are kept, with their groups joined. `split` says what the
-    source itself prescribes (for the fold protocol `given`), `fold` is empty.
+    source itself prescribes (for the fold protocol `given`), `fold` is 0 where it validates.
 
     Args:
         folder: A data set as downloaded, or a folder that holds several.
@@ -216,7 +216,7 @@ def _record(row: SourceRow, diagnosis: str, file: FileFacts) -> dict[str, object
         "height": file.height,
         "sha256": file.sha256,
         "split": row.split,
-        "fold": pd.NA,
+        "fold": pd.NA if row.fold is None else row.fold,
     }
 
 

@@ -152,12 +152,16 @@ def test_given_takes_train_val_and_test_where_the_source_has_them():
     table = cohort(16)
     whole = table["source"] == "s0"
     number = np.arange(len(table)) % 10
-    own = np.select([number < 6, number < 8], ["train", "val"], "test")
-    table["split"] = np.where(whole, own, "")
+    table["split"] = np.where(whole, np.where(number < 8, "development", "test"), "")
+    table.loc[whole & (number < 2), "fold"] = 0
     result = assign_folds(table, "given", seed=0)
     used = every_fold(result)
     assert list(used) == [0]
-    assert (used[0][whole] == table["split"][whole]).all()
+    own = np.select([number < 2, number < 8], ["val", "train"], "test")
+    assert (used[0] == own)[whole].all()
+    pd.testing.assert_series_equal(
+        assign_folds(result, "patient")["fold"], assign_folds(table)["fold"]
+    )
     shares = used[0][~whole].value_counts(normalize=True)
     assert shares["test"] == pytest.approx(0.20, abs=0.04)
     assert shares["val"] == pytest.approx(0.16, abs=0.04)
