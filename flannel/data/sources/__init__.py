@@ -3,18 +3,25 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType, ModuleType
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.findings import SourceError
 from flannel.data.progress import announce
 from flannel.data.sources import (
+    alifrahman,
     ccx,
     covid_qu_ex,
+    csv_table,
+    darkcovidnet,
+    folder_per_class,
     jsrt,
+    jsrt_radiographs,
     kcx,
     mask_pairs,
     montgomery,
     pair_table,
+    radiography,
 )
 from flannel.data.sources.mask_pairs import (
     CONVENTIONS,
@@ -25,12 +32,25 @@ from flannel.data.sources.mask_pairs import (
 
 __all__ = [
     "CONVENTIONS",
+    "SOURCES",
     "MaskPair",
     "find_pairs",
     "read_pair_mask",
     "read_structure",
     "write_phantom_sources",
 ]
+
+SOURCES: Mapping[str, ModuleType] = MappingProxyType(
+    {
+        source.NAME: source
+        for source in (
+            ccx, kcx, jsrt_radiographs, covid_qu_ex, radiography, alifrahman, darkcovidnet,
+            csv_table, folder_per_class,
+        )
+    }
+)  # fmt: skip
+"""The sources of radiographs to classify, by short name (docs/data_sets.md). Each module says with
+`is_here(folder)` whether a folder is its set, and lists it with `rows(folder)`."""
 
 CCX_SHARE = 8
 """One in so many phantoms without COVID-19 lies in CCX, as a few real ones do."""

@@ -1,6 +1,7 @@
 """CCX: the ieee8023 covid-chestxray-dataset (Cohen et al. 2020), `metadata.csv` + `images/`."""
 
 import csv
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,29 +49,63 @@ def rows(folder: Path) -> list[SourceRow]:
     Raises:
         SourceError: If `metadata.csv` cannot be read as text or lacks a needed column.
     """
+    return [_row(folder, record) for record in _records(folder)]
+
+
+def double_labelled(folder: Path, diagnoses: Mapping[str, str]) -> dict[Path, tuple[str, ...]]:
+    """Lists the radiographs to which FLANNEL's code gives several diagnoses.
+
+    It keeps flags by patient and offset, not by image: every frontal radiograph of that key gets
+    the diagnoses of all, and is entered once for each. `rows` does not do so.
+
+    Args:
+        folder: Holds `metadata.csv` and `images/`.
+        diagnoses: Finding to diagnosis.
+
+    Returns:
+        The diagnoses of each such image, sorted, by its file.
+
+    Raises:
+        SourceError: As `rows`.
+    """
+    images: dict[tuple[str, str], list[SourceRow]] = {}
+    for record in _records(folder):
+        row = _row(folder, record)
+        if not row.unfit and any(view in row.view.upper() for view in ("AP", "PA")):
+            key = record["patientid"], record.get("offset", "")
+            images.setdefault(key, []).append(row)
+    found: dict[Path, tuple[str, ...]] = {}
+    for alike in images.values():
+        given = {diagnoses[row.finding] for row in alike if row.finding in diagnoses}
+        if len(given) > 1:
+            found |= {row.path: tuple(sorted(given)) for row in alike}
+    return found
+
+
+def _records(folder: Path) -> list[dict[str, str]]:
+    """Reads `metadata.csv`, with names of columns in lower case without spaces and underscores."""
     path = folder / "metadata.csv"
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
-            records = list(csv.DictReader(stream))
+            reader = csv.DictReader(stream)
+            columns = [re.sub(r"[\s_]", "", name.lower()) for name in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            records = [
+                {name: (record[name] or "").strip() for name in columns} for record in reader
+            ]
     except (UnicodeDecodeError, csv.Error) as fault:
         raise SourceError(f"{path} is not a CSV table in UTF-8: {fault}.") from fault
-    named = [
-        {str(name).strip().lower(): str(value or "").strip() for name, value in record.items()}
-        for record in records
-    ]
-    missing = [column for column in NEEDED if not named or column not in named[0]]
+    missing = [column for column in NEEDED if column not in columns]
     if missing:
-        has = ", ".join(column for column in (named[0] if named else ()) if column)
+        has = ", ".join(filter(None, columns)) or "none"
         raise SourceError(
-            f"{path} lacks the column {', '.join(missing)}; it has {has or 'no rows'}. "
+            f"{path} lacks the column {', '.join(missing)}; it has {has}. "
             "Download the metadata.csv that belongs to these images."
         )
-    return [
-        _row(folder, {name: str(value or "").strip() for name, value in r.items()}) for r in named
-    ]
+    return records
 
 
-def _row(folder: Path, record: dict[str, str]) -> SourceRow:
+def _row(folder: Path, record: Mapping[str, str]) -> SourceRow:
     patient = record["patientid"]
     filename = record["filename"]
     modality = record["modality"]

@@ -12,8 +12,10 @@ import numpy as np
 from PIL import Image
 
 from flannel.data.files import whole_file
+from flannel.data.findings import FRONTAL, SourceRow
 from flannel.data.phantom import draw_phantom
 from flannel.data.radiograph import write_mask
+from flannel.data.sources.class_folders import images_in
 from flannel.data.sources.mask_pairs import (
     LUNGS,
     MaskPair,
@@ -41,6 +43,32 @@ PHANTOM_NAMES = {
 def is_here(folder: Path) -> bool:
     """Says whether the folder, or `Lung Segmentation Data` in it, is laid out as this data set."""
     return bool(_class_folders(folder))
+
+
+def rows(folder: Path) -> list[SourceRow]:
+    """Lists the radiographs by split, class and name, whether they have a lung mask or not.
+
+    The finding is the class; the validation part is in the development set, as fold 0. An image
+    stands for its own patient. Of the same name in two splits nobody says whether it is the same
+    image, so these are one group.
+
+    Args:
+        folder: As for `pairs`.
+    """
+    return [
+        SourceRow(
+            source=NAME,
+            path=path,
+            patient_id=path.stem,
+            group=f"{NAME}-{path.stem}",
+            finding=place.name,
+            view=FRONTAL,
+            split="test" if split == "Test" else "development",
+            fold=0 if split == "Val" else None,
+        )
+        for split, place in _class_folders(folder)
+        for path in images_in(place / IMAGES)
+    ]
 
 
 def pairs(folder: Path) -> list[MaskPair]:

@@ -7,6 +7,7 @@ left is the patient's left. The masks have half the side of the radiographs.
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
@@ -65,9 +66,7 @@ def write_phantoms(folder: Path, count: int, seed: int) -> None:
         side = (PHANTOM_SIDE_PX, PHANTOM_SIDE_PX)
         phantom = draw_phantom(FLANNEL[number % len(FLANNEL)], generator, side)
         name = f"JPCNN{number:03d}"
-        grey = resize(phantom.image, JSRT_SIDE_PX, JSRT_SIDE_PX).astype(np.uint16)
-        with whole_file(folder / f"{name}.IMG") as beside:
-            ((255 - grey) * 16).astype(">u2").tofile(beside)
+        write_img(folder / f"{name}.IMG", phantom.image)
         left = np.arange(PHANTOM_SIDE_PX) >= PHANTOM_SIDE_PX // 2
         outlines = (
             phantom.left_lung, phantom.right_lung, phantom.heart,
@@ -79,6 +78,13 @@ def write_phantoms(folder: Path, count: int, seed: int) -> None:
             fold = folder / "scr" / f"fold{1 if number % 2 else 2}" / "masks" / structure
             with whole_file(fold / f"{name}.gif") as beside:
                 large.save(beside)
+
+
+def write_img(path: Path, image: UInt8[np.ndarray, "height width"]) -> None:
+    """Writes grey values, lungs dark, as a headerless JSRT file, whole or not at all."""
+    grey = resize(image, JSRT_SIDE_PX, JSRT_SIDE_PX).astype(np.uint16)
+    with whole_file(path) as beside:
+        ((255 - grey) * 16).astype(">u2").tofile(beside)
 
 
 def _files(folder: Path) -> tuple[dict[str, list[Path]], dict[str, dict[str, list[Path]]]]:

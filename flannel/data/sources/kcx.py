@@ -10,12 +10,12 @@ from PIL import Image
 from flannel.data.files import whole_file
 from flannel.data.findings import SourceRow, Split
 from flannel.data.phantom import draw_phantom, varied_size
+from flannel.data.sources.class_folders import images_in
 
 NAME = "kcx"
 LICENCE = "CC BY 4.0"
 SPLITS: dict[str, Split] = {"train": "development", "val": "development", "test": "test"}
 CLASSES = ("NORMAL", "PNEUMONIA")
-SUFFIXES = (".jpeg", ".jpg", ".png")
 PHANTOM_SPLITS = ("train", "train", "test", "train", "val")
 
 _PNEUMONIA = re.compile(r"person(\d+)_(virus|bacteria)_\d+", re.IGNORECASE)
@@ -32,17 +32,17 @@ def rows(folder: Path) -> list[SourceRow]:
 
     The strict identity is the person's number with the pathogen, because the numbers restart for
     virus and bacteria, and series with number for normal images. The cautious one joins a
-    person's number over both pathogens, since nobody documents that these are two children.
+    person's number over both pathogens, since nobody documents that these are two children. An
+    image of another name stands for its own patient; in `PNEUMONIA` its pathogen is not known.
 
     Args:
         folder: Holds `chest_xray/`, or the split folders themselves.
     """
-    found = []
-    for split, kind, place in _class_folders(folder):
-        for path in sorted(place.iterdir()):
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-                found.append(_row(path, SPLITS[split], kind))
-    return found
+    return [
+        _row(path, SPLITS[split], kind)
+        for split, kind, place in _class_folders(folder)
+        for path in images_in(place)
+    ]
 
 
 def _class_folders(folder: Path) -> list[tuple[str, str, Path]]:

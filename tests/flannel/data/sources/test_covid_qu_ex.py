@@ -1,5 +1,7 @@
 import pytest
 
+from flannel.data.diagnosis import COVID_QU_EX
+from flannel.data.findings import MAPPINGS
 from flannel.data.radiograph import read_levels
 from flannel.data.sources import covid_qu_ex, find_pairs, read_pair_mask
 
@@ -44,3 +46,34 @@ def test_names_that_start_again_in_a_split_are_told_apart(tmp_path, capsys):
     assert len(stems) == 12
     assert {"train/covid_1", "val/covid_1", "covid_2"} < stems
     assert "Normal (2).png has no mask of the lungs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("inside", ["", DOUBLED, f"{DOUBLED}/{DOUBLED}"])
+def test_rows_to_classify_have_the_class_and_the_given_split(folder, inside):
+    rows = covid_qu_ex.rows(folder / inside)
+    dev = "development"
+    assert [(r.path.stem, r.finding, r.split, r.fold) for r in rows] == [
+        ("covid_1", "COVID-19", dev, None), ("covid_2", "COVID-19", dev, None),
+        ("covid_3", "COVID-19", dev, None), ("non_COVID (1)", "Non-COVID", dev, None),
+        ("non_COVID (2)", "Non-COVID", dev, None), ("non_COVID (3)", "Non-COVID", dev, None),
+        ("Normal (1)", "Normal", dev, None), ("Normal (2)", "Normal", dev, None),
+        ("Normal (3)", "Normal", dev, None),
+        ("covid_4", "COVID-19", dev, 0), ("non_COVID (4)", "Non-COVID", dev, 0),
+        ("Normal (4)", "Normal", dev, 0),
+        ("covid_5", "COVID-19", "test", None), ("non_COVID (5)", "Non-COVID", "test", None),
+        ("Normal (5)", "Normal", "test", None),
+    ]  # fmt: skip
+    last = rows[-1]
+    assert (last.patient_id, last.group) == ("Normal (5)", "covid_qu_ex-Normal (5)")
+    assert (last.source, last.view, last.licence) == ("covid_qu_ex", "AP or PA", "")
+    mask = last.path.parents[1] / "lung masks" / last.path.name
+    assert mask.is_file()
+    labels = {MAPPINGS["covid_qu_ex"].diagnoses[row.finding] for row in rows}
+    assert labels == set(COVID_QU_EX)
+
+
+def test_a_radiograph_without_a_mask_is_still_one_to_classify(tmp_path):
+    covid_qu_ex.write_phantoms(tmp_path, 3, seed=0)
+    top = tmp_path / DOUBLED / DOUBLED
+    (top / "Train" / "COVID-19" / "lung masks" / "covid_1.png").unlink()
+    assert len(covid_qu_ex.rows(tmp_path)) == 3

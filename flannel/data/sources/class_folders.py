@@ -1,0 +1,48 @@
+"""Sets whose folders are their classes: how they are found, listed and made up."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from flannel.data.files import whole_file
+from flannel.data.phantom import Size, draw_phantom
+from flannel.data.sources.mask_pairs import SUFFIXES
+
+
+def class_folders(
+    folder: Path, tops: Sequence[str], layouts: Sequence[Sequence[str]]
+) -> list[Path]:
+    """Finds the class folders of a set, in the order of its layout.
+
+    Args:
+        folder: May be the set's top folder, or hold it.
+        tops: Names of the top folder.
+        layouts: Names of the class folders; the first layout that is there in whole counts.
+
+    Returns:
+        The class folders, or none if no layout is there.
+    """
+    for top in (*(folder / name for name in tops), folder):
+        for classes in layouts:
+            if all((top / name).is_dir() for name in classes):
+                return [top / name for name in classes]
+    return []
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Lists the image files of one folder by name; hidden ones and other suffixes are left out."""
+    return [path for path in sorted(folder.iterdir()) if is_image(path)]
+
+
+def is_image(path: Path) -> bool:
+    """Says whether a name is that of an image file and not hidden."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def write_phantom(path: Path, diagnosis: str, generator: np.random.Generator, size: Size) -> None:
+    """Draws a made-up radiograph into a file, whose suffix says the format."""
+    phantom = draw_phantom(diagnosis, generator, size)
+    with whole_file(path) as beside:
+        Image.fromarray(phantom.image).save(beside)

@@ -1,0 +1,120 @@
+"""Any radiographs sorted into one folder per class, with or without a split above."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from flannel.data.findings import FRONTAL, LABEL_TABLES, SourceRow, Split
+from flannel.data.phantom import varied_size
+from flannel.data.progress import announce
+from flannel.data.sources import (
+    alifrahman,
+    ccx,
+    covid_qu_ex,
+    csv_table,
+    darkcovidnet,
+    jsrt_radiographs,
+    kcx,
+    radiography,
+)
+from flannel.data.sources.class_folders import images_in, is_image, write_phantom
+
+NAME = "folder_per_class"
+SPLITS: dict[str, Split] = {
+    "": "",
+    "train": "development",
+    "val": "development",
+    "valid": "development",
+    "validation": "development",
+    "test": "test",
+}
+NAMED_SETS = (
+    ccx, kcx, jsrt_radiographs, covid_qu_ex, radiography, alifrahman, darkcovidnet, csv_table,
+)  # fmt: skip
+"""The sets that have a layout of their own."""
+
+KNOWN = frozenset(row.finding for table in LABEL_TABLES.values() for row in table)
+
+
+def is_here(folder: Path) -> bool:
+    """Says whether the folder has one folder per class, and no known set claims it.
+
+    At least two folders must hold images, one of them named by a finding that a label table
+    knows. A folder named `train` or `test` is a part of a set, not a set.
+    """
+    names = {place.name for _, place in _class_folders(folder)}
+    return (
+        len(names) > 1
+        and not names.isdisjoint(KNOWN)
+        and folder.name.lower() not in SPLITS
+        and not any(source.is_here(folder) for source in NAMED_SETS)
+    )
+
+
+def rows(folder: Path) -> list[SourceRow]:
+    """Lists the images by split, class and name; the finding is the class folder's name.
+
+    The set says neither patient nor view. An image stands for its own patient; of the same name
+    in two folders nobody says whether it is the same image, so these are one group. Whoever sorts
+    radiographs into classes vouches that they are frontal. Folders whose name no label table
+    knows are named on stderr; their images are listed all the same.
+
+    Args:
+        folder: Holds `<class>/`, or `train/<class>/`, `val/<class>/` and `test/<class>/`.
+    """
+    places = _class_folders(folder)
+    unknown = sorted({place.name for _, place in places} - KNOWN)
+    if unknown:
+        announce(
+            f"{folder}: no label table knows the classes {', '.join(unknown)}; rename the folders "
+            "to names of flannel/data/labels/generic.csv, or their images have no diagnosis."
+        )
+    name = folder.resolve().name
+    return [
+        SourceRow(
+            source=NAME,
+            path=path,
+            patient_id=path.stem,
+            group=f"{NAME}-{name}-{path.stem}",
+            finding=place.name,
+            view=FRONTAL,
+            split=SPLITS[split],
+            fold=0 if split.startswith("val") else None,
+        )
+        for split, place in places
+        for path in images_in(place)
+    ]
+
+
+def _class_folders(folder: Path) -> list[tuple[str, Path]]:
+    """Finds the folders that hold images, each with the name of its split."""
+    inside = _folders_in(folder)
+    tops = {path.name.lower(): path for path in inside if path.name.lower() in SPLITS}
+    places = [(split, path) for split, top in tops.items() for path in _folders_in(top)]
+    places = places or [("", path) for path in inside]
+    return [(split, path) for split, path in places if any(map(is_image, path.iterdir()))]
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+
+
+def write_phantoms(
+    folder: Path, counts: Mapping[str, int], seed: int, size: int = 512, split: bool = False
+) -> None:
+    """Writes made-up radiographs sorted into folders named by their diagnosis.
+
+    Args:
+        folder: Gets `<diagnosis>/`, or these in `train/`, `val/` and `test/`.
+        counts: Images to draw, by diagnosis.
+        seed: Seed of all randomness.
+        size: Nominal side of the images in pixels.
+        split: Put every fourth image into `val`, the next one into `test`, the rest into `train`.
+    """
+    for kind, (diagnosis, count) in enumerate(counts.items()):
+        for number in range(count):
+            generator = np.random.default_rng([seed, 12, kind, number])
+            part = ("train", "train", "val", "test")[number % 4] if split else ""
+            path = folder / part / diagnosis / f"phantom-{kind}-{number:05d}.png"
+            write_phantom(path, diagnosis, generator, varied_size(generator, size))
