@@ -1,6 +1,6 @@
 """Grey values in, grey values out: equalisation tables, eight bits, one size."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Integer, UInt8
@@ -9,8 +9,20 @@ from PIL import Image
 Polarity = Literal["display", "jsrt"]
 """`display`: lungs dark, as on a screen. `jsrt`: levels follow optical density, lungs bright."""
 
+Squaring = Literal["stretch", "letterbox"]
+"""`stretch`: the aspect is ignored. `letterbox`: it is kept, between two bands of zeros."""
+
 JSRT_EXTRA_CUT_PIXELS = 10
 """Pixels that the original program cuts off beyond the smallest level of a JSRT file."""
+
+
+class Box(NamedTuple):
+    """Where a radiograph lies in its square, in the square's pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
 
 
 def equalisation_table(
@@ -99,3 +111,53 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
         return image
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(resized)
+
+
+def content_box(height: int, width: int, side_px: int, squaring: Squaring) -> Box:
+    """Tells which part of a square a radiograph of some size fills.
+
+    The pixel (row, column) of the square shows the radiograph around
+    ((row - top + 0.5) * height / box.height, (column - left + 0.5) * width / box.width).
+
+    Args:
+        height: The radiograph's own height in pixels.
+        width: Its own width in pixels.
+        side_px: Side of the square in pixels.
+        squaring: `stretch` fills the whole square. `letterbox` fills it along the longer side and
+            lies in the middle of the other.
+
+    Raises:
+        ValueError: If `squaring` is unknown.
+    """
+    match squaring:
+        case "stretch":
+            return Box(0, 0, side_px, side_px)
+        case "letterbox":
+            scale = side_px / max(height, width)
+            filled = max(1, round(height * scale)), max(1, round(width * scale))
+            return Box((side_px - filled[0]) // 2, (side_px - filled[1]) // 2, *filled)
+        case _:
+            raise ValueError(f"resize is {squaring!r}; expected 'stretch' or 'letterbox'.")
+
+
+def to_square(image: np.ndarray, side_px: int, squaring: Squaring) -> np.ndarray:
+    """Brings a grey image to a square with Pillow's bicubic filter; bands beside it are 0.
+
+    The bands of a letterbox are drawn after resizing, so that nothing leaks into them: a mask
+    stays 0 there.
+
+    Args:
+        image: Grey values (height, width), uint8 or float32 of any range.
+        side_px: Side of the square in pixels.
+        squaring: Whether the aspect is ignored or kept, as in `content_box`.
+
+    Raises:
+        ValueError: If the type is neither uint8 nor float32, or `squaring` is unknown.
+    """
+    box = content_box(image.shape[0], image.shape[1], side_px, squaring)
+    content = resize(image, box.height, box.width)
+    if content.shape == (side_px, side_px):
+        return content
+    square = np.zeros((side_px, side_px), image.dtype)
+    square[box.top : box.top + box.height, box.left : box.left + box.width] = content
+    return square

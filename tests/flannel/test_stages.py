@@ -47,3 +47,12 @@ def test_a_recipe_that_is_not_there_names_those_that_are(experiments):
 def test_a_fold_that_is_no_number_is_a_sentence(tmp_path, fold, capsys):
     assert main(["base-models", f"--study={tmp_path}", f"--fold={fold}"]) == 1
     assert "expected a number such as 0, or all" in capsys.readouterr().err
+
+
+def test_a_store_of_another_shape_is_made_only_when_it_is_asked_for(phantom_study, capsys):
+    words = ["store", f"--study={phantom_study}", "--size_px=64", "--resize=letterbox"]
+    assert main(words) == 1
+    assert "--size_px=64 --resize=letterbox --renew=true" in capsys.readouterr().err
+    assert main([*words, "--renew=true"]) == 0
+    assert "40 radiographs in the store: 40 decoded now, 0 were there" in capsys.readouterr().out
+    assert Store(phantom_study / "store").resize == "letterbox"

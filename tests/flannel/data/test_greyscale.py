@@ -2,8 +2,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from flannel.data.greyscale import equalisation_table, resize, to_eight_bits
+from flannel.data.greyscale import (
+    content_box,
+    equalisation_table,
+    resize,
+    to_eight_bits,
+    to_square,
+)
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "preprocessing_dev.npz"
 
@@ -62,3 +70,40 @@ def test_resize_keeps_constants_types_and_averages_when_it_shrinks():
     np.testing.assert_allclose(small[4:-4, 4:-4], 50, atol=1)  # antialiased, not sampled
     with pytest.raises(ValueError, match="float64"):
         resize(np.zeros((4, 4)), 2, 2)
+
+
+def test_content_box_by_hand():
+    assert content_box(30, 90, 60, "stretch") == (0, 0, 60, 60)
+    assert content_box(30, 90, 60, "letterbox") == (20, 0, 20, 60)
+    assert content_box(90, 30, 60, "letterbox") == (0, 20, 60, 20)
+    assert content_box(1, 900, 60, "letterbox") == (29, 0, 1, 60)
+    with pytest.raises(ValueError, match="resize is 'crop'"):
+        content_box(30, 90, 60, "crop")
+
+
+@given(height=st.integers(32, 400), width=st.integers(32, 400), side=st.integers(32, 200))
+def test_a_letterbox_keeps_the_aspect_in_the_middle(height, width, side):
+    box = content_box(height, width, side, "letterbox")
+    assert max(box.height, box.width) == side
+    scale = side / max(height, width)
+    assert abs(box.height - height * scale) <= 0.5
+    assert abs(box.width - width * scale) <= 0.5
+    for first, length in ((box.top, box.height), (box.left, box.width)):
+        assert 0 <= side - length - 2 * first <= 1
+
+
+@given(height=st.integers(32, 90), width=st.integers(32, 90), side=st.integers(32, 80))
+def test_bands_beside_a_letterbox_are_never_lung(height, width, side):
+    everywhere = np.full((height, width), 255, np.uint8)
+    box = content_box(height, width, side, "letterbox")
+    square = to_square(everywhere, side, "letterbox")
+    inside = np.zeros((side, side), bool)
+    inside[box.top : box.top + box.height, box.left : box.left + box.width] = True
+    np.testing.assert_array_equal(square, 255 * inside)
+
+
+def test_a_square_radiograph_is_the_same_in_both_ways():
+    image = np.random.default_rng(1).integers(0, 256, (50, 50), np.uint8)
+    stretched = to_square(image, 40, "stretch")
+    np.testing.assert_array_equal(stretched, resize(image, 40, 40))
+    np.testing.assert_array_equal(to_square(image, 40, "letterbox"), stretched)

@@ -1,53 +1,32 @@
 import json
 import pickle
-import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
+import torch
 
-from flannel.data import store as store_module
-from flannel.data.files import sha256_of
-from flannel.data.greyscale import equalisation_table, resize
-from flannel.data.radiograph import write_mask
+from flannel.data.greyscale import content_box, equalisation_table, resize
 from flannel.data.store import Store, StoreError, build_store, fill_lung_masks
+from patching.sampling import crop_patches, sample_centres
 
 SIZE = 36  # not a multiple of 8, so that the packed masks have spare bits
 
 
-def pixels(path):
-    with Image.open(path) as picture:
-        return np.asarray(picture)
-
-
-def manifest_of(folder, names):
-    rows = []
-    for name in names:
-        path = folder / f"{name}.png"
-        height, width = pixels(path).shape
-        rows.append((name, str(path), sha256_of(path), width, height))
-    return pd.DataFrame(rows, columns=["image_id", "path", "sha256", "width", "height"])
-
-
-def draw(folder, name, seed):
-    levels = np.random.default_rng(seed).integers(30, 200, (48, 64), np.uint8)
-    Image.fromarray(levels).save(folder / f"{name}.png")
-    return levels
-
-
 @pytest.fixture
-def study(tmp_path):
-    for seed, name in enumerate("abc"):
-        draw(tmp_path, name, seed)
-    (tmp_path / "masks").mkdir()
-    return tmp_path
+def masked(study):
+    """A store of which `a` has a lung mask."""
+    study.mask("a")
+    build_store(study.manifest("abc"), study.store, SIZE)
+    fill_lung_masks(study.store, study.masks, study.manifest("abc"))
+    return Store(study.store)
 
 
 def test_radiographs_and_tables(study):
-    store = build_store(manifest_of(study, "cab"), study / "store", SIZE, workers=2)
-    assert (store.image_ids, store.size_px, len(store)) == (("a", "b", "c"), SIZE, 3)
-    levels = pixels(study / "b.png")
+    build_store(study.manifest("cab"), study.store, SIZE, workers=2)
+    store = Store(study.store)
+    assert (store.image_ids, store.size_px, store.resize) == (("a", "b", "c"), SIZE, "stretch")
+    assert len(store) == 3
+    levels = study.pixels("b")
     np.testing.assert_array_equal(store.radiograph("b"), resize(levels, SIZE, SIZE))
     exact = equalisation_table(np.bincount(levels.ravel(), minlength=256), "display")
     assert np.abs(store.equalisation("b").astype(float) - exact).max() <= 0.5
@@ -56,149 +35,120 @@ def test_radiographs_and_tables(study):
         store.radiograph("a")[0, 0] = 1
 
 
-def test_deep_levels_use_their_full_range_of_bits(tmp_path):
-    deep = np.full((40, 40), 65535, np.uint16)
-    deep[:20] = 32896  # 128 * 257
-    Image.fromarray(deep).save(tmp_path / "a.png")
-    store = build_store(manifest_of(tmp_path, "a"), tmp_path / "store", 40)
-    assert set(np.unique(store.radiograph("a"))) == {128, 255}
+@pytest.mark.parametrize("lowest", [0, 1, 30])
+def test_equalisation_leaves_black_black(study, lowest):
+    levels = np.random.default_rng(3).integers(lowest, 256, (40, 40), np.uint8)
+    study.draw("a", levels=levels)
+    build_store(study.manifest("a"), study.store, SIZE)
+    assert Store(study.store).equalisation("a")[0] == 0
 
 
-def test_masks_survive_packing(study):
-    table = manifest_of(study, "abc")
-    build_store(table, study / "store", SIZE)
-    mask = np.zeros((48, 64), bool)
-    mask[8:40, 16:32] = True
-    write_mask(mask, study / "masks" / "a.png")
-    report = fill_lung_masks(study / "store", study / "masks", table)
-    assert (report.filled, report.unchanged, report.missing) == (1, 0, ("b", "c"))
-    store = Store(study / "store")
-    assert store.has_mask("a")
-    assert not store.has_mask("b")
-    expected = resize(mask.astype(np.uint8) * 255, SIZE, SIZE) > 127
-    np.testing.assert_array_equal(store.lung_mask("a"), expected)
-    assert store.lung_mask("a").dtype == bool
-    with pytest.raises(StoreError, match="b has no lung mask"):
-        store.lung_mask("b")
+def test_what_is_not_there_is_a_sentence(masked):
     with pytest.raises(StoreError, match="x is not in the store"):
-        store.radiograph("x")
+        masked.radiograph("x")
+    for read in (masked.lung_mask, masked.lung_area, lambda name: masked.patch(name, (9, 9), 4)):
+        with pytest.raises(StoreError, match="b has no lung mask"):
+            read("b")
 
 
-def test_masks_are_refilled_only_when_they_change(study):
-    table = manifest_of(study, "abc")
-    build_store(table, study / "store", SIZE)
-    for name in "ab":
-        write_mask(np.ones((48, 64), bool), study / "masks" / f"{name}.png")
-    fill_lung_masks(study / "store", study / "masks", table)
-    before = Store(study / "store").fingerprint()
-    report = fill_lung_masks(study / "store", study / "masks", table)
-    assert (report.filled, report.unchanged) == (0, 2)
-    assert Store(study / "store").fingerprint() == before
-    write_mask(np.zeros((48, 64), bool), study / "masks" / "a.png")
-    (study / "masks" / "b.png").unlink()
-    report = fill_lung_masks(study / "store", study / "masks", table)
-    assert (report.filled, report.unchanged) == (1, 0)
-    store = Store(study / "store")
-    with pytest.raises(StoreError, match=r"a has no lung mask in .*, or an empty one"):
-        store.lung_mask("a")
-    assert not store.has_mask("a")
-    assert not store.has_mask("b")
-    assert store.fingerprint()["store"] == before["store"]
-    assert store.fingerprint()["masks"] != before["masks"]
+def test_lung_pixels_are_those_of_the_mask_in_order(masked):
+    places = np.argwhere(masked.lung_mask("a"))
+    assert masked.lung_area("a") == len(places)
+    np.testing.assert_array_equal(masked.lung_pixels("a", np.arange(len(places))), places)
+    for number in (-1, len(places)):
+        with pytest.raises(IndexError, match=f"a has {len(places)} lung pixels"):
+            masked.lung_pixels("a", np.array([number]))
 
 
-def test_bad_masks_are_listed_and_the_good_ones_go_through(study):
-    table = manifest_of(study, "abc")
-    build_store(table, study / "store", SIZE)
-    write_mask(np.ones((64, 48), bool), study / "masks" / "a.png")
-    (study / "masks" / "b.png").touch()
-    write_mask(np.ones((48, 64), bool), study / "masks" / "c.png")
-    with pytest.raises(StoreError, match=r"(?s)2 lung masks .*a.png is 48 x 64.*b.png is empty"):
-        fill_lung_masks(study / "store", study / "masks", table, strict=True)
-    report = fill_lung_masks(study / "store", study / "masks", table)
-    assert len(report.bad_files) == 2
-    assert "expected the radiograph's own 64 x 48" in str(report)
-    store = Store(study / "store")
-    assert [store.has_mask(name) for name in "abc"] == [False, False, True]
+def test_a_number_below_the_lung_area_is_a_uniform_centre(masked):
+    mask = torch.from_numpy(masked.lung_mask("a"))
+    centres = sample_centres(mask, 20, torch.Generator().manual_seed(5))
+    numbers = torch.randint(
+        masked.lung_area("a"), (20,), generator=torch.Generator().manual_seed(5)
+    )
+    np.testing.assert_array_equal(masked.lung_pixels("a", numbers.numpy()), centres.numpy())
 
 
-def test_a_second_build_decodes_only_what_changed(study, monkeypatch):
-    build_store(manifest_of(study, "abc"), study / "store", SIZE)
-    write_mask(np.ones((48, 64), bool), study / "masks" / "a.png")
-    fill_lung_masks(study / "store", study / "masks", manifest_of(study, "abc"))
-    decoded = []
-    prepared = store_module._prepared
-
-    def watched(path, sha256, size_px):
-        decoded.append(path.stem)
-        return prepared(path, sha256, size_px)
-
-    monkeypatch.setattr(store_module, "_prepared", watched)
-    build_store(manifest_of(study, "abc"), study / "store", SIZE)
-    assert decoded == []
-    draw(study, "b", 77)
-    draw(study, "d", 78)
-    store = build_store(manifest_of(study, "abd"), study / "store", SIZE)
-    assert sorted(decoded) == ["b", "d"]
-    assert store.image_ids == ("a", "b", "d")
-    assert [store.has_mask(name) for name in "abd"] == [True, False, False]
-    assert store.lung_mask("a").all()
-    fresh = build_store(manifest_of(study, "abd"), study / "fresh", SIZE)
-    for name in "abd":
-        np.testing.assert_array_equal(store.radiograph(name), fresh.radiograph(name))
-    assert store.fingerprint()["store"] == fresh.fingerprint()["store"]
+def test_a_patch_is_what_is_cut_from_the_whole(masked):
+    whole, mask = masked.radiograph("a"), masked.lung_mask("a")
+    generator = np.random.default_rng(1)
+    for _ in range(200):
+        side, *centre = generator.integers([1, 0, 0], [SIZE + 1, SIZE, SIZE]).tolist()
+        for only_lungs, source in ((True, whole * mask), (False, np.array(whole))):
+            expected = crop_patches(torch.from_numpy(source)[None], torch.tensor([centre]), side)
+            patch = masked.patch("a", tuple(centre), side, only_lungs)
+            assert patch.dtype == np.uint8
+            np.testing.assert_array_equal(patch, expected[0, 0].numpy())
 
 
-def test_another_size_is_another_store(study):
-    first = build_store(manifest_of(study, "ab"), study / "store", SIZE).fingerprint()
-    second = build_store(manifest_of(study, "ab"), study / "store", 40)
-    assert second.size_px == 40
-    assert second.fingerprint()["store"] != first["store"]
+@pytest.mark.parametrize(("centre", "side"), [((0, SIZE), 4), ((-1, 3), 4), ((3, 3), SIZE + 1)])
+def test_a_patch_outside_is_a_sentence(masked, centre, side):
+    with pytest.raises(ValueError, match="does not lie in the store's 36 x 36"):
+        masked.patch("a", centre, side)
 
 
-def test_unreadable_radiographs_are_listed_and_the_old_store_stays(study):
-    build_store(manifest_of(study, "abc"), study / "store", SIZE)
-    table = manifest_of(study, "abc")
-    (study / "a.png").write_bytes(b"")
-    draw(study, "b", 5)
-    table["sha256"] = "0" * 64
-    with pytest.raises(StoreError, match=r"(?s)3 radiographs .*a.png is empty.*b.png has changed"):
-        build_store(table, study / "store", SIZE)
-    assert Store(study / "store").image_ids == ("a", "b", "c")
-    assert not [path.name for path in (study / "store").iterdir() if path.name.startswith(".")]
+def test_a_letterbox_carries_radiograph_mask_and_patches(study):
+    # 40 x 160 pixels; in 40 x 40 they fill the lines 15 to 24, a pixel for 4 x 4 of them.
+    levels = np.full((40, 160), 50, np.uint8)
+    levels[20:24, 120:128] = 250  # a mark of two of the store's pixels
+    study.draw("a", levels=levels)
+    study.mask("a", np.arange(40)[:, None] + np.zeros(160) >= 4)  # all but the first four lines
+    build_store(study.manifest("a"), study.store, 40, resize="letterbox")
+    fill_lung_masks(study.store, study.masks, study.manifest("a"))
+    store = Store(study.store)
+    assert store.resize == "letterbox"
+    assert content_box(40, 160, 40, "letterbox") == (15, 0, 10, 40)
+    lung = np.zeros((40, 40), bool)
+    lung[16:25] = True
+    np.testing.assert_array_equal(store.lung_mask("a"), lung)
+    assert np.flatnonzero(store.radiograph("a").any(axis=1)).tolist() == list(range(15, 25))
+    mark = np.argwhere(store.radiograph("a") > 150).tolist()
+    assert mark == [[20, 30], [20, 31]]  # (15 + 20 / 4, 120 / 4) and its neighbour
+    numbers = np.arange(store.lung_area("a"))
+    assert store.lung_pixels("a", numbers)[:, 0].min() == 16
+    patch = store.patch("a", (20, 30), 12)
+    assert np.argwhere(patch > 150).tolist() == [[6, 6], [6, 7]]
+    assert not patch[:2].any()  # the lines 14, beside the radiograph, and 15, beside the lung
+    assert patch[2:11].all()
+    # The table is that of the radiograph, whose darkest level is its most frequent; not of zeros.
+    assert store.equalisation("a")[[0, 50, 250]].tolist() == [0, 0, 255]
 
 
-def test_an_unfinished_store_is_refused_and_rebuilt(study):
-    table = manifest_of(study, "ab")
-    build_store(table, study / "store", SIZE)
-    (study / "store" / "store.json").unlink()
+def test_every_setting_is_in_the_fingerprint(study):
+    prints = []
+    for size, squaring in ((SIZE, "stretch"), (40, "stretch"), (SIZE, "letterbox")):
+        folder = study.folder / f"{size}{squaring}"
+        build_store(study.manifest("ab"), folder, size, resize=squaring)
+        prints.append(Store(folder).fingerprint())
+    for part in ("store", "masks"):
+        assert len({one[part] for one in prints}) == 3
+
+
+def test_a_summary_that_names_no_resize_is_a_stretched_store(study):
+    build_store(study.manifest("ab"), study.store, SIZE)
+    before = Store(study.store).fingerprint()
+    (study.store / "store.json").write_text(json.dumps({"format": 1, "size_px": SIZE, "images": 2}))
+    assert Store(study.store).resize == "stretch"
+    assert Store(study.store).fingerprint() == before
+
+
+def test_files_that_do_not_fit_each_other_are_refused(study):
+    build_store(study.manifest("ab"), study.store, SIZE)
+    with (study.store / "index.csv").open("a") as index:
+        index.write("c,0,\n")
+    with pytest.raises(StoreError, match=r"is \(2, 36, 36\); expected \(3, 36, 36\)"):
+        Store(study.store)
+    (study.store / "index.csv").write_text("image_id\n")
+    with pytest.raises(StoreError, match="other columns than image_id, sha256, mask_sha256"):
+        Store(study.store)
+    (study.store / "store.json").write_text("{")
     with pytest.raises(StoreError, match="no finished store"):
-        Store(study / "store")
-    assert len(build_store(table, study / "store", SIZE)) == 2
-    summary = json.loads((study / "store" / "store.json").read_text())
-    assert summary == {"format": 1, "size_px": SIZE, "images": 2}
-
-
-def test_a_full_disk_is_told_before(study, monkeypatch):
-    usage = shutil.disk_usage(study)._replace(free=100)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(StoreError, match=r"has 0\.0 GB free"):
-        build_store(manifest_of(study, "ab"), study / "store", SIZE)
-
-
-def test_wrong_calls_are_sentences(study):
-    table = manifest_of(study, "ab")
-    with pytest.raises(StoreError, match="size_px is 8"):
-        build_store(table, study / "store", 8)
-    build_store(table, study / "store", SIZE)
-    with pytest.raises(StoreError, match="not a folder"):
-        fill_lung_masks(study / "store", study / "nowhere", table)
-    with pytest.raises(StoreError, match="lacks 1 images of the store, first b"):
-        fill_lung_masks(study / "store", study / "masks", table[:1])
+        Store(study.store)
 
 
 def test_a_store_travels_to_another_process_by_its_folder(study):
-    store = build_store(manifest_of(study, "ab"), study / "store", SIZE)
+    build_store(study.manifest("ab"), study.store, SIZE)
+    store = Store(study.store)
     sent = pickle.dumps(store)
     assert len(sent) < 1000
     again = pickle.loads(sent)
