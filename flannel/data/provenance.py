@@ -1,0 +1,106 @@
+"""How a manifest was made: `manifest.json` beside `manifest.csv`."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from flannel.data.files import sha256_of, whole_file
+from flannel.data.folds import splits_of_fold
+from flannel.data.manifest import ManifestError, save_manifest
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was chosen when the manifest was made.
+
+    Attributes:
+        protocol: The split protocol.
+        seed: Seed of its draw.
+        mapping: Which findings are which diagnosis.
+        selection: Which of the labelled radiographs are in the manifest.
+        run: The original run whose folds were imported, or "".
+        version: The version of this program.
+    """
+
+    protocol: str
+    seed: int
+    mapping: str
+    selection: str = "all"
+    run: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What is written of a manifest.
+
+    Attributes:
+        choices: What was chosen.
+        sources: Radiographs by source and diagnosis.
+        folds: For each fold, what it is named after and how many radiographs each split has.
+        sha256: Of `manifest.csv`.
+    """
+
+    choices: Choices
+    sources: Mapping[str, Mapping[str, int]]
+    folds: Mapping[str, Mapping[str, str | int]]
+    sha256: str
+
+
+def save_with_provenance(table: pd.DataFrame, path: Path, choices: Choices) -> Provenance:
+    """Writes a manifest with folds, and how it was made beside it as `.json`.
+
+    Raises:
+        ManifestError: If the table breaks the schema, or has no folds.
+    """
+    save_manifest(table, path)
+    counts = pd.crosstab(table["source"], table["diagnosis"])
+    folds: dict[str, dict[str, str | int]] = {}
+    for fold in sorted(table["fold"].dropna().unique()):
+        used = splits_of_fold(table, int(fold))
+        tested = sorted(set(table["source"][used == "test"]))
+        names = {"left out": tested[0]} if choices.protocol == "leave-source-out" else {}
+        folds[str(fold)] = {
+            **names,
+            **{s: int((used == s).sum()) for s in ("train", "val", "test")},
+        }
+    provenance = Provenance(
+        choices=choices,
+        sources={str(s): {str(d): int(n) for d, n in row.items()} for s, row in counts.iterrows()},
+        folds=folds,
+        sha256=sha256_of(path),
+    )
+    with whole_file(path.with_suffix(".json")) as beside:
+        beside.write_text(json.dumps(asdict(provenance), indent=2) + "\n", encoding="utf-8")
+    return provenance
+
+
+def load_provenance(path: Path) -> Provenance:
+    """Reads how a manifest was made.
+
+    Args:
+        path: The manifest, `manifest.csv`.
+
+    Raises:
+        ManifestError: If there is no such file, it cannot be read, or it belongs to another
+            `manifest.csv` than the one beside it.
+    """
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        raise ManifestError(f"{beside} does not exist: make the manifest again (make data).")
+    try:
+        content = json.loads(beside.read_text(encoding="utf-8"))
+        provenance = Provenance(**{**content, "choices": Choices(**content["choices"])})
+    except (ValueError, TypeError, KeyError) as fault:
+        raise ManifestError(
+            f"{beside} does not say how a manifest was made ({fault!r}); make it again (make data)."
+        ) from fault
+    if provenance.sha256 != sha256_of(path):
+        raise ManifestError(
+            f"{beside} belongs to another {path.name} than the one beside it, which was changed "
+            "since; make it again (make data)."
+        )
+    return provenance

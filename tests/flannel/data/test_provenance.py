@@ -1,0 +1,57 @@
+import json
+
+import pandas as pd
+import pytest
+
+from flannel.data.diagnosis import FLANNEL
+from flannel.data.files import sha256_of
+from flannel.data.folds import assign_folds
+from flannel.data.manifest import COLUMNS, ManifestError
+from flannel.data.provenance import Choices, load_provenance, save_with_provenance
+
+
+@pytest.fixture
+def table():
+    rows = [
+        {"image_id": f"{s}-{d[:3]}-{g}", "source": s, "diagnosis": d, "group": f"{s}-{d}-{g}"}
+        for s in ("ccx", "kcx")
+        for d in FLANNEL
+        for g in range(10)
+    ]
+    table = pd.DataFrame(rows).reindex(columns=list(COLUMNS), fill_value="")
+    table = table.assign(path=table["image_id"], width=32, height=32, fold=pd.NA)
+    return table.sort_values("image_id", ignore_index=True)
+
+
+def test_what_was_chosen_is_read_again(table, tmp_path):
+    path = tmp_path / "manifest.csv"
+    choices = Choices("nested", 3, "wide", version="0.1")
+    saved = save_with_provenance(assign_folds(table, "nested", 3), path, choices)
+    assert load_provenance(path) == saved
+    assert saved.choices == choices
+    assert saved.sources == {source: dict.fromkeys(FLANNEL, 10) for source in ("ccx", "kcx")}
+    assert saved.folds["0"] == {"train": 48, "val": 16, "test": 16}
+    assert json.loads((tmp_path / "manifest.json").read_text())["sha256"] == sha256_of(path)
+
+
+def test_folds_of_sources_are_named(table, tmp_path):
+    table = assign_folds(table, "leave-source-out")
+    choices = Choices("leave-source-out", 407, "flannel")
+    folds = save_with_provenance(table, tmp_path / "m.csv", choices).folds
+    assert folds == {
+        str(fold): {"left out": source, "train": 32, "val": 8, "test": 40}
+        for fold, source in enumerate(("ccx", "kcx"))
+    }
+
+
+def test_a_record_of_another_manifest_is_refused(table, tmp_path):
+    path = tmp_path / "manifest.csv"
+    with pytest.raises(ManifestError, match=r"manifest\.json does not exist"):
+        load_provenance(path)
+    save_with_provenance(assign_folds(table), path, Choices("patient", 407, "flannel"))
+    path.write_text(path.read_text().replace("ccx-COV-1,", "ccx-COV-x,"))
+    with pytest.raises(ManifestError, match=r"belongs to another manifest\.csv"):
+        load_provenance(path)
+    path.with_suffix(".json").write_text("{}")
+    with pytest.raises(ManifestError, match="does not say how a manifest was made"):
+        load_provenance(path)
