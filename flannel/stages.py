@@ -23,7 +23,7 @@ from flannel.runs import (
 )
 
 ARMS = ("global", "patched")
-Protocol = Literal["patient", "paper", "given"]
+Protocol = Literal["patient", "paper", "nested", "given", "leave-source-out"]
 Mapping = Literal["flannel", "wide"]
 Resize = Literal["stretch", "letterbox"]
 
@@ -36,26 +36,66 @@ def manifest(
     folds: int = 5,
     seed: int = 1,
     strict: bool = False,
+    allow_absent: bool = False,
+    selection: Literal["all", "one-per-key"] = "all",
+    lists: Path | None = None,
+    run: Literal["original", "patched"] = "original",
 ) -> None:
     """Finds the radiographs of known sources and writes `manifest.csv`, with splits and folds.
+
+    What was chosen is written to `manifest.json`, and `files.csv` remembers the files, so that the
+    next call reads only what changed.
 
     Args:
         data: Folder that holds the downloaded data sets.
         study: The study folder.
         protocol: "patient" keeps patients and duplicates together, "paper" shuffles images as the
-            original, "given" takes the source's own test set.
+            original, "nested" rotates the test set too, "given" takes the source's own split,
+            "leave-source-out" tests on each source in turn (docs/protocols.md).
         mapping: "flannel" labels as the original, "wide" takes all viral and bacterial findings.
         folds: Number of validation folds.
         seed: Of the protocol's shuffling.
         strict: Refuse the cohort when a file is unreadable, instead of listing it.
-    """
-    from flannel.data.folds import assign_folds
-    from flannel.data.manifest import build_manifest, save_manifest
+        allow_absent: With leave-source-out, test also on diagnoses that no other source has.
+        selection: "one-per-key" keeps one Kaggle image per key, as the FLANNEL paper of 2020.
+        lists: With protocol given: the original lists of paper 004, whose folds are imported.
+        run: With lists: whose folds, those of the whole radiographs or of the patches.
 
-    table, report = build_manifest(data, mapping=mapping, strict=strict)
-    table = assign_folds(table, protocol, seed=seed, folds=folds)
-    save_manifest(table, study / "manifest.csv")
+    Raises:
+        RunError: If lists are given with another protocol than "given", or with a selection.
+    """
+    from flannel import __version__
+    from flannel.data.cohort import import_run, one_image_per_key, read_lists
+    from flannel.data.files import whole_file
+    from flannel.data.folds import assign_folds
+    from flannel.data.manifest import build_manifest
+    from flannel.data.provenance import Choices, save_with_provenance
+    from flannel.data.table_2 import table_2_markdown
+
+    if lists is not None and (protocol != "given" or selection != "all"):
+        raise RunError(
+            f"lists are {lists}, protocol {protocol} and selection {selection}; lists bring their "
+            "own folds and rows: say --protocol given and leave the selection out."
+        )
+    original = None if lists is None else read_lists(lists)
+    cache = study / "files.csv"
+    table, report = build_manifest(data, mapping=mapping, strict=strict, cache=cache)
     print(report)
+    if selection == "one-per-key":
+        table = one_image_per_key(table)
+        print(f"{len(table)} radiographs with one Kaggle image per key")
+    if original is None:
+        table = assign_folds(table, protocol, seed=seed, folds=folds, allow_absent=allow_absent)
+    else:
+        table, fitted = import_run(table, original, run)
+        print(fitted)
+        with whole_file(study / "table_2.md") as beside:
+            beside.write_text(table_2_markdown(table), encoding="utf-8")
+        print(f"table 2: {study / 'table_2.md'}")
+    choices = Choices(
+        protocol, seed, mapping, selection, "" if original is None else run, __version__
+    )
+    save_with_provenance(table, study / "manifest.csv", choices)
     print(f"manifest: {study / 'manifest.csv'}")
 
 
