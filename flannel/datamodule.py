@@ -239,7 +239,7 @@ class RadiographDataModule(LightningDataModule):
             return
         table = load_manifest(self.study / "manifest.csv")
         table["split"] = splits_of_fold(table, self.fold)
-        table = self._with_masks(table)
+        table = self._with_masks(table[table["split"] != ""])
         for split in ("train", "val"):
             if not (table["split"] == split).any():
                 raise CohortError(f"Fold {self.fold} has no {split} images to learn from.")

@@ -104,12 +104,20 @@ def summary(comparison: Comparison, rows: list[F1Row]) -> str:
     counts = Counter(table["diagnosis"])
     cohort = ", ".join(f"{counts[name]} {name}" for name in comparison.diagnoses)
     folds = comparison.folds
-    spread = (
-        f"One fold ({folds[0]}) was run, so no deviation is given."
-        if len(folds) == 1
-        else f"{len(folds)} folds were run on one test set; ± is the sample deviation over folds, "
-        "which tells how much training varies, not how much other radiographs would change."
-    )
+    if len(folds) == 1:
+        spread = f"One fold ({folds[0]}) was run, so no deviation is given."
+    elif len(comparison.test_sizes) == 1:
+        spread = (
+            f"{len(folds)} folds were run on one test set; ± is the sample deviation over folds, "
+            "which tells how much training varies, not how much other radiographs would change."
+        )
+    else:
+        sizes = ", ".join(str(size) for size in comparison.test_sizes)
+        spread = (
+            f"It is that of fold {folds[0]}; each fold has a test set of its own ({sizes} "
+            "radiographs), so that ±, the sample deviation over folds, tells how much training and "
+            "test radiographs together vary."
+        )
     sentences = [f"The test set holds {len(table)} radiographs ({cohort}). {spread}"]
     ensembles = {row.arm: row for row in rows if row.learner == ENSEMBLE}
     covid = comparison.diagnoses[0]

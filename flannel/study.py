@@ -82,6 +82,16 @@ class Comparison:
         """The folds that have a result."""
         return sorted({result.run.fold for result in self.results})
 
+    @property
+    def test_sizes(self) -> list[int]:
+        """How many radiographs the folds were tested on: one number where all share one test set.
+
+        With the protocols `nested` and `leave-source-out` it is one per fold, in their order.
+        """
+        sizes = {r.run.fold: len(r.predictions) for r in self.results}
+        tested = {frozenset(result.predictions["image_id"]) for result in self.results}
+        return [sizes[fold] for fold in self.folds][: len(tested)]
+
     def of(self, arm: str, learner: str) -> list[Result]:
         """Gives the results of one learner in one arm, fold by fold."""
         return [r for r in self.results if (r.run.arm, r.run.learner) == (arm, learner)]
@@ -91,7 +101,8 @@ def read_comparison(study: Path, learners: Sequence[str] | None = None) -> Compa
     """Collects the finished runs of a study and measures them on the test radiographs they share.
 
     Unfinished and missing runs are named in the notes. Arms are compared on the same radiographs,
-    unlike paper 004, whose two arms were tested on different ones.
+    unlike paper 004, whose two arms were tested on different ones; where each fold has a test set
+    of its own, the runs of one fold are.
 
     Args:
         study: The study's folder.
@@ -109,8 +120,9 @@ def read_comparison(study: Path, learners: Sequence[str] | None = None) -> Compa
             "`make ensemble` first (or `make demo` for made-up radiographs)."
         )
     check_fingerprints(study, finished)
-    tables, notes = _test_rows(study, finished)
-    notes = _gaps(study, runs) + notes + _share_radiographs(tables)
+    found, notes = _test_rows(study, finished)
+    tables, told = _share_radiographs(found)
+    notes = _gaps(study, runs) + notes + told
     results = []
     for run, table in tables:
         probabilities = table[probability_columns(FLANNEL)].to_numpy(float)
@@ -244,8 +256,30 @@ def _test_rows(
     return tables, notes
 
 
-def _share_radiographs(tables: list[tuple[StudyRun, pd.DataFrame]]) -> list[str]:
-    """Keeps, in place, the test radiographs that all runs share; says so when some fall away."""
+def _share_radiographs(
+    tables: list[tuple[StudyRun, pd.DataFrame]],
+) -> tuple[list[tuple[StudyRun, pd.DataFrame]], list[str]]:
+    """Keeps the test radiographs that all runs share; says so when some fall away.
+
+    Where no two folds were tested on the same radiograph, each fold is taken by itself.
+    """
+    tested: dict[int, set[str]] = {}
+    for run, table in tables:
+        tested.setdefault(run.fold, set()).update(table["image_id"])
+    if sum(map(len, tested.values())) > len(set.union(*tested.values())):
+        return _shared(tables)
+    kept, notes = [], []
+    for fold in tested:
+        of_fold, told = _shared([(run, table) for run, table in tables if run.fold == fold])
+        kept += of_fold
+        notes += told
+    places = {run.folder: place for place, (run, _) in enumerate(tables)}
+    return sorted(kept, key=lambda one: places[one[0].folder]), notes
+
+
+def _shared(
+    tables: list[tuple[StudyRun, pd.DataFrame]],
+) -> tuple[list[tuple[StudyRun, pd.DataFrame]], list[str]]:
     shared = set.intersection(*(set(table["image_id"]) for _, table in tables))
     if not shared:
         raise StudyError(
@@ -253,24 +287,26 @@ def _share_radiographs(tables: list[tuple[StudyRun, pd.DataFrame]]) -> list[str]
             "made from the same manifest?"
         )
     counts: dict[str, set[int]] = {}
-    for position, (run, table) in enumerate(tables):
-        counts.setdefault(run.arm, set()).add(len(table))
-        tables[position] = (run, table[table["image_id"].isin(shared)].reset_index(drop=True))
-    truth = tables[0][1]["diagnosis"]
     for run, table in tables:
+        counts.setdefault(run.arm, set()).add(len(table))
+    kept = [
+        (run, table[table["image_id"].isin(shared)].reset_index(drop=True)) for run, table in tables
+    ]
+    truth = kept[0][1]["diagnosis"]
+    for run, table in kept:
         differs = table["image_id"][table["diagnosis"] != truth]
         if len(differs):
             raise StudyError(
-                f"{run.folder} holds another diagnosis than {tables[0][0].folder} for "
+                f"{run.folder} holds another diagnosis than {kept[0][0].folder} for "
                 f"{len(differs)} radiographs, first {differs.iloc[0]}: run both on one manifest."
             )
     if set.union(*counts.values()) == {len(shared)}:
-        return []
+        return kept, []
     tested = "; ".join(
         f"{arm} {' to '.join(str(n) for n in sorted({min(sizes), max(sizes)}))}"
         for arm, sizes in counts.items()
     )
-    return [
+    return kept, [
         f"The arms were tested on different radiographs ({tested}): "
         f"all numbers are on the {len(shared)} that every run shares."
     ]

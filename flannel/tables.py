@@ -70,7 +70,7 @@ def scores_table(comparison: Comparison) -> pd.DataFrame:
 def f1_rows(comparison: Comparison) -> list[F1Row]:
     """Averages F1 over the folds: mean and sample deviation (ddof 1), as the paper's Table 3.
 
-    The folds share one test set, so the deviation tells how much training varies, not how much
+    Where the folds share one test set, the deviation tells how much training varies, not how much
     another set of radiographs would change the score.
     """
     rows = []
@@ -120,11 +120,11 @@ def published_rows() -> list[F1Row]:
 def markdown(comparison: Comparison) -> str:
     """Writes the F1 table, the notes that belong to it, and the published table as Markdown."""
     rows = f1_rows(comparison)
-    images = len(comparison.results[0].predictions)
+    several = any("," in row.folds for row in rows)
     lines = [
         "# F1 on the test radiographs",
         "",
-        _caption(images, several=any("," in row.folds for row in rows)),
+        _caption(comparison.test_sizes, several),
         "",
         *(f"> {note}\n" for note in comparison.notes),
         *_markdown_table(rows, comparison.diagnoses, last="folds"),
@@ -141,12 +141,13 @@ def markdown(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _caption(images: int, several: bool) -> str:
-    spread = (
-        "Mean ± sample deviation over folds; the folds share one test set."
-        if several
-        else "One fold, so no deviation is given."
-    )
+def _caption(sizes: Sequence[int], several: bool) -> str:
+    spread = "One fold, so no deviation is given."
+    if several:
+        spread = "Mean ± sample deviation over folds; the folds share one test set."
+    if len(sizes) > 1:
+        spread = "Mean ± sample deviation over folds, each with a test set of its own."
+    images = ", ".join(str(size) for size in sizes)
     return f"{images} test radiographs; one diagnosis against the rest. {spread}"
 
 

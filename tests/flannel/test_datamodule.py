@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from flannel.data.manifest import ManifestError, load_manifest
+from flannel.data.manifest import ManifestError, load_manifest, save_manifest
 from flannel.data.radiograph import write_mask
 from flannel.data.store import Store, fill_lung_masks
 from flannel.datamodule import (
@@ -57,6 +57,20 @@ def test_a_fold_s_splits_reach_the_loaders(phantom_study):
     predicted = [i for batch in data.predict_dataloader() for i in batch.image_ids]
     assert sorted(predicted) == sorted(table.index)
     assert sum(data.class_counts().values()) == (table == "train").sum()
+
+
+def test_images_that_a_fold_leaves_out_are_not_loaded(phantom_study):
+    table = load_manifest(phantom_study / "manifest.csv")
+    fold = (table["source"] == "kcx").astype(int)
+    rows = table.assign(split="train", fold=fold.astype("Int64"))
+    rows.loc[rows.index % 4 == 0, "split"] = "val"
+    joined = [rows.index[rows["source"] == source][0] for source in ("ccx", "kcx")]
+    rows.loc[joined, "group"] = "joined"
+    save_manifest(rows, phantom_study / "manifest.csv")
+    data = module(phantom_study, fold=1)
+    out = set(table["image_id"]) - set(data.table["image_id"])
+    assert out == {table["image_id"][joined[0]]}
+    assert set(data.table["source"][data.table["split"] == "test"]) == {"kcx"}
 
 
 def test_a_fold_that_does_not_exist_is_named(phantom_study):

@@ -2,6 +2,7 @@ import pytest
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.study import StudyError, read_comparison
+from flannel.tables import markdown
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
@@ -85,6 +86,32 @@ def test_arms_are_compared_on_the_radiographs_that_they_share(study_files):
         "all numbers are on the 3 that every run shares."
     )
     assert comparison.notes[-2].startswith(f"No test radiograph is {BACTERIAL}")
+
+
+def test_folds_with_test_sets_of_their_own_are_taken_one_by_one(study_files):
+    for arm in ("global", "patched"):
+        study_files.run(f"base/{arm}/vgg19_bn/fold0", TRUTH)
+        folder = study_files.run(f"base/{arm}/vgg19_bn/fold1", TRUTH[1:], truth=TRUTH[1:])
+        table = (folder / "predictions.csv").read_text()
+        (folder / "predictions.csv").write_text(table.replace("test-", "other-"))
+    comparison = read_comparison(study_files.folder)
+    assert not any("different radiographs" in note for note in comparison.notes)
+    assert comparison.test_sizes == [8, 7]
+    assert [(r.run.arm, len(r.predictions)) for r in comparison.results] == [
+        ("global", 8), ("global", 7), ("patched", 8), ("patched", 7),
+    ]  # fmt: skip
+    assert "8, 7 test radiographs" in markdown(comparison)
+    assert "each with a test set of its own" in markdown(comparison)
+    study_files.run("base/global/resnet152/fold0", TRUTH[:5], truth=TRUTH[:5])
+    assert read_comparison(study_files.folder).test_sizes == [5, 7]
+
+
+def test_one_test_set_has_one_size(study_files):
+    for fold in (0, 1):
+        study_files.run(f"base/global/vgg19_bn/fold{fold}", TRUTH)
+    comparison = read_comparison(study_files.folder)
+    assert comparison.test_sizes == [8]
+    assert "the folds share one test set" in markdown(comparison)
 
 
 def test_a_diagnosis_that_changed_between_runs_is_refused(study_files):
