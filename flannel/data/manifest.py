@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 
@@ -13,7 +12,7 @@ from flannel.data.duplicates import joined_groups
 from flannel.data.files import whole_file
 from flannel.data.findings import MAPPINGS, LabelMapping, SourceError, SourceRow
 from flannel.data.inspection import FileFacts, inspect_files
-from flannel.data.sources import ccx, kcx
+from flannel.data.sources import SOURCES
 
 COLUMNS = (
     "image_id", "path", "source", "patient_id", "group", "diagnosis", "finding", "view", "age",
@@ -22,8 +21,6 @@ COLUMNS = (
 NUMBERS = ("width", "height")
 SPLITS = ("", "test", "development", "train", "val", "rotating")
 """What an image is for, together with `fold` (flannel.data.folds.splits_of_fold); "" is open."""
-
-SOURCES: Mapping[str, ModuleType] = {ccx.NAME: ccx, kcx.NAME: kcx}
 
 
 class ManifestError(ValueError):
@@ -74,7 +71,8 @@ def build_manifest(
 
     Args:
         folder: A data set as downloaded, or a folder that holds several.
-        sources: Short names of the data sets to take (`ccx`, `kcx`); None takes all found.
+        sources: Short names of the data sets to take, of `flannel.data.sources.SOURCES`; None
+            takes all found.
         mapping: Which findings are which diagnosis, a name in `flannel.data.findings.MAPPINGS`.
         views: An image is kept when its view contains one of these, whatever the case.
         strict: Refuse the whole when a file is missing or unreadable, instead of listing it.
@@ -183,7 +181,8 @@ def _source_rows(folder: Path, names: Sequence[str] | None) -> Iterator[SourceRo
     if not found:
         raise ManifestError(
             f"No known data set was found in {folder} or one level below; expected metadata.csv "
-            "with images/ (ccx), or chest_xray/ with train, val or test (kcx)."
+            "with images/ (ccx), chest_xray/ with train, val or test (kcx), radiographs.csv, or "
+            "another layout of docs/data_sets.md."
         )
 
 

@@ -2,9 +2,22 @@ import csv
 
 import pytest
 
+from flannel.data.diagnosis import FLANNEL
 from flannel.data.folds import assign_folds
 from flannel.data.manifest import build_manifest
-from flannel.data.sources import ccx, find_pairs, kcx, write_phantom_sources
+from flannel.data.sources import (
+    alifrahman,
+    ccx,
+    covid_qu_ex,
+    csv_table,
+    darkcovidnet,
+    find_pairs,
+    folder_per_class,
+    jsrt_radiographs,
+    kcx,
+    radiography,
+    write_phantom_sources,
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +80,44 @@ def test_the_same_seed_writes_the_same_files(sources, tmp_path):
     for path in sorted((tmp_path / "covid-chestxray-dataset" / "images").iterdir())[:3]:
         again = sources / "covid-chestxray-dataset" / "images" / path.name
         assert path.read_bytes() == again.read_bytes()
+
+
+def test_the_twins_of_all_sources_make_one_manifest(tmp_path):
+    covid, viral, bacterial, normal = FLANNEL
+    ccx.write_phantoms(tmp_path / "covid-chestxray-dataset", {covid: 1}, seed=0, size=64)
+    kcx.write_phantoms(tmp_path / "chest_xray", {normal: 1}, seed=0, size=64)
+    jsrt_radiographs.write_phantoms(tmp_path / "JSRT", normal=1, nodules=1, seed=0)
+    covid_qu_ex.write_phantoms(tmp_path / "COVID-QU-Ex", 3, seed=0)
+    each = dict.fromkeys(FLANNEL, 1)
+    radiography.write_phantoms(tmp_path / "radiography", each, seed=0)
+    alifrahman.write_phantoms(tmp_path / "alifrahman", {covid: 1, normal: 1}, seed=0, size=64)
+    three = {covid: 1, normal: 1, bacterial: 1}
+    darkcovidnet.write_phantoms(tmp_path / "COVID-19-master", three, seed=0, size=64)
+    folder_per_class.write_phantoms(tmp_path / "mine", {covid: 1, viral: 1}, seed=0, size=64)
+    csv_table.write_phantoms(tmp_path / "listed", {bacterial: 1}, seed=0, size=64)
+    (tmp_path / "COVID-19-master" / "Dataset").mkdir()
+    table, report = build_manifest(tmp_path)
+    assert report.counts == {
+        ("ccx", covid): 1,
+        ("kcx", normal): 1,
+        ("jsrt", normal): 1,
+        ("covid_qu_ex", covid): 1, ("covid_qu_ex", normal): 1,
+        ("radiography", covid): 1, ("radiography", viral): 1, ("radiography", normal): 1,
+        ("alifrahman", covid): 1, ("alifrahman", normal): 1,
+        ("darkcovidnet", covid): 1, ("darkcovidnet", normal): 1,
+        ("folder_per_class", covid): 1, ("folder_per_class", viral): 1,
+        ("table", bacterial): 1,
+    }  # fmt: skip
+    reasons = {source: reason for (source, reason) in report.left_out if source != "ccx"}
+    assert reasons == {
+        "jsrt": "finding lung nodule: neither pneumonia nor normal",
+        "covid_qu_ex": "finding Non-COVID: viral or bacterial is not told",
+        "radiography": "finding Lung_Opacity: opacity of any cause but COVID-19",
+        "darkcovidnet": "finding Pneumonia: pneumonia of unnamed cause",
+    }
+    assert not report.bad_files
+    assert table["group"].is_unique
+    _, others = build_manifest(tmp_path, mapping="darkcovidnet")
+    assert others.counts["darkcovidnet", "Pneumonia"] == 1
+    assert others.counts["radiography", "Pneumonia"] == 1
+    assert others.counts["covid_qu_ex", "Pneumonia"] == 1
