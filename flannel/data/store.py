@@ -118,20 +118,19 @@ class Store:
 
         Args:
             image_id: The radiograph.
-            numbers: Each from 0 to `lung_area(image_id) - 1`.
+            numbers: At least one, each from 0 to `lung_area(image_id) - 1`.
 
         Raises:
             StoreError: As `lung_area`.
             IndexError: If a number is not one of a lung pixel.
         """
         ends = self._ends(image_id)
-        if np.any(numbers < 0) or np.any(numbers >= ends[-1]):
+        lines = ends.searchsorted(numbers, side="right")
+        if numbers.min() < 0 or lines.max() == self.size_px:
             raise IndexError(f"{image_id} has {ends[-1]} lung pixels, numbered from 0.")
         places = np.empty((len(numbers), 2), np.int64)
         packed = self._masks[self._row(image_id)]
-        for place, number, line in zip(
-            places, numbers, ends.searchsorted(numbers, side="right"), strict=True
-        ):
+        for place, number, line in zip(places, numbers, lines, strict=True):
             inside = np.unpackbits(packed[line]).nonzero()[0]
             place[:] = line, inside[number - ends[line]]  # counted from the line's end
         return places
@@ -195,10 +194,10 @@ class Store:
         """Counts the lung pixels up to the end of each line of a mask; kept, 8 bytes a line."""
         row = self._row(image_id)
         if row not in self._lung_ends:
-            counts = np.bitwise_count(self._masks[row]).sum(axis=1, dtype=np.int64)
+            counts = np.bitwise_count(self._masks[row]).sum(axis=1, dtype=np.uint16)
             if not self._entries[image_id].mask_sha256 or not counts.any():
                 raise self._no_mask(image_id)
-            self._lung_ends[row] = counts.cumsum()
+            self._lung_ends[row] = counts.cumsum(dtype=np.int64)
         return self._lung_ends[row]
 
     def _no_mask(self, image_id: str) -> StoreError:

@@ -93,9 +93,15 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def open_array(folder: Path, name: str) -> np.memmap:
+def open_array(folder: Path, name: str) -> np.ndarray:
     """Opens one of `ARRAYS` for reading, a page at a time as it is asked for."""
-    return np.load(folder / name, mmap_mode="r", allow_pickle=False)
+    # A plain view: slices and products of np.memmap itself take several times as long.
+    return np.load(folder / name, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+
+
+def first_byte(folder: Path, name: str) -> int:
+    """Tells where in its file the first row of one of `ARRAYS` begins."""
+    return np.load(folder / name, mmap_mode="r", allow_pickle=False).offset
 
 
 def write_at(file: int, data: bytes, offset: int) -> None:

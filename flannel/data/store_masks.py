@@ -20,9 +20,9 @@ from flannel.data.store_files import (
     Entry,
     Settings,
     StoreError,
+    first_byte,
     locked,
     no_store,
-    open_array,
     read_index,
     read_settings,
     write_at,
@@ -146,7 +146,7 @@ def _rewriting(folder: Path) -> Iterator[Callable[[int, np.ndarray], None]]:
     try:
         with whole_file(folder / MASKS) as beside:
             shutil.copyfile(folder / MASKS, beside)
-            offset = open_array(folder, MASKS).offset
+            offset = first_byte(folder, MASKS)
             with beside.open("r+b", buffering=0) as stream:
                 yield lambda row, mask: write_at(
                     stream.fileno(), mask.tobytes(), offset + row * mask.nbytes

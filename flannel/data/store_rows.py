@@ -20,6 +20,7 @@ from flannel.data.store_files import (
     SUMMARY,
     Entry,
     Settings,
+    first_byte,
     open_array,
     write_at,
     write_index,
@@ -46,7 +47,7 @@ class UnfinishedStore:
         self.done = done
         self._folder, self._entries = folder, entries
         *self._files, self._journal = files
-        self._offsets = [open_array(folder, name).offset for name in ARRAYS]
+        self._offsets = [first_byte(folder, name) for name in ARRAYS]
         self._lock = threading.Lock()
 
     def write(self, row: int, arrays: Sequence[np.ndarray]) -> None:
