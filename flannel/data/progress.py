@@ -1,10 +1,20 @@
 """Progress that a person can read, on a terminal and in a log file."""
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 Item = TypeVar("Item")
 
@@ -15,7 +25,7 @@ def announce(sentence: str) -> None:
 
 
 def progress(items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
-    """Yields the items and shows how far they have come, on stderr.
+    """Yields the items and shows how far they have come, how quickly, and the time left, on stderr.
 
     A terminal gets a bar; anything else gets a plain line at every fifth of the way.
 
@@ -26,9 +36,28 @@ def progress(items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
     """
     console = Console(stderr=True)
     if console.is_terminal:
-        yield from track(items, description=title, total=total, console=console)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console) as bar:
+            yield from bar.track(items, total=total, description=title)
         return
+    started = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
         if done * 5 // total > (done - 1) * 5 // total:
-            announce(f"{title}: {done} of {total}")
+            seconds = time.monotonic() - started
+            left = f", {seconds / done * (total - done):.0f} s left" if done < total else ""
+            rate = f" ({done / seconds:.1f}/s{left})" if seconds > 1 else ""
+            announce(f"{title}: {done} of {total}{rate}")
+
+
+class _Rate(ProgressColumn):
+    """Items per second, once that can be told."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
