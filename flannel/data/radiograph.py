@@ -1,6 +1,7 @@
 """Any radiograph or mask file in, an array out: PNG, JPEG, GIF, BMP, TIFF, JSRT `.IMG`, DICOM."""
 
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,7 +118,9 @@ def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
 def write_mask(mask: Bool[np.ndarray, "height width"], path: Path) -> None:
     """Writes a mask as an 8-bit PNG with 0 outside and 255 inside, whole or not at all."""
     with whole_file(path) as beside:
-        Image.fromarray(mask.astype(np.uint8) * 255).save(beside, format="PNG")
+        # Runs of equal pixels are all there is to compress: quicker and smaller than the default.
+        picture = Image.fromarray(mask.astype(np.uint8) * 255)
+        picture.save(beside, format="PNG", compress_type=zlib.Z_RLE)
 
 
 def _first_bytes(path: Path) -> bytes:
