@@ -36,6 +36,7 @@ def manifest(
     folds: int = 5,
     seed: int = 1,
     strict: bool = False,
+    near_duplicates: bool = True,
     allow_absent: bool = False,
     selection: Literal["all", "one-per-key"] = "all",
     lists: Path | None = None,
@@ -43,8 +44,8 @@ def manifest(
 ) -> None:
     """Finds the radiographs of known sources and writes `manifest.csv`, with splits and folds.
 
-    What was chosen is written to `manifest.json`, and `files.csv` remembers the files, so that the
-    next call reads only what changed.
+    What was chosen is written to `manifest.json`, what was left out to `manifest.txt`, and
+    `files.csv` remembers the files, so that the next call reads only what changed.
 
     Args:
         data: Folder that holds the downloaded data sets.
@@ -56,6 +57,8 @@ def manifest(
         folds: Number of validation folds.
         seed: Of the protocol's shuffling.
         strict: Refuse the cohort when a file is unreadable, instead of listing it.
+        near_duplicates: Also keep radiographs together that are the same picture in two files;
+            every file is decoded for it, once.
         allow_absent: With leave-source-out, test also on diagnoses that no other source has.
         selection: "one-per-key" keeps one Kaggle image per key, as the FLANNEL paper of 2020.
         lists: With protocol given: the original lists of paper 004, whose folds are imported.
@@ -68,6 +71,7 @@ def manifest(
     from flannel.data.cohort import import_run, one_image_per_key, read_lists
     from flannel.data.files import whole_file
     from flannel.data.folds import assign_folds
+    from flannel.data.likeness import joined_near_duplicates
     from flannel.data.manifest import build_manifest
     from flannel.data.provenance import Choices, save_with_provenance
     from flannel.data.table_2 import table_2_markdown
@@ -81,6 +85,10 @@ def manifest(
     cache = study / "files.csv"
     table, report = build_manifest(data, mapping=mapping, strict=strict, cache=cache)
     print(report)
+    if near_duplicates and original is None:
+        groups = table["group"].nunique()
+        table["group"] = joined_near_duplicates(table, study / "hashes.csv")
+        print(f"{groups - table['group'].nunique()} groups were joined for near duplicates")
     if selection == "one-per-key":
         table = one_image_per_key(table)
         print(f"{len(table)} radiographs with one Kaggle image per key")
@@ -93,9 +101,17 @@ def manifest(
             beside.write_text(table_2_markdown(table), encoding="utf-8")
         print(f"table 2: {study / 'table_2.md'}")
     choices = Choices(
-        protocol, seed, mapping, selection, "" if original is None else run, __version__
+        protocol=protocol,
+        seed=seed,
+        mapping=mapping,
+        selection=selection,
+        near_duplicates=near_duplicates and original is None,
+        run="" if original is None else run,
+        version=__version__,
     )
     save_with_provenance(table, study / "manifest.csv", choices)
+    with whole_file(study / "manifest.txt") as beside:
+        beside.write_text(f"{report}\n", encoding="utf-8")
     print(f"manifest: {study / 'manifest.csv'}")
 
 

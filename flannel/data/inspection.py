@@ -1,6 +1,5 @@
 """What a radiograph's file is, told without decoding it: size, hash, and whether it is whole."""
 
-import csv
 import hashlib
 import io
 import warnings
@@ -13,8 +12,7 @@ from typing import NamedTuple
 
 from PIL import ExifTags, Image
 
-from flannel.data.files import whole_file
-from flannel.data.progress import announce, progress
+from flannel.data.progress import progress
 from flannel.data.radiograph import (
     DECODING_FAULTS,
     MAX_PIXELS,
@@ -22,9 +20,10 @@ from flannel.data.radiograph import (
     RadiographError,
     read_levels,
 )
+from flannel.data.remembered import recall, remember
 
-RULES = 1
-"""Goes up when files are judged by other rules, so that remembered verdicts are given up."""
+RULES = "files 1"
+"""Its number goes up when files are judged by other rules: remembered verdicts are given up."""
 
 BATCH = 64
 PNG_START, JPEG_START, JPEG_END = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd9"
@@ -163,29 +162,15 @@ def _is_whole_png(content: bytes) -> bool:
 
 
 def _read_cache(path: Path) -> dict[str, _Seen]:
-    if not path.is_file():
-        return {}
-    digest, _, body = path.read_bytes().partition(b"\n")
-    if digest != _digest(body):
-        announce(f"{path} is damaged or from another version: all files are looked at again.")
-        return {}
-    lines = csv.reader(io.StringIO(body.decode("utf-8", "surrogateescape"), newline=""))
     return {
         name: _Seen(int(size), int(mtime_ns), FileFacts(int(width), int(height), sha256))
-        for name, size, mtime_ns, width, height, sha256 in lines
+        for name, size, mtime_ns, width, height, sha256 in recall(path, RULES)
     }
 
 
 def _write_cache(seen: Mapping[str, _Seen], path: Path) -> None:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(
+    rows = (
         (name, e.size, e.mtime_ns, e.facts.width, e.facts.height, e.facts.sha256)
         for name, e in sorted(seen.items())
     )
-    body = text.getvalue().encode("utf-8", "surrogateescape")
-    with whole_file(path) as beside:
-        beside.write_bytes(_digest(body) + b"\n" + body)
-
-
-def _digest(body: bytes) -> bytes:
-    return hashlib.sha256(b"rules %d\n" % RULES + body).hexdigest().encode()
+    remember(rows, path, RULES)

@@ -21,6 +21,7 @@ class Choices:
         seed: Seed of its draw.
         mapping: Which findings are which diagnosis.
         selection: Which of the labelled radiographs are in the manifest.
+        near_duplicates: Whether groups were joined for near duplicates, too.
         run: The original run whose folds were imported, or "".
         version: The version of this program.
     """
@@ -29,6 +30,7 @@ class Choices:
     seed: int
     mapping: str
     selection: str = "all"
+    near_duplicates: bool = False
     run: str = ""
     version: str = ""
 

@@ -4,6 +4,7 @@ import pytest
 
 from flannel.__main__ import main
 from flannel.data.manifest import load_manifest
+from flannel.data.provenance import load_provenance
 from flannel.data.store import Store
 from flannel.runs import RunError
 from flannel.stages import base_configs
@@ -24,6 +25,20 @@ def test_phantoms_become_a_manifest_and_a_store(tmp_path, capsys):
     assert "phantoms are there" in capsys.readouterr().out
     assert main([*words[:-1], "--size_px=65"]) == 1
     assert "holds something else" in capsys.readouterr().err
+
+
+def test_the_manifest_says_how_it_was_made(phantoms, tmp_path, capsys):
+    words = ["manifest", f"--data={phantoms}", f"--study={tmp_path}", "--seed=2"]
+    assert main([*words, "--protocol=nested", "--folds=3"]) == 0
+    assert "groups were joined for near duplicates" in capsys.readouterr().out
+    first = (tmp_path / "manifest.csv").read_bytes()
+    choices = load_provenance(tmp_path / "manifest.csv").choices
+    assert (choices.protocol, choices.seed, choices.near_duplicates) == ("nested", 2, True)
+    assert main([*words, "--protocol=nested", "--folds=3"]) == 0
+    assert "Looking at new files" not in capsys.readouterr().err
+    assert (tmp_path / "manifest.csv").read_bytes() == first
+    assert main([*words, "--protocol=leave-source-out"]) == 1
+    assert "nothing is left to learn COVID-19 from" in capsys.readouterr().err
 
 
 def test_recipes_are_chained_in_order(experiments, tmp_path):
