@@ -148,6 +148,23 @@ def store(
     print(f"store: {study / 'store'}")
 
 
+def audit(study: Path = Path("runs/study"), seed: int = 1) -> None:
+    """Writes `audit.html` and `audit.json`: counts, leaks, duplicates, what a cheat could use.
+
+    Lung masks are used as far as the store has them: run it again after `make segment`.
+
+    Args:
+        study: The study folder, with manifest and store.
+        seed: Of the forests that look for shortcuts.
+    """
+    from flannel.data.audit_page import write_audit
+
+    page, remarks = write_audit(study, seed)
+    for remark in remarks:
+        print(f"{remark.weight}: {remark.text}")
+    print(f"audit: {page} (it shows radiographs: do not publish it)")
+
+
 def base_models(
     study: Path = Path("runs/study"),
     fold: str = "0",
