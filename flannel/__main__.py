@@ -8,7 +8,7 @@ from flannel.runs import run_command
 COMMANDS = {
     "manifest": ("flannel.stages", "manifest", "raw sources -> manifest.csv with splits and folds"),
     "store": ("flannel.stages", "store", "radiographs of the manifest -> memory-mapped arrays"),
-    "audit": ("flannel.stages", "audit", "audit.html: what is in it, leaks, what a cheat could use"),
+    "audit": ("flannel.stages", "audit", "audit.html: counts, leaks, what a cheat could use"),
     "learner": ("flannel.learner", "main", "fit | validate | test one base learner"),
     "base-models": ("flannel.stages", "base_models", "the base learners of a fold, over all GPUs"),
     "ensemble": ("flannel.ensemble", "main", "fit | validate | test one ensemble"),
