@@ -9,7 +9,8 @@ COMMANDS = {
     "fit": ("segmentation.training", "main", "train a segmenter on image + lung-mask pairs"),
     "validate": ("segmentation.training", "main", "measure a checkpoint on the validation pairs"),
     "test": ("segmentation.training", "main", "measure a checkpoint on the test pairs"),
-    "predict": ("segmentation.commands", "predict", "a mask for every radiograph of a study"),
+    "predict": ("segmentation.commands", "main", "a mask for each radiograph of a study or folder"),
+    "compare": ("segmentation.commands", "compare", "the segmenters of a study in one table"),
     "import": ("segmentation.commands", "import_references", "take masks drawn by people instead"),
 }
 

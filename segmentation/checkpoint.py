@@ -3,6 +3,7 @@
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import yaml
@@ -10,6 +11,7 @@ from torch import nn
 
 from flannel.data.files import sha256_of
 from segmentation.masks import MaskError
+from segmentation.structures import classes_of
 
 NETWORKS = ("segmentation.fc_densenet.", "segmentation_models_pytorch.")
 """Only classes from here are built, so that a run's config.yaml runs no other code."""
@@ -23,11 +25,15 @@ class Segmenter:
         network: In evaluation mode.
         size_px: Side of its input.
         sha256: Hash of the checkpoint.
+        classes: What its outputs are, in order.
+        checkpoint: The file it was loaded from; None for one that was made in memory.
     """
 
     network: nn.Module
     size_px: int
     sha256: str
+    classes: tuple[str, ...] = classes_of("lungs")
+    checkpoint: Path | None = None
 
 
 def find_checkpoint(study: Path) -> Path:
@@ -71,20 +77,18 @@ def load_segmenter(checkpoint: Path) -> Segmenter:
     try:
         config = yaml.safe_load(config_path.read_text(encoding="utf-8"))
         size_px = int(config["data"]["size_px"])
+        # Runs of earlier versions tell nothing but lungs apart, and do not say so.
+        classes = classes_of(config["data"].get("structures", "lungs"))
         network = build_network(config["model"]["network"])
-    except (yaml.YAMLError, KeyError, TypeError) as fault:
+    except MaskError:
+        raise
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as fault:
         raise MaskError(
             f"{config_path} names no network that can be built ({fault!r}); expected the "
             "config.yaml of a segmentation run."
         ) from fault
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    weights = {
-        name.removeprefix("network."): value
-        for name, value in state.items()
-        if name.startswith("network.")
-    }
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(_network_weights(checkpoint))
     except RuntimeError as fault:
         raise MaskError(
             f"The weights of {checkpoint} do not fit the network of its config.yaml: {fault}"
@@ -93,7 +97,24 @@ def load_segmenter(checkpoint: Path) -> Segmenter:
         network=channels_last(network).eval(),
         size_px=size_px,
         sha256=sha256_of(checkpoint),
+        classes=classes,
+        checkpoint=checkpoint,
     )
+
+
+def _network_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    except (RuntimeError, OSError, UnpicklingError, EOFError, KeyError, TypeError) as fault:
+        raise MaskError(
+            f"{checkpoint} is damaged, or no checkpoint of a segmentation run with nothing in it "
+            f"but weights ({type(fault).__name__}). Copy it again; nothing in it was run."
+        ) from fault
+    return {
+        name.removeprefix("network."): value
+        for name, value in state.items()
+        if name.startswith("network.")
+    }
 
 
 def build_network(specification: dict[str, object]) -> nn.Module:

@@ -1,48 +1,90 @@
-"""The commands of `lungs` that are plain functions."""
+"""The commands of `lungs` beside training."""
 
 from pathlib import Path
 from typing import Literal
 
 
+def main(arguments: list[str]) -> int:
+    """Runs `lungs predict`, whose radiographs are named without an option."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(
+        prog="lungs predict",
+        description="Predicts a lung mask for every radiograph of a study, or of folders.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "images",
+        nargs="*",
+        type=Path,
+        default=[],
+        help="Folders of radiographs, with their sub-folders, and single files.",
+    )
+    parser.add_function_arguments(predict, skip={"images"})
+    values = parser.parse_args(arguments).as_dict()
+    predict(**values)
+    return 0
+
+
 def predict(
+    images: list[Path],
     study: Path | None = None,
-    images: Path | None = None,
     checkpoint: Path | None = None,
     out: Path | None = None,
     batch_size: int = 4,
     clean: bool = True,
+    flip: bool = False,
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    devices: int | None = None,
+    overlays: bool = False,
     redo: bool = False,
 ) -> None:
-    """Predicts a lung mask for every radiograph of a study, or of a folder.
+    """Predicts a lung mask for every radiograph of a study, or of folders.
 
     Args:
-        study: The study's folder; its manifest names the radiographs, unless `images` does.
-        images: A folder of radiographs, instead of those of the manifest.
+        images: Folders of radiographs, and single files, instead of those of the study.
+        study: The study's folder; its manifest names the radiographs.
         checkpoint: A best.ckpt with its config.yaml beside it; the study's only one by default.
-        out: Folder of the masks; the study's masks/ or, for a folder of radiographs, ./masks by
+        out: Folder of the masks; the study's masks/ or, for folders of radiographs, ./masks by
             default.
         batch_size: Radiographs the network sees at once.
         clean: Keep the two largest parts of each mask and fill their holes.
+        flip: Average with what the network says of the mirrored radiograph; takes twice as long.
         precision: Arithmetic; bf16-mixed is quicker on recent CPUs and GPUs, 16-mixed on a V100.
+        devices: GPUs, or processes that share the CPU; all GPUs by default.
+        overlays: Draw a picture of each mask into overlays/ beside the masks.
         redo: Make every mask anew, in place of imported references too.
     """
     from segmentation.checkpoint import find_checkpoint, load_segmenter
+    from segmentation.devices import all_devices
     from segmentation.masks import MaskError
-    from segmentation.predict import predict_masks, radiographs_of_folder, radiographs_of_study
+    from segmentation.pipeline import MaskOptions
+    from segmentation.predict import predict_masks
+    from segmentation.radiograph_files import radiographs_of, radiographs_of_study
 
-    if images is not None:
-        radiographs, folder = radiographs_of_folder(images), out or Path("masks")
+    if images:
+        folder = out or Path("masks")
+        radiographs = radiographs_of(images, folder)
     elif study is not None:
-        radiographs, folder = radiographs_of_study(study), out or study / "masks"
+        folder = out or study / "masks"
+        radiographs = radiographs_of_study(study)
     else:
-        raise MaskError("Name the study, or a folder of images, whose masks are wanted.")
+        raise MaskError("Name a folder of radiographs, or the study, whose masks are wanted.")
     if checkpoint is None:
         if study is None:
             raise MaskError("Name a checkpoint, or the study that has trained one.")
         checkpoint = find_checkpoint(study)
-    segmenter = load_segmenter(checkpoint)
-    print(predict_masks(radiographs, segmenter, folder, batch_size, clean, precision, redo))
+    report = predict_masks(
+        radiographs,
+        load_segmenter(checkpoint),
+        folder,
+        batch_size,
+        MaskOptions(clean, flip, precision),
+        redo,
+        all_devices() if devices is None else devices,
+        overlays,
+    )
+    print(report)
     if study is not None and folder == study / "masks":
         _fill_store(study)
 
@@ -58,6 +100,21 @@ def import_references(study: Path, folder: Path) -> None:
 
     print(import_masks(study, folder))
     _fill_store(study)
+
+
+def compare(study: Path, against: str | None = None, rounds: int = 5) -> None:
+    """Puts the segmenters that a study has trained into one table.
+
+    Args:
+        study: The study's folder; the table goes to segmentation/comparison.md and .csv in it.
+        against: The run that the others are compared with; the first by name by default.
+        rounds: Timed batches of each network, taking turns; 0 measures no speed.
+    """
+    from segmentation.comparison import compare_segmenters, save_comparison
+
+    folder = study / "segmentation"
+    print(save_comparison(compare_segmenters(study, against, rounds), folder))
+    print(f"table: {folder / 'comparison.md'}")
 
 
 def _fill_store(study: Path) -> None:

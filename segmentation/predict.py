@@ -1,56 +1,26 @@
 """A lung mask for every radiograph, at its own size, from a trained segmenter."""
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
-
-import numpy as np
-import torch
-from jaxtyping import Float32
 
 from flannel.data.files import sha256_of
-from flannel.data.manifest import load_manifest
 from flannel.data.progress import progress
-from flannel.data.radiograph import RadiographError, read_levels, write_mask
-from flannel.data.sources.mask_pairs import grouped_by_stem
-from flannel.runs import Run, digest_of
 from segmentation.checkpoint import Segmenter
-from segmentation.masks import (
-    MaskError,
-    MaskRow,
-    clean,
-    load_mask_rows,
-    mask_at_size,
-    quality,
-    save_mask_rows,
-)
-from segmentation.preprocessing import prepare
+from segmentation.devices import on_devices
+from segmentation.mask_folder import MaskFolder, open_mask_folder, writing
+from segmentation.mask_tables import MaskRow
+from segmentation.masks import MaskError
+from segmentation.pipeline import PLAIN, MadeMask, MaskOptions, recipe_of
+from segmentation.quality import FLAGS
+from segmentation.radiograph_files import FLAGGED, RadiographFile
+from segmentation.sheets import SHEET_LIMIT, write_overlays, write_sheet
 
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-Item = TypeVar("Item")
-Outcome = TypeVar("Outcome")
-
-SAVE_EVERY_SECONDS = 10
-
-
-@dataclass(frozen=True)
-class RadiographFile:
-    """A radiograph that wants a mask.
-
-    Attributes:
-        image_id: Names its mask.
-        path: The file.
-        sha256: Hash of the file's bytes.
-    """
-
-    image_id: str
-    path: Path
-    sha256: str
+OVERLAYS = "overlays"
+CAPTION_CHARACTERS = 26
+"""Of a longer image_id the end is shown on the contact sheet, where images differ."""
 
 
 @dataclass
@@ -60,11 +30,14 @@ class PredictionReport:
     Attributes:
         folder: Where the masks lie.
         made: Masks made now.
-        kept: Masks that were there already, from the same weights and radiograph.
+        kept: Masks that were there already, from the same weights, radiograph and options.
         references: Imported reference masks, which are left alone.
-        flagged: Image and flag of the masks made or kept that a person should look at.
+        flagged: Image and flag of the masks that a person should look at, the worst first.
+        on_sheet: How many of these are on the contact sheet.
+        overlays: Overlays in their folder; 0 where none were asked for.
+        undrawn: A sentence for each overlay that cannot be drawn.
         faults: A sentence for each radiograph that cannot be read.
-        seconds: How long it took.
+        seconds: How long the masks took.
     """
 
     folder: Path
@@ -72,6 +45,9 @@ class PredictionReport:
     kept: int = 0
     references: int = 0
     flagged: dict[str, str] = field(default_factory=dict)
+    on_sheet: int = 0
+    overlays: int = 0
+    undrawn: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -80,70 +56,34 @@ class PredictionReport:
         rate = f", {self.made / self.seconds:.1f} images/s" if self.made else ""
         lines = [
             f"{self.made} masks made, {self.kept} kept, {self.references} references left alone "
-            f"in {self.folder} ({self.seconds:.0f} s{rate})"
+            f"in {self.folder} ({self.seconds:.0f} s{rate})",
+            f"Quality and measures: {self.folder / 'masks.csv'}, {self.folder / 'biomarkers.csv'}",
         ]
-        if self.flagged:
-            lines.append(f"{len(self.flagged)} masks to look at (masks.csv, column flag):")
-            lines += [f"  {image_id}: {flag}" for image_id, flag in sorted(self.flagged.items())]
-        if self.faults:
-            lines.append(f"{len(self.faults)} radiographs without a mask:")
-            lines += [f"  {fault}" for fault in self.faults]
+        if self.overlays:
+            lines.append(f"{self.overlays} overlays in {self.folder / OVERLAYS}")
+        lines += self._about_flagged()
+        for words, sentences in (
+            ("overlays cannot be drawn", self.undrawn),
+            ("radiographs without a mask", self.faults),
+        ):
+            if sentences:
+                lines += [f"{len(sentences)} {words}:", *(f"  {fault}" for fault in sentences)]
         return "\n".join(lines)
 
-
-def radiographs_of_study(study: Path) -> list[RadiographFile]:
-    """Lists the radiographs of a study's manifest.
-
-    Raises:
-        ManifestError: If the manifest is missing or breaks its schema.
-    """
-    table = load_manifest(study / "manifest.csv")
-    return [
-        RadiographFile(str(image_id), Path(path), str(sha256))
-        for image_id, path, sha256 in zip(
-            table["image_id"], table["path"], table["sha256"], strict=True
+    def _about_flagged(self) -> Iterator[str]:
+        if not self.flagged:
+            yield "No mask is flagged."
+            return
+        which = f"the worst {self.on_sheet}" if self.on_sheet < len(self.flagged) else "all"
+        yield (
+            f"{len(self.flagged)} masks are flagged (masks.csv, column flag); {which} are shown "
+            f"in {self.folder / FLAGGED}.png:"
         )
-    ]
-
-
-def radiographs_of_folder(folder: Path) -> list[RadiographFile]:
-    """Lists the radiographs that lie in a folder; their stems name the masks.
-
-    Raises:
-        MaskError: If the folder is missing or empty, or two files share a stem.
-    """
-    if not folder.is_dir():
-        raise MaskError(f"{folder} is not a folder; expected one with radiographs.")
-    grouped = grouped_by_stem(path for path in sorted(folder.iterdir()) if path.is_file())
-    twice = [str(path) for files in grouped.values() if len(files) > 1 for path in files]
-    if twice or not grouped:
-        raise MaskError(
-            f"{folder} holds files that share a name but for the suffix: {', '.join(twice)}. "
-            "Rename them, because the name becomes the mask's."
-            if twice
-            else f"{folder} holds no radiograph (PNG, JPEG, GIF, BMP, TIFF, .IMG, .dcm)."
+        yield from (
+            f"  {image}: {flag}" for image, flag in list(self.flagged.items())[:SHEET_LIMIT]
         )
-    return [RadiographFile(stem, path, sha256_of(path)) for stem, (path,) in grouped.items()]
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A radiograph at the network's size, and its own size in pixels."""
-
-    radiograph: RadiographFile
-    grey: Float32[np.ndarray, "1 size size"]
-    height: int
-    width: int
-
-
-@dataclass(frozen=True)
-class _Segmented:
-    """A radiograph's probability of lung at the network's size, and its own size."""
-
-    radiograph: RadiographFile
-    probability: Float32[np.ndarray, "size size"]
-    height: int
-    width: int
+        if len(self.flagged) > SHEET_LIMIT:
+            yield f"  and {len(self.flagged) - SHEET_LIMIT} more"
 
 
 def predict_masks(
@@ -151,193 +91,117 @@ def predict_masks(
     segmenter: Segmenter,
     folder: Path,
     batch_size: int = 4,
-    clean_up: bool = True,
-    precision: Precision = "32-true",
+    options: MaskOptions = PLAIN,
     redo: bool = False,
+    devices: int = 1,
+    overlays: bool = False,
 ) -> PredictionReport:
-    """Writes `<image_id>.png` for each radiograph, and `masks.csv` beside them.
+    """Writes `<image_id>.png` for each radiograph, and beside them what is to be said of them.
 
-    Files are read and masks written in threads beside the network. A killed prediction goes on
-    where it stopped: masks from the same weights, radiograph and options are kept, and so are
-    imported references.
+    That is `masks.csv`, `biomarkers.csv`, and `flagged.png` where masks are flagged. A killed
+    prediction goes on where it stopped: masks from the same weights, radiograph and options are
+    kept, and so are imported references.
 
     Args:
         radiographs: What to segment.
         segmenter: The trained network.
         folder: Where the masks go.
         batch_size: Radiographs the network sees at once.
-        clean_up: Keep the two largest parts and fill their holes.
-        precision: Lightning's name for the arithmetic.
+        options: How masks are made.
         redo: Make every mask anew, in place of references too.
+        devices: GPUs, or processes that share the CPU; each makes a part of the masks.
+        overlays: Draw a picture of each mask into `overlays/`.
 
     Raises:
-        MaskError: If no radiograph at all can be read, or `masks.csv` is damaged.
+        MaskError: If no radiograph at all can be read, a table of the folder is damaged, or the
+            folder cannot be written.
         RunError: If another process works in the folder.
     """
-    started = time.monotonic()
-    recipe = {
-        radiograph.image_id: digest_of(
-            [segmenter.sha256, radiograph.sha256, clean_up, precision, segmenter.size_px]
-        )
-        for radiograph in radiographs
-    }
-    lock = Run(folder, {}).lock()
-    try:
-        rows = load_mask_rows(folder / "masks.csv")
-        report = PredictionReport(folder)
-        waiting = [
-            radiograph
-            for radiograph in radiographs
-            if redo or not _is_there(radiograph, rows, folder, recipe, report)
-        ]
-        finish = partial(_finish, recipe=recipe, folder=folder, clean_up=clean_up)
-        made = _work(waiting, segmenter, batch_size, precision, finish)
-        _collect(progress(made, len(waiting), "Segmenting lungs"), rows, report)
-    finally:
-        lock.release()
-    if report.faults and not report.made and not report.kept and not report.references:
-        raise MaskError(f"No radiograph could be segmented:\n{chr(10).join(report.faults)}")
-    wanted = {radiograph.image_id for radiograph in radiographs}
-    report.flagged = {
-        row.image_id: row.quality.flag
-        for row in rows.values()
-        if row.image_id in wanted and row.quality.flag
-    }
-    report.seconds = time.monotonic() - started
+    report = PredictionReport(folder)
+    with open_mask_folder(folder) as masks:
+        started = time.monotonic()
+        waiting = _waiting(radiographs, segmenter, options, redo, masks, report)
+        outcomes = on_devices(waiting, segmenter, folder, options, batch_size, devices)
+        for outcome in progress(outcomes, len(waiting), "Segmenting lungs"):
+            if isinstance(outcome, MadeMask):
+                masks.add(outcome.row, outcome.biomarkers)
+                report.made += 1
+            else:
+                report.faults.append(outcome)
+        report.seconds = time.monotonic() - started
+        if report.faults and not report.made and not report.kept and not report.references:
+            raise MaskError(f"No radiograph could be segmented:\n{chr(10).join(report.faults)}")
+        with writing(folder):
+            _draw(radiographs, masks, overlays, report)
     return report
 
 
-def _is_there(
-    radiograph: RadiographFile,
-    rows: dict[str, MaskRow],
-    folder: Path,
-    recipe: dict[str, str],
+def _waiting(
+    radiographs: Sequence[RadiographFile],
+    segmenter: Segmenter,
+    options: MaskOptions,
+    redo: bool,
+    masks: MaskFolder,
     report: PredictionReport,
-) -> bool:
-    """Says whether a mask need not be made, and counts why."""
-    row = rows.get(radiograph.image_id)
-    if row is None or not (folder / f"{radiograph.image_id}.png").is_file():
-        return False
-    if row.origin == "reference":
-        report.references += 1
-        return True
-    same = row.made_from == recipe[radiograph.image_id]
-    report.kept += same
-    return same
+) -> list[RadiographFile]:
+    """Lists the radiographs whose mask is still to be made, and counts the others."""
+    if redo:
+        return list(radiographs)
 
+    def same(radiograph: RadiographFile) -> bool:
+        row = masks.rows[radiograph.image_id]
+        if row.origin == "reference":
+            return True
+        try:
+            sha256 = radiograph.sha256 or sha256_of(radiograph.path)
+        except OSError:
+            return False
+        measured = radiograph.image_id in masks.biomarkers
+        return measured and row.made_from == recipe_of(segmenter, options, sha256)
 
-def _collect(
-    made: Iterable[MaskRow | str], rows: dict[str, MaskRow], report: PredictionReport
-) -> None:
-    """Takes in the masks as they come, and writes `masks.csv` every few seconds and at the end."""
-    table = report.folder / "masks.csv"
-    saved = time.monotonic()
-    try:
-        for outcome in made:
-            if isinstance(outcome, str):
-                report.faults.append(outcome)
-                continue
-            rows[outcome.image_id] = outcome
-            report.made += 1
-            if time.monotonic() - saved > SAVE_EVERY_SECONDS:
-                save_mask_rows(rows.values(), table)
-                saved = time.monotonic()
-    finally:
-        save_mask_rows(rows.values(), table)
-
-
-def _work(
-    radiographs: Iterable[RadiographFile],
-    segmenter: Segmenter,
-    batch_size: int,
-    precision: Precision,
-    finish: Callable[[_Segmented | str], MaskRow | str],
-) -> Iterator[MaskRow | str]:
-    """Reads ahead, segments in batches, and finishes behind; yields in the order given."""
-    window = 4 * batch_size
-    read = partial(_read, size_px=segmenter.size_px)
+    known = [
+        one
+        for one in radiographs
+        if one.image_id in masks.rows and masks.place(one.image_id).is_file()
+    ]
     with ThreadPoolExecutor() as threads:
-        prepared = _ahead(threads, read, radiographs, window)
-        segmented = _segment(prepared, segmenter, batch_size, precision)
-        yield from _ahead(threads, finish, segmented, window)
+        compared = progress(threads.map(same, known), len(known), "Comparing with masks that exist")
+        good = {one.image_id for one, kept in zip(known, compared, strict=True) if kept}
+    report.references = sum(masks.rows[image_id].origin == "reference" for image_id in good)
+    report.kept = len(good) - report.references
+    return [one for one in radiographs if one.image_id not in good]
 
 
-def _ahead(
-    threads: Executor, work: Callable[[Item], Outcome], items: Iterable[Item], window: int
-) -> Iterator[Outcome]:
-    """Maps in threads, in order, with at most `window` items on their way."""
-    running: deque[Future[Outcome]] = deque()
-    for item in items:
-        running.append(threads.submit(work, item))
-        if len(running) >= window:
-            yield running.popleft().result()
-    while running:
-        yield running.popleft().result()
+def _draw(
+    radiographs: Sequence[RadiographFile],
+    masks: MaskFolder,
+    overlays: bool,
+    report: PredictionReport,
+) -> None:
+    """Draws the flagged masks, and all of them where it is asked for."""
+    paths = {one.image_id: one.path for one in radiographs if masks.place(one.image_id).is_file()}
+    flagged = [row for i, row in masks.rows.items() if i in paths and row.quality.flag]
+    flagged.sort(key=_badness)
+    report.flagged = {row.image_id: row.quality.flag for row in flagged}
+    report.on_sheet = write_sheet(
+        masks.path / f"{FLAGGED}.png",
+        [(paths[i], masks.place(i), _caption(i, flag)) for i, flag in report.flagged.items()],
+    )
+    if overlays:
+        pictures = {
+            masks.path / OVERLAYS / f"{image_id}.jpg": (path, masks.place(image_id))
+            for image_id, path in paths.items()
+        }
+        report.overlays, report.undrawn = write_overlays(pictures)
 
 
-def _read(radiograph: RadiographFile, size_px: int) -> _Prepared | str:
-    try:
-        stored = read_levels(radiograph.path)
-    except RadiographError as fault:
-        return str(fault)
-    height, width = stored.levels.shape
-    return _Prepared(radiograph, prepare(stored.levels, stored.polarity, size_px), height, width)
+def _caption(image_id: str, flag: str) -> str:
+    long = len(image_id) > CAPTION_CHARACTERS
+    return f"{flag}: {'...' if long else ''}{image_id[-CAPTION_CHARACTERS:]}"
 
 
-def _segment(
-    prepared: Iterable[_Prepared | str],
-    segmenter: Segmenter,
-    batch_size: int,
-    precision: Precision,
-) -> Iterator[_Segmented | str]:
-    """Runs the network over batches; sentences about faults pass through."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = segmenter.network.to(device)
-    waiting: list[_Prepared] = []
-
-    def flush() -> Iterator[_Segmented]:
-        grey = torch.from_numpy(np.stack([one.grey for one in waiting])).to(device)
-        with torch.inference_mode(), _arithmetic(device, precision):
-            logits = network(grey.contiguous(memory_format=torch.channels_last))
-        lungs = logits.float().softmax(dim=1)[:, 1].cpu().numpy()  # (batch, size, size)
-        for one, probability in zip(waiting, lungs, strict=True):
-            yield _Segmented(one.radiograph, probability, one.height, one.width)
-        waiting.clear()
-
-    for one in prepared:
-        if isinstance(one, str):
-            yield one
-            continue
-        waiting.append(one)
-        if len(waiting) == batch_size:
-            yield from flush()
-    if waiting:
-        yield from flush()
-
-
-def _arithmetic(device: torch.device, precision: Precision) -> torch.autocast:
-    match precision:
-        case "32-true":
-            return torch.autocast(device.type, enabled=False)
-        case "bf16-mixed":
-            return torch.autocast(device.type, dtype=torch.bfloat16)
-        case "16-mixed":
-            return torch.autocast(device.type, dtype=torch.float16)
-        case _:
-            raise MaskError(
-                f"precision is {precision!r}: expected 32-true, bf16-mixed or 16-mixed."
-            )
-
-
-def _finish(
-    segmented: _Segmented | str, recipe: dict[str, str], folder: Path, clean_up: bool
-) -> MaskRow | str:
-    """Brings a probability to the radiograph's size, and writes and judges its mask."""
-    if isinstance(segmented, str):
-        return segmented
-    image_id = segmented.radiograph.image_id
-    mask, probability = mask_at_size(segmented.probability, segmented.height, segmented.width)
-    if clean_up:
-        mask = clean(mask)
-    write_mask(mask, folder / f"{image_id}.png")
-    return MaskRow(image_id, "predicted", quality(mask, probability), recipe[image_id])
+def _badness(row: MaskRow) -> tuple[int, float, str]:
+    """Orders flagged masks, the worst first: by flag, then by confidence."""
+    flag, confidence = row.quality.flag, row.quality.mean_confidence
+    place = FLAGS.index(flag) if flag in FLAGS else len(FLAGS)
+    return place, 1.0 if confidence is None else confidence, row.image_id

@@ -3,15 +3,20 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
 from flannel.data.files import sha256_of
 from flannel.data.manifest import load_manifest
 from flannel.data.progress import progress
-from flannel.data.radiograph import RadiographError, read_mask, write_mask
+from flannel.data.radiograph import RadiographError, read_levels, read_mask, write_mask
 from flannel.data.sources.mask_pairs import grouped_by_stem
-from flannel.runs import Run
-from segmentation.masks import MaskError, MaskRow, load_mask_rows, quality, save_mask_rows
+from segmentation.biomarkers import Biomarkers, measure, sampled
+from segmentation.mask_folder import MaskFolder, open_mask_folder
+from segmentation.mask_tables import MaskRow
+from segmentation.masks import MaskError
+from segmentation.quality import quality
 
 
 @dataclass
@@ -23,6 +28,8 @@ class ImportReport:
         imported: Reference masks taken over now.
         kept: Reference masks that were there already.
         faults: A sentence for each file that cannot be used.
+        unmeasured: A sentence for each radiograph that cannot be read: its mask is imported, but
+            has no biomarkers.
         predicted: Radiographs without a reference that keep their predicted mask.
         missing: Radiographs without any mask.
     """
@@ -31,6 +38,7 @@ class ImportReport:
     imported: int = 0
     kept: int = 0
     faults: list[str] = field(default_factory=list)
+    unmeasured: list[str] = field(default_factory=list)
     predicted: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -39,6 +47,7 @@ class ImportReport:
         lines = [f"{self.imported} reference masks imported, {self.kept} kept in {self.folder}"]
         for words, names in (
             ("reference masks cannot be used", self.faults),
+            ("radiographs cannot be read and have no biomarkers", self.unmeasured),
             ("radiographs have no reference and keep their predicted mask", self.predicted),
             ("radiographs have no mask at all", self.missing),
         ):
@@ -55,7 +64,8 @@ def import_masks(study: Path, folder: Path) -> ImportReport:
         folder: Holds the masks, also in sub-folders; each at its radiograph's own size.
 
     Raises:
-        MaskError: If the folder is missing or holds no mask of any radiograph.
+        MaskError: If the folder is missing or holds no mask of any radiograph, or masks cannot be
+            written.
         ManifestError: If the manifest is missing or breaks its schema.
         RunError: If another process works in the study's masks.
     """
@@ -71,19 +81,12 @@ def import_masks(study: Path, folder: Path) -> ImportReport:
             f"expected masks such as {manifest['stem'].iloc[0]}.png."
         )
     report = ImportReport(study / "masks")
-    lock = Run(report.folder, {}).lock()
-    try:
-        rows = load_mask_rows(report.folder / "masks.csv")
-        try:
-            records = matched.to_dict("records")
-            for record in progress(records, len(records), "Importing reference masks"):
-                alike = int((manifest["stem"] == record["stem"]).sum())
-                _take(record, files[record["stem"]], alike, rows, report)
-        finally:
-            save_mask_rows(rows.values(), report.folder / "masks.csv")
-    finally:
-        lock.release()
-    _note_others(manifest, rows, report)
+    with open_mask_folder(report.folder) as kept:
+        records = matched.to_dict("records")
+        for record in progress(records, len(records), "Importing reference masks"):
+            alike = int((manifest["stem"] == record["stem"]).sum())
+            _take(record, files[record["stem"]], alike, kept, report)
+        _note_others(manifest, kept.rows, report)
     return report
 
 
@@ -91,7 +94,7 @@ def _take(
     record: dict[str, object],
     masks: list[Path],
     alike: int,
-    rows: dict[str, MaskRow],
+    kept: MaskFolder,
     report: ImportReport,
 ) -> None:
     """Imports the mask of one radiograph, or notes why it cannot be used."""
@@ -103,10 +106,11 @@ def _take(
         )
         return
     (path,) = masks
-    place = report.folder / f"{image_id}.png"
+    place = kept.place(image_id)
     digest = sha256_of(path)
-    old = rows.get(image_id)
-    if old and old.origin == "reference" and old.made_from == digest and place.is_file():
+    old = kept.rows.get(image_id)
+    known = image_id in kept.biomarkers and place.is_file()
+    if known and old and old.origin == "reference" and old.made_from == digest:
         report.kept += 1
         return
     try:
@@ -121,8 +125,20 @@ def _take(
         )
         return
     write_mask(mask, place)
-    rows[image_id] = MaskRow(image_id, "reference", quality(mask), digest)
+    row = MaskRow(image_id, "reference", quality(mask), digest)
+    try:
+        kept.add(row, _measured(Path(str(record["path"])), mask))
+    except RadiographError as fault:
+        kept.add(row, None)
+        report.unmeasured.append(str(fault))
     report.imported += 1
+
+
+def _measured(radiograph: Path, mask: Bool[np.ndarray, "height width"]) -> Biomarkers:
+    stored = read_levels(radiograph)
+    if stored.levels.shape != mask.shape:
+        raise RadiographError(f"{radiograph} has changed its size; make the manifest again.")
+    return measure(mask, sampled(stored))
 
 
 def _note_others(manifest: pd.DataFrame, rows: dict[str, MaskRow], report: ImportReport) -> None:

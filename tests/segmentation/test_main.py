@@ -37,6 +37,7 @@ def test_help_of_predict_is_quick(capsys):
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "--checkpoint" in ran.stdout
+    assert "Folders of radiographs" in ran.stdout
     assert ran.stdout.strip().endswith("False")
 
 
@@ -54,7 +55,7 @@ def test_every_recipe_trains_and_its_masks_are_predicted(
     assert main(words) == 0
     run = phantom_study / "segmentation" / name
     measures = json.loads((run / "metrics.json").read_text())
-    rows = pd.read_csv(run / "jaccard.csv")
+    rows = pd.read_csv(run / "measures.csv")
     assert measures["test/radiographs"] == (rows["split"] == "test").sum() == 1
     mean = rows[rows["split"] == "val"]["jaccard"].mean()
     assert measures["val/jaccard"] == pytest.approx(mean, abs=1e-5)
@@ -79,9 +80,30 @@ def test_every_recipe_trains_and_its_masks_are_predicted(
     assert mask.ndim == 2
 
 
+def test_masks_of_a_folder(phantoms, tmp_path, write_run, capsys, monkeypatch):
+    write_run(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    images = str(phantoms / "lung_masks" / "images")
+    checkpoint = ["--checkpoint", str(tmp_path / "run" / "best.ckpt")]
+    assert main(["predict", images, *checkpoint]) == 0
+    assert "8 masks made" in capsys.readouterr().out
+    assert len(list((tmp_path / "masks").glob("phantom-*.png"))) == 8
+    one = f"{images}/phantom-00001.png"
+    words = ["predict", one, "--out", "other", "--flip", "true", "--overlays", "true"]
+    assert main([*words, *checkpoint]) == 0
+    assert (tmp_path / "other" / "overlays" / "phantom-00001.jpg").is_file()
+    assert main(["predict", images]) == 1
+    assert "Name a checkpoint" in capsys.readouterr().err
+
+
 def test_faults_end_in_one_sentence(tmp_path, experiments, capsys):
     assert main(["predict"]) == 1
-    assert "Name the study" in capsys.readouterr().err
+    assert "Name a folder of radiographs, or the study" in capsys.readouterr().err
+    assert main(["predict", str(tmp_path), "--out", str(tmp_path / "masks")]) == 1
+    assert "holds no radiograph" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["predict", "--stud", str(tmp_path)])
+    assert "--stud" in capsys.readouterr().err
     assert main(["predict", "--study", str(tmp_path)]) == 1
     assert "make it first" in capsys.readouterr().err
     recipe = str(experiments / "segmentation" / "fc_densenet103.yaml")

@@ -1,47 +1,38 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
-from segmentation.masks import (
-    MaskError,
-    MaskRow,
-    clean,
-    load_mask_rows,
-    mask_at_size,
-    quality,
-    save_mask_rows,
-)
+from segmentation.masks import clean, clean_probability, count_parts, mask_at_size
 
 
 def drawn(*rows: str) -> np.ndarray:
     return np.array([[c == "#" for c in row] for row in rows])
 
 
-def lungs() -> np.ndarray:
-    mask = np.zeros((40, 40), dtype=bool)
-    mask[5:35, 4:16] = True
-    mask[5:35, 24:36] = True
-    return mask
+RAGGED = drawn(
+    "###...####",
+    "#.#...#..#",
+    "###...####",
+    "..........",
+    ".##.......",
+)
+CLEANED = drawn(
+    "###...####",
+    "###...####",
+    "###...####",
+    "..........",
+    "..........",
+)
 
 
 def test_clean_keeps_the_two_largest_parts_and_fills_holes():
-    ragged = drawn(
-        "###...####",
-        "#.#...#..#",
-        "###...####",
-        "..........",
-        ".##.......",
-    )
-    cleaned = drawn(
-        "###...####",
-        "###...####",
-        "###...####",
-        "..........",
-        "..........",
-    )
-    assert np.array_equal(clean(ragged), cleaned)
-    assert np.array_equal(clean(cleaned), cleaned)
+    assert np.array_equal(clean(RAGGED), CLEANED)
+    assert np.array_equal(clean(CLEANED), CLEANED)
+    assert np.array_equal(clean(RAGGED, parts=1), CLEANED & (np.arange(10) > 4))
+    assert count_parts(RAGGED) == 3
 
 
 def test_clean_leaves_bays_and_empty_masks_alone():
@@ -51,28 +42,26 @@ def test_clean_leaves_bays_and_empty_masks_alone():
     assert np.array_equal(clean(empty), empty)
 
 
-def test_quality_by_hand():
-    confidence = np.where(lungs(), 0.75, 0.1).astype(np.float32)
-    seen = quality(lungs(), confidence)
-    assert seen.area_share == pytest.approx(2 * 30 * 12 / 1600)
-    assert (seen.parts, seen.touches_border, seen.flag) == (2, False, "")
-    assert seen.mean_confidence == pytest.approx(0.75)
-    assert quality(lungs()).mean_confidence is None
+def test_clean_probability_changes_only_what_clean_changes():
+    probability = np.where(RAGGED, 0.9, 0.3).astype(np.float32)
+    cleaned = clean_probability(probability)
+    assert np.array_equal(cleaned > 0.5, CLEANED)
+    assert (cleaned[1, 1], cleaned[4, 1], cleaned[0, 0]) == (1, 0, np.float32(0.9))
+    assert (cleaned[3] == np.float32(0.3)).all()
 
 
-def test_flags():
-    empty = np.zeros((40, 40), dtype=bool)
-    small = empty.copy()
-    small[10:14, 10:14] = True
-    one = lungs()
-    one[:, 20:] = False
-    dotted = lungs()
-    dotted[0, 20] = True
-    assert quality(empty, np.zeros((40, 40), dtype=np.float32)).mean_confidence is None
-    assert [quality(m).flag for m in (empty, small, ~empty, one, dotted)] == [
-        "empty", "small", "large", "one lung", "many parts",
-    ]  # fmt: skip
-    assert quality(dotted).touches_border
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.float32, (7, 9), elements=st.sampled_from([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])))
+def test_cleaning_before_enlarging_moves_no_outline_of_the_parts_that_stay(probability):
+    """Without holes, the enlarged mask is the uncleaned one less the parts that were removed."""
+    cleaned = clean_probability(probability)
+    filled = (cleaned == 1) & (probability <= 0.5)
+    probability = np.where(filled, np.float32(1), probability)
+    before, _ = mask_at_size(probability, 70, 90)
+    after, _ = mask_at_size(clean_probability(probability), 70, 90)
+    assert not (after & ~before).any()
+    # What is gone are whole parts: none of it touches what stays.
+    assert not (ndimage.binary_dilation(after, np.ones((3, 3))) & before & ~after).any()
 
 
 def test_masks_are_cut_smoothly_at_the_radiographs_size():
@@ -82,20 +71,3 @@ def test_masks_are_cut_smoothly_at_the_radiographs_size():
     assert probability[0].tolist() == pytest.approx(
         [0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1], abs=1e-6
     )
-
-
-def test_rows_come_back_as_they_were_saved(tmp_path):
-    rows = [
-        MaskRow("b", "predicted", quality(lungs(), lungs().astype(np.float32)), "f00"),
-        MaskRow("a", "reference", quality(np.zeros((40, 40), dtype=bool)), "00012"),
-    ]
-    save_mask_rows(rows, tmp_path / "masks.csv")
-    assert load_mask_rows(tmp_path / "masks.csv") == {"a": rows[1], "b": rows[0]}
-    assert load_mask_rows(tmp_path / "none.csv") == {}
-
-
-@pytest.mark.parametrize("text", ["image_id,origin\na,predicted\n", "image_id,origin\na,guessed\n"])
-def test_damaged_tables_are_one_sentence(tmp_path: Path, text):
-    (tmp_path / "masks.csv").write_text(text)
-    with pytest.raises(MaskError, match="no table of masks"):
-        load_mask_rows(tmp_path / "masks.csv")

@@ -3,10 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flannel.data.manifest import load_manifest
+from flannel.data.manifest import load_manifest, save_manifest
 from flannel.data.radiograph import read_mask, write_mask
-from segmentation.masks import MaskError, load_mask_rows
-from segmentation.predict import predict_masks, radiographs_of_study
+from segmentation.mask_tables import load_biomarkers, load_mask_rows
+from segmentation.masks import MaskError
+from segmentation.predict import predict_masks
+from segmentation.radiograph_files import radiographs_of_study
 from segmentation.references import import_masks
 
 
@@ -29,11 +31,32 @@ def test_references_replace_predictions_and_are_left_alone(study, two_bars, tmp_
     assert wrong_size in report.predicted
     assert np.array_equal(read_mask(study / "masks" / f"{good}.png"), reference)
     assert load_mask_rows(study / "masks" / "masks.csv")[good].origin == "reference"
+    assert load_biomarkers(study / "masks" / "biomarkers.csv")[good].lung_area_px == 50 * 20
 
     assert import_masks(study, tmp_path / "drawn").kept == 1
     again = predict_masks(radiographs, two_bars("w2"), study / "masks")
     assert (again.made, again.references) == (39, 1)
     assert predict_masks(radiographs, two_bars("w2"), study / "masks", redo=True).references == 0
+
+
+def test_a_reference_of_a_lost_radiograph_has_no_biomarkers(study, two_bars, tmp_path):
+    radiographs = radiographs_of_study(study)
+    predict_masks(radiographs, two_bars(), study / "masks")
+    table = load_manifest(study / "manifest.csv")
+    row = next(row for row in table.itertuples() if Path(row.path).stem.startswith("person"))
+    reference = np.zeros((row.height, row.width), dtype=bool)
+    reference[10:60, 10:30] = True
+    write_mask(reference, tmp_path / "drawn" / f"{Path(row.path).stem}.png")
+    table["path"] = table["path"].where(table["image_id"] != row.image_id, f"{row.path}.gone.png")
+    table["path"] = [path.replace(".png.gone", ".gone") for path in table["path"]]
+    save_manifest(table, study / "manifest.csv")
+    gone = Path(load_manifest(study / "manifest.csv").set_index("image_id")["path"][row.image_id])
+    write_mask(reference, tmp_path / "drawn" / f"{gone.stem}.png")
+    report = import_masks(study, tmp_path / "drawn")
+    assert report.imported == 1
+    assert str(gone) in report.unmeasured[0]
+    assert "cannot be read and have no biomarkers" in str(report)
+    assert row.image_id not in load_biomarkers(study / "masks" / "biomarkers.csv")
 
 
 def test_references_that_fit_nothing_are_one_sentence(study, tmp_path):

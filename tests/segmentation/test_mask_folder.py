@@ -1,0 +1,72 @@
+import pytest
+
+from flannel.data.files import whole_file
+from flannel.runs import RunError
+from segmentation.biomarkers import Biomarkers
+from segmentation.mask_folder import JOURNAL, MaskFolder, open_mask_folder
+from segmentation.mask_tables import MaskRow, load_biomarkers, load_mask_rows
+from segmentation.masks import MaskError
+from segmentation.quality import MaskQuality
+
+ROW = MaskRow("a", "predicted", MaskQuality(0.25, 2, 0.5, False, 0.0, 0.0, 0.75, ""), "f00")
+MEASURES = Biomarkers(400, 0.25, 0.5, 0.125)
+
+
+def test_what_was_noted_before_a_kill_is_there_afterwards(tmp_path):
+    killed = MaskFolder(tmp_path)
+    killed.add(ROW, MEASURES)
+    with (tmp_path / JOURNAL).open("a") as stream:
+        stream.write('[{"image_id": "b", "ori')
+    with open_mask_folder(tmp_path) as masks:
+        assert masks.rows == {"a": ROW}
+        assert not (tmp_path / JOURNAL).exists()
+        assert load_mask_rows(tmp_path / "masks.csv") == {"a": ROW}
+    assert load_biomarkers(tmp_path / "biomarkers.csv") == {"a": MEASURES}
+
+
+def test_tables_are_saved_when_the_work_fails(tmp_path):
+    def work() -> None:
+        with open_mask_folder(tmp_path) as masks:
+            masks.add(ROW, MEASURES)
+            raise RuntimeError("by intention")
+
+    with pytest.raises(RuntimeError, match="by intention"):
+        work()
+    assert load_mask_rows(tmp_path / "masks.csv") == {"a": ROW}
+
+
+def test_a_mask_without_measures_takes_the_earlier_ones_away(tmp_path):
+    masks = MaskFolder(tmp_path)
+    masks.add(ROW, MEASURES)
+    masks.add(ROW, None)
+    assert masks.biomarkers == {}
+    assert MaskFolder(tmp_path).biomarkers == {}
+
+
+def test_half_written_files_of_a_killed_process_are_removed(tmp_path):
+    """They bear the names that `whole_file` gives to what it has not finished."""
+    (tmp_path / "sub").mkdir()
+    for place in (tmp_path / "a.png", tmp_path / "sub" / "b.png"):
+        with whole_file(place) as beside:
+            beside.write_bytes(b"whole")
+        place.with_name(beside.name).write_bytes(b"half")
+    (tmp_path / ".hidden").touch()
+    with open_mask_folder(tmp_path):
+        pass
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"a.png", "b.png", ".hidden", ".lock", "masks.csv", "biomarkers.csv"}
+
+
+def test_one_process_at_a_time_and_a_sentence_from_the_disk(tmp_path):
+    with (
+        open_mask_folder(tmp_path),
+        pytest.raises(RunError, match="Another process"),
+        open_mask_folder(tmp_path),
+    ):
+        pass
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(MaskError, match="file cannot be written"),
+        open_mask_folder(tmp_path / "file"),
+    ):
+        pass
