@@ -21,6 +21,7 @@ MAPPING ?= flannel
 STRICT ?= false
 SIZE   ?= 1024
 SEGMENTER ?= fc_densenet103
+SEGMENTERS ?= fc_densenet103 unet_resnet18
 APPEND ?=
 REDO   ?= false
 DATA   ?=
@@ -71,6 +72,16 @@ endif
 ifneq ($(REFERENCE_MASKS),)
 	$(PY) -m segmentation import --study=$(STUDY) --folder="$(REFERENCE_MASKS)"
 endif
+
+.PHONY: segmenters
+segmenters: $(READY) ## MASKS=folder: train several segmenters on it and put them into one table
+	@test -n "$(MASKS)" || { echo "error: say what to learn lungs from: make segmenters MASKS=folder" >&2; exit 2; }
+	for name in $(SEGMENTERS); do \
+	  $(PY) -m segmentation fit --config=experiments/segmentation/$$name.yaml \
+	    $(if $(APPEND),$(addprefix --config=,$(wildcard $(APPEND)/segmentation.yaml))) \
+	    --data.folder="$(MASKS)" --study=$(STUDY) --redo=$(REDO); \
+	done
+	$(PY) -m segmentation compare --study=$(STUDY) --against=$(lastword $(SEGMENTERS))
 
 .PHONY: base-models
 base-models: $(READY) ## FOLD=0: five base learners in the arms global and patched, one run per GPU

@@ -33,6 +33,7 @@ class EpochLine(Callback):
         self.selection, self.curves = selection, curves
         self.epochs: list[dict[str, float]] = []
         self._since = time.monotonic()
+        self._rate = 0.0
 
     @property
     def seconds(self) -> float:
@@ -40,16 +41,17 @@ class EpochLine(Callback):
         return self.epochs[-1]["seconds"] if self.epochs else 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock."""
+        """Starts the clock, and notes the learning rate before a schedule changes it."""
         self._since = time.monotonic()
+        self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes the epoch's figures, and prints the chief ones."""
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         seconds = self.seconds + time.monotonic() - self._since
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
         epoch = trainer.current_epoch
-        self.epochs.append({"epoch": epoch, "seconds": seconds, "learning_rate": rate, **values})
+        noted = {"epoch": epoch, "seconds": seconds, "learning_rate": self._rate}
+        self.epochs.append({**noted, **values})
         if not trainer.is_global_zero:
             return
         with whole_file(self.curves) as beside, beside.open("w", newline="") as stream:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from filelock import BaseFileLock
 from jsonargparse import Namespace
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, WandbLogger
@@ -31,8 +31,8 @@ from flannel.runs import (
 
 # What may differ between two machines without changing a result.
 _MACHINE_KEYS = {
-    "study", "redo", "wandb", "resume_every", "config", "ckpt_path", "num_nodes", "devices",
-    "strategy", "accelerator", "workers", "weights_only", "logger", "default_root_dir",
+    "study", "redo", "wandb", "log_images", "resume_every", "config", "ckpt_path", "num_nodes",
+    "devices", "strategy", "accelerator", "workers", "weights_only", "logger", "default_root_dir",
 }  # fmt: skip
 
 # What libraries say to each other, or of things that are meant here; nothing that a user can mend.
@@ -138,6 +138,12 @@ class StudyCLI(LightningCLI):
             "--wandb", type=WandbMode, default=wandb_mode(), help="or WANDB_MODE in the environment"
         )
         parser.add_argument(
+            "--log_images",
+            type=bool | None,
+            default=None,
+            help="let W&B have pictures that show radiographs; by default only offline",
+        )
+        parser.add_argument(
             "--refresh_batch_norm",
             type=int,
             default=0,
@@ -230,12 +236,22 @@ class StudyCLI(LightningCLI):
             )
         if self.arguments.refresh_batch_norm:
             callbacks.insert(0, RefreshBatchNorm(self.arguments.refresh_batch_norm))
-        self.trainer_defaults = {"callbacks": callbacks}
+        self.trainer_defaults = {"callbacks": [*callbacks, *self.stage_callbacks()]}
         return super().instantiate_trainer(
             logger=self._loggers() if self.subcommand == "fit" else False,
             default_root_dir=str(self.run.folder),
             **kwargs,
         )
+
+    def stage_callbacks(self) -> list[Callback]:
+        """Gives what a stage adds to the callbacks of every run; nothing, unless it says so."""
+        return []
+
+    @property
+    def logs_images(self) -> bool:
+        """Whether pictures that show radiographs go to W&B: offline, or when asked for."""
+        asked: bool | None = self.arguments.log_images
+        return self.arguments.wandb == "offline" if asked is None else asked
 
     def _loggers(self) -> list[Logger]:
         """Gives the W&B logger, unless that is off; `curves.csv` is written in any case."""

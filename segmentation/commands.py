@@ -102,18 +102,24 @@ def import_references(study: Path, folder: Path) -> None:
     _fill_store(study)
 
 
-def compare(study: Path, against: str | None = None, rounds: int = 5) -> None:
+def compare(
+    study: Path,
+    against: str | None = None,
+    rounds: int = 5,
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+) -> None:
     """Puts the segmenters that a study has trained into one table.
 
     Args:
         study: The study's folder; the table goes to segmentation/comparison.md and .csv in it.
         against: The run that the others are compared with; the first by name by default.
         rounds: Timed batches of each network, taking turns; 0 measures no speed.
+        precision: Arithmetic of the timed networks.
     """
     from segmentation.comparison import compare_segmenters, save_comparison
 
     folder = study / "segmentation"
-    print(save_comparison(compare_segmenters(study, against, rounds), folder))
+    print(save_comparison(compare_segmenters(study, against, rounds, precision=precision), folder))
     print(f"table: {folder / 'comparison.md'}")
 
 

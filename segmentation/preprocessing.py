@@ -6,6 +6,8 @@ zero below the middle of its central column; that is not repeated here, because 
 there costs half the image.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt16
 
@@ -55,8 +57,21 @@ def prepare(
     return (np.clip(small, 0, 255) if clip else small)[None]
 
 
-def prepare_mask(
-    mask: Bool[np.ndarray, "height width"], size_px: int = 256
-) -> Bool[np.ndarray, "size size"]:
-    """Brings a reference mask to the network's size: inside where more than half is lung."""
-    return resize(mask.astype(np.float32), size_px, size_px) > 0.5
+def prepare_target(
+    masks: Sequence[Bool[np.ndarray, "height width"]], size_px: int = 256
+) -> UInt8[np.ndarray, "size size"]:
+    """Brings reference masks to the network's size, as one picture of classes.
+
+    As in the papers' program, each mask is resized and the largest value wins, against a background
+    of 0.5; where two are equal, the one named first. For one mask: inside where more than half is.
+
+    Args:
+        masks: One mask for each class but the background, in the order of the classes.
+        size_px: Side of the square result.
+
+    Returns:
+        0 for background, n for the n-th mask.
+    """
+    planes = [np.full((size_px, size_px), 0.5, np.float32)]
+    planes += [resize(mask.astype(np.float32), size_px, size_px) for mask in masks]
+    return np.argmax(planes, axis=0).astype(np.uint8)

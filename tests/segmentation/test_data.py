@@ -1,21 +1,12 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from flannel.data.radiograph import write_mask
-from flannel.data.sources import find_pairs
 from flannel.data.sources.mask_pairs import write_phantoms
-from segmentation.data import (
-    EpochSampler,
-    LungDataModule,
-    LungPairError,
-    prepare_pairs,
-    split_pairs,
-)
-
-JSRT = [f"JPCLN{n:03d}" for n in range(1, 155)] + [f"JPCNN{n:03d}" for n in range(1, 94)]
+from segmentation.augmentation import Augmentation
+from segmentation.data import EpochSampler, LungDataModule
+from segmentation.pairs import LungPairError
 
 
 @pytest.fixture(scope="module")
@@ -31,47 +22,6 @@ def module(folder: Path, **options) -> LungDataModule:
     return data
 
 
-def test_paper_split_is_the_original_programs():
-    """197 / 50 of 247; the original shuffles the sorted list after numpy.random.seed(407)."""
-    split = split_pairs(JSRT[::-1], "paper")
-    order = list(range(247))
-    np.random.RandomState(407).shuffle(order)
-    assert split["train"] == [sorted(JSRT)[i] for i in order[:197]]
-    assert len(split["val"]) == 50
-    assert split["test"] == split["val"]
-
-
-def test_shares_split_whole_groups_and_lose_nothing():
-    stems = [f"p{person}_{image}" for person in range(20) for image in range(1 + person % 3)]
-    split = split_pairs(stems, "shares", group_pattern=r"^(p\d+)_", seed=5)
-    assert sorted(stem for members in split.values() for stem in members) == sorted(stems)
-    persons = [{stem.split("_")[0] for stem in split[name]} for name in ("train", "val", "test")]
-    assert sum(len(some) for some in persons) == 20
-    assert abs(len(split["train"]) - 0.7 * len(stems)) <= 3
-
-
-def test_shares_of_single_pairs_are_exact_and_seeded():
-    """0.6, 0.2 and 0.2 of 247 are 148.2, 49.4 and 49.4."""
-    split = split_pairs(JSRT, "shares", shares=(0.6, 0.2, 0.2), seed=1)
-    assert [len(split[name]) for name in ("train", "val", "test")] == [148, 50, 49]
-    assert split == split_pairs(JSRT[::-1], "shares", shares=(0.6, 0.2, 0.2), seed=1)
-    assert split != split_pairs(JSRT, "shares", shares=(0.6, 0.2, 0.2), seed=2)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"shares": (0.5, 0.5, 0.5)}, "sum to 1"),
-        ({"protocol": "random"}, "'random'"),
-        ({"group_pattern": "("}, "no regular expression"),
-        ({"group_pattern": "JPC"}, "in 1 groups"),
-    ],
-)
-def test_impossible_splits_are_one_sentence(options, message):
-    with pytest.raises(LungPairError, match=message):
-        split_pairs(JSRT, **{"protocol": "shares", **options})
-
-
 def test_batches_hold_prepared_radiographs_and_their_masks(pairs):
     data = module(pairs, batch_size=3)
     batch = next(iter(data.train_dataloader()))
@@ -84,7 +34,7 @@ def test_batches_hold_prepared_radiographs_and_their_masks(pairs):
 
 
 def test_order_and_mirroring_hang_on_seed_and_epoch_alone(pairs):
-    data = module(pairs, flip=True)
+    data = module(pairs, augmentation=Augmentation(flip=True))
 
     def epoch(number):
         loader = data.train_dataloader()
@@ -96,7 +46,7 @@ def test_order_and_mirroring_hang_on_seed_and_epoch_alone(pairs):
 
 
 def test_mirroring_turns_radiograph_and_mask_together(pairs):
-    plain, mirrored = module(pairs), module(pairs, flip=True)
+    plain, mirrored = module(pairs), module(pairs, augmentation=Augmentation(flip=True))
     turned = 0
     for number in range(6):
         loaders = plain.train_dataloader(), mirrored.train_dataloader()
@@ -120,23 +70,6 @@ def test_ranks_share_an_epoch_without_repeating():
     assert parts[1] == whole[1:8:2]
     val = [[draw.position for draw in EpochSampler(5, None, rank, 2)] for rank in (0, 1)]
     assert val == [[0, 2, 4], [1, 3]]
-
-
-def test_bad_files_are_listed_together_and_left_out(tmp_path, capsys):
-    write_phantoms(tmp_path, 8, seed=3, size=96)
-    images = sorted((tmp_path / "images").iterdir())
-    images[0].write_bytes(b"")
-    images[1].write_bytes(images[1].read_bytes()[:300])
-    for side in ("left_lung", "right_lung"):
-        write_mask(np.eye(60, 20, dtype=bool), tmp_path / "masks" / side / images[2].name)
-    prepared = prepare_pairs(find_pairs(tmp_path), size_px=32, strict=False)
-    said = capsys.readouterr().out
-    assert "Left out 3 of 8" in said
-    assert all(str(path) in said for path in images[:3])
-    assert prepared.stems == tuple(path.stem for path in images[3:])
-    assert len(prepared.radiographs) == len(prepared.masks) == 5
-    with pytest.raises(LungPairError, match="3 of 8 image"):
-        module(tmp_path, strict=True)
 
 
 def test_a_split_without_a_usable_pair_is_one_sentence(tmp_path):

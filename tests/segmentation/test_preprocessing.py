@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segmentation.preprocessing import equalise, prepare, prepare_mask
+from segmentation.preprocessing import equalise, prepare, prepare_target
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "preprocessing_dev.npz"
 
@@ -45,7 +45,13 @@ def test_unknown_polarity_is_refused():
 def test_mask_keeps_its_shape_when_it_shrinks():
     mask = np.zeros((64, 128), dtype=bool)
     mask[16:48, 32:96] = True
-    small = prepare_mask(mask, 32)
-    expected = np.zeros((32, 32), dtype=bool)
-    expected[8:24, 8:24] = True
+    small = prepare_target([mask], 32)
+    expected = np.zeros((32, 32), dtype=np.uint8)
+    expected[8:24, 8:24] = 1
     assert np.array_equal(small, expected)
+
+
+def test_of_two_masks_the_first_wins_a_tie():
+    """Of 2 x 2 pixels: both masks, the second alone, neither, the first alone."""
+    first, second = np.array([[1, 0], [0, 1]], bool), np.array([[1, 1], [0, 0]], bool)
+    assert prepare_target([first, second], 2).tolist() == [[1, 2], [0, 1]]

@@ -5,19 +5,14 @@ from torch import nn
 
 from flannel.cli import SeedEachEpoch
 from flannel.data.sources.mask_pairs import write_phantoms
+from segmentation.augmentation import Augmentation
 from segmentation.data import LungBatch, LungDataModule
 from segmentation.fc_densenet import FCDenseNet
-from segmentation.task import LungSegmenter, MeanJaccard, SegmenterError, jaccard
+from segmentation.task import LungSegmenter, MeanJaccard, SegmenterError
 
 
 def masks(*rows: str) -> torch.Tensor:
     return torch.tensor([[[c == "#" for c in row]] for row in rows])
-
-
-def test_jaccard_by_hand():
-    predicted = masks("##..", "....", "....", ".##.")
-    truth = masks(".##.", "##..", "....", ".##.")
-    assert jaccard(predicted, truth).tolist() == pytest.approx([1 / 3, 0, 1, 1])
 
 
 def test_mean_jaccard_is_over_images_not_over_batches():
@@ -56,6 +51,10 @@ def test_networks_of_another_shape_are_refused():
         LungSegmenter(Constant(4))(torch.zeros(1, 1, 8, 8))
     with pytest.raises(SegmenterError, match="3 values"):
         LungSegmenter(Constant(), class_weights=[1.0, 1.0, 1.0])
+    with pytest.raises(SegmenterError, match="loss is dice"):
+        LungSegmenter(Constant(), loss="dice", class_weights=[1.0, 1.0])
+    with pytest.raises(SegmenterError, match="'hinge'"):
+        LungSegmenter(Constant(), loss="hinge")
 
 
 def test_learning_rate_is_divided_by_ten_when_the_loss_stalls():
@@ -68,6 +67,40 @@ def test_learning_rate_is_divided_by_ten_when_the_loss_stalls():
         rates.append(configured["optimizer"].param_groups[0]["lr"])
     assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 1e-4, 1e-4])
     assert configured["lr_scheduler"]["monitor"] == "val/loss"
+
+
+def test_learning_rate_is_divided_at_the_milestones_of_the_code():
+    segmenter = LungSegmenter(Constant(), learning_rate=1e-4, schedule="steps")
+    configured = segmenter.configure_optimizers()
+    schedule = configured["lr_scheduler"]["scheduler"]
+    rates = {}
+    for epoch in range(95):
+        rates[epoch] = configured["optimizer"].param_groups[0]["lr"]
+        configured["optimizer"].step()
+        schedule.step()
+    assert [rates[e] for e in (69, 70, 80, 90)] == pytest.approx([1e-4, 1e-5, 1e-6, 1e-7])
+    with pytest.raises(SegmenterError, match="'cosine'"):
+        LungSegmenter(Constant(), schedule="cosine").configure_optimizers()
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+@pytest.mark.parametrize("loss", ["jaccard", "dice", "lovasz"])
+def test_losses_by_hand(loss):
+    """Lungs with probability p everywhere, and truly in one of four pixels."""
+    segmenter = LungSegmenter(Constant(), loss=loss)
+    segmenter.network.bias.data = torch.tensor([0.0, 1.0])
+    batch = LungBatch(torch.zeros(1, 1, 1, 4), torch.tensor([[[0, 0, 0, 1]]]))
+    p = torch.tensor(1.0).sigmoid().item()
+    q = 1 - p
+    background = {"jaccard": 1 - 3 * q / (3 + q), "dice": 1 - 6 * q / (3 + 4 * q), "lovasz": p}
+    # Lovasz: errors p, p, p, q in falling order; the Jaccard loss grows by 1/2, 1/6, 1/12, 1/4.
+    lungs = {
+        "jaccard": 1 - p / (1 + 3 * p),
+        "dice": 1 - 2 * p / (1 + 4 * p),
+        "lovasz": 0.75 * p + 0.25 * q,
+    }
+    expected = (background[loss] + lungs[loss]) / 2
+    assert segmenter.training_step(batch, 0).item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_refresh_moves_batch_norm_and_nothing_else():
@@ -119,7 +152,9 @@ def test_an_interrupted_training_ends_in_the_same_weights(tmp_path):
     write_phantoms(tmp_path / "pairs", 9, seed=1, size=96)
 
     def train(epochs, checkpoint=None):
-        data = LungDataModule(tmp_path, tmp_path / "pairs", size_px=32, flip=True)
+        data = LungDataModule(
+            tmp_path, tmp_path / "pairs", size_px=32, augmentation=Augmentation(flip=True)
+        )
         torch.manual_seed(0)
         network = FCDenseNet(1, 2, (1,), 1, (1,), growth=4, first=4, dropout=0.5)
         trainer = lightning.Trainer(

@@ -1,0 +1,159 @@
+"""Trainings through the real command line, on phantoms."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from flannel.data.sources.jsrt import write_phantoms as write_jsrt_phantoms
+from flannel.data.sources.mask_pairs import write_phantoms
+from segmentation.__main__ import main
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The .*dataloader.* does not have many workers",
+    "ignore:The number of training batches",
+    "ignore:.*isinstance.treespec, LeafSpec",
+)
+
+SMALL = {
+    "class_path": "segmentation.fc_densenet.FCDenseNet",
+    "init_args": {
+        "in_channels": 1, "classes": 2, "down": [1, 1], "bottleneck": 1, "up": [1, 1],
+        "growth": 4, "first": 8,
+    },
+}  # fmt: skip
+
+
+def recipe(folder, **changes):
+    """Writes a recipe for a small network; `data` and `model` are merged, the rest replaces."""
+    config = {
+        "name": "small",
+        "model": {"network": SMALL, "learning_rate": 3e-3, **changes.pop("model", {})},
+        "data": {"size_px": 32, "batch_size": 2, **changes.pop("data", {})},
+        "trainer": {"max_epochs": 2, "accelerator": "cpu"},
+        **changes,
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(config))
+    return ["fit", f"--config={folder / 'recipe.yaml'}", f"--study={folder / 'study'}"]
+
+
+def test_a_run_leaves_measures_a_card_and_a_picture(tmp_path, capsys):
+    write_phantoms(tmp_path / "pairs", 9, seed=1, size=96)
+    (tmp_path / "pairs" / "convention.txt").write_text("v7\n")
+    words = recipe(tmp_path, data={"folder": str(tmp_path / "pairs"), "licence": "CC0 <b>"})
+    assert main(words) == 0
+    run = tmp_path / "study" / "segmentation" / "small"
+    measures = json.loads((run / "metrics.json").read_text())
+    rows = pd.read_csv(run / "measures.csv")
+    for split in ("val", "test"):
+        part = rows[rows["split"] == split]
+        assert measures[f"{split}/radiographs"] == len(part)
+        for name in ("jaccard", "jaccard_native", "dice", "hausdorff95"):
+            assert measures[f"{split}/{name}"] == pytest.approx(part[name].mean(), abs=1e-5)
+    assert measures["convention"] == "v7"
+    card = (run / "MODEL_CARD.md").read_text()
+    assert f"| test | {measures['test/radiographs']} | {measures['test/jaccard']:.4f} (" in card
+    counts = [measures[f"{split}/radiographs"] for split in ("train", "val", "test")]
+    assert sum(counts) == 9
+    assert "| pairs | {} | {} | {} |".format(*counts) in card
+    assert "`v7`. The whole lungs" in card
+    assert "Licence of the data: CC0 <b>" in card
+    picture = np.asarray(Image.open(run / "validation.png"))
+    assert picture.ndim == 3
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+    assert "test Jaccard index" in capsys.readouterr().out
+
+
+def test_the_code_of_the_paper_is_an_option_away(tmp_path):
+    """Heart, left and right lung, half the weight on background, fixed steps, the 80 % split."""
+    write_jsrt_phantoms(tmp_path / "jsrt", 10, seed=1)
+    network = {**SMALL, "init_args": {**SMALL["init_args"], "classes": 4}}
+    words = recipe(
+        tmp_path,
+        model={
+            "network": network, "class_weights": [0.5, 1, 1, 1], "weight_decay": 1e-6,
+            "schedule": "steps", "milestones": [1],
+        },
+        data={
+            "folder": str(tmp_path / "jsrt"), "structures": "heart_left_right", "split": "paper",
+        },
+    )  # fmt: skip
+    assert main(words) == 0
+    run = tmp_path / "study" / "segmentation" / "small"
+    measures = json.loads((run / "metrics.json").read_text())
+    assert measures["train/radiographs"] == 8
+    assert (measures["val/radiographs"], measures["test/radiographs"]) == (1, 2)
+    assert measures["convention"] == "scr"
+    for name in ("jaccard_heart", "jaccard_left_lung", "jaccard_right_lung"):
+        assert 0 <= measures[f"test/{name}"] <= 1
+    curves = pd.read_csv(run / "curves.csv")
+    assert curves["learning_rate"].tolist() == pytest.approx([3e-3, 3e-4])
+    assert "val/jaccard_heart" in curves
+
+
+def test_recipes_of_the_paper_stand_beside_each_other(experiments):
+    text = yaml.safe_load((experiments / "segmentation" / "fc_densenet103.yaml").read_text())
+    code = yaml.safe_load((experiments / "segmentation" / "fc_densenet103_code.yaml").read_text())
+    assert text["model"]["learning_rate"] == code["model"]["learning_rate"] == 1e-4
+    assert text["data"]["batch_size"] == code["data"]["batch_size"] == 2
+    assert code["model"]["class_weights"] == [0.5, 1, 1, 1]
+    assert code["model"]["milestones"] == [70, 80, 90]
+    assert code["data"]["structures"] == "heart_left_right"
+
+
+def start(words):
+    environment = {**os.environ, "WANDB_MODE": "disabled", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "segmentation", *words],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
+    """SIGKILL after an epoch, then the same command; against a run that nobody disturbed."""
+    write_phantoms(tmp_path / "pairs", 12, seed=1, size=96)
+    words = recipe(
+        tmp_path,
+        data={"folder": str(tmp_path / "pairs"), "augmentation": {"flip": True, "zoom": 0.1}},
+        trainer={"max_epochs": 12, "accelerator": "cpu"},
+    )
+    assert main([*words[:2], f"--study={tmp_path / 'whole'}"]) == 0
+
+    killed = start(words)
+    last = tmp_path / "study" / "segmentation" / "small" / "last.ckpt"
+    for line in killed.stdout:
+        if line.startswith("epoch 2/"):
+            while not last.is_file():
+                time.sleep(0.001)
+            killed.send_signal(signal.SIGKILL)
+            break
+    killed.wait()
+    killed.stdout.close()
+    assert last.is_file()
+    again = start(words)
+    said, _ = again.communicate()
+    assert again.returncode == 0, said
+    assert "continuing" in said
+    assert "epoch 12/12" in said
+    assert not last.is_file()
+    weights = [
+        torch.load(tmp_path / name / "segmentation/small/best.ckpt", weights_only=True)
+        for name in ("whole", "study")
+    ]
+    for name, value in weights[0]["state_dict"].items():
+        assert torch.equal(value, weights[1]["state_dict"][name]), name
+    curves = [
+        pd.read_csv(tmp_path / name / "segmentation/small/curves.csv").drop(columns="seconds")
+        for name in ("whole", "study")
+    ]
+    pd.testing.assert_frame_equal(*curves)
