@@ -6,7 +6,7 @@ from typing import Literal
 
 from flannel.data.audit import Audit
 from flannel.data.leaks import KINDS
-from flannel.data.shortcuts import CENTRE_HIDDEN, LUNG_MASK, LUNGS_HIDDEN, Shortcut
+from flannel.data.shortcuts import BLIND, LUNG_MASK, Shortcut
 
 Weight = Literal["danger", "care", "good"]
 FEW_PATIENTS = 30
@@ -39,12 +39,12 @@ def remarks(audit: Audit) -> list[Remark]:
 
 
 def reading(target: str, found: Sequence[Shortcut]) -> str:
-    """Says in a sentence how well one target is told, by the best kind of evidence."""
-    best = max(found, key=lambda shortcut: shortcut.macro_f1)
+    """Says in a sentence how well one target is told from the best evidence without a lung."""
+    best = _best_blind(found)
     numbers = f"macro F1 {best.macro_f1:.2f} (guessing: {best.chance:.2f})"
     if best.low <= best.chance:
-        return f"The {target} is not told better than by guessing: at best {numbers}."
-    return f"The {target} is told best from the {best.evidence}: {numbers}."
+        return f"With no lung in view, the {target} is only guessed: at best {numbers}."
+    return f"With no lung in view, the {target} is told best from the {best.evidence}: {numbers}."
 
 
 def _on_leaks(audit: Audit) -> Iterator[Remark]:
@@ -120,24 +120,23 @@ def _on_shortcuts(audit: Audit) -> Iterator[Remark]:
     if not found:
         yield Remark("care", "Too few groups or only one diagnosis: no shortcut could be tried.")
         return
-    best = max(found, key=lambda shortcut: shortcut.macro_f1)
+    best = _best_blind(found)
     if best.low <= best.chance:
         yield Remark(
             "good",
-            "A simple program that does not look at the lungs tells the diagnosis no better than "
-            f"by guessing: at best macro F1 {best.macro_f1:.2f}, guessing {best.chance:.2f}.",
+            "A simple program that sees no lung tells the diagnosis no better than by guessing: at "
+            f"best macro F1 {best.macro_f1:.2f}, guessing {best.chance:.2f}.",
         )
         return
-    blind = {LUNGS_HIDDEN, CENTRE_HIDDEN, LUNG_MASK}
     yield Remark(
         "danger",
-        "A cheat needs no disease: a simple program that sees only the "
-        f"{best.evidence} tells the diagnosis with macro F1 {_interval(best)}; guessing gives "
-        f"{best.chance:.2f}."
+        "A cheat needs no disease: a simple program that sees no lung, only the "
+        f"{best.evidence}, tells the diagnosis with macro F1 {best.macro_f1:.2f} (95 % interval "
+        f"{best.low:.2f} to {best.high:.2f}); guessing gives {best.chance:.2f}."
         + "".join(
             f" From the {shortcut.evidence}: {shortcut.macro_f1:.2f}."
             for shortcut in found
-            if shortcut.evidence in blind and shortcut is not best
+            if shortcut.evidence in (*BLIND, LUNG_MASK) and shortcut is not best
         )
         + " A network's score means little without these numbers beside it.",
     )
@@ -184,13 +183,16 @@ def _on_files(audit: Audit) -> Iterator[Remark]:
         )
 
 
-def _interval(shortcut: Shortcut) -> str:
-    return f"{shortcut.macro_f1:.2f} (95 % interval {shortcut.low:.2f} to {shortcut.high:.2f})"
+def _best_blind(found: Sequence[Shortcut]) -> Shortcut:
+    blind = [shortcut for shortcut in found if shortcut.evidence in BLIND]
+    return max(blind, key=lambda shortcut: shortcut.macro_f1)
 
 
 def _share(part: int, whole: int) -> str:
-    """Gives a share in per cent; never 0 or 100 where that is only rounding."""
+    """Gives a share in per cent, in words where rounding would make it nothing or all."""
     per_cent = 100 * part / max(1, whole)
+    if part == 0:
+        return "none"
     if 0 < per_cent < 1:
         return "less than 1 %"
     return "more than 99 %" if 99 < per_cent < 100 else f"{per_cent:.0f} %"

@@ -1,4 +1,4 @@
-"""Shortcuts: how well diagnosis, source and view are told without looking at the disease."""
+"""Shortcuts: how well diagnosis, source and view are told with no lung, or hardly one, in view."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,19 @@ CENTRE_HIDDEN = "thumbnail with the centre blacked out"
 LUNG_MASK = "lung mask alone"
 GREY_VALUES = "grey values alone"
 
+BLIND = (SIZE_AND_BORDER, LUNGS_HIDDEN, CENTRE_HIDDEN)
+"""Evidence without any lung, so without the disease."""
+
 EXPLAINED: Mapping[str, str] = {
     SIZE_AND_BORDER: "width, height and aspect of the file, grey values along the four edges",
-    THUMBNAIL: "the radiograph shrunk to 16 x 16 pixels",
-    LUNGS_HIDDEN: "the same, with everything in the smallest box around the lung mask black",
-    CENTRE_HIDDEN: "the same, with one box black that holds nearly all lungs, because less than "
-    "nine of ten radiographs have a lung mask",
-    LUNG_MASK: "the outline of the lungs shrunk to 16 x 16 pixels, and no grey value",
-    GREY_VALUES: "how often each of 64 grey values occurs, and nothing of where",
+    THUMBNAIL: "the radiograph shrunk to 16 x 16 pixels; some of the disease may show",
+    LUNGS_HIDDEN: "the thumbnail, with everything in the smallest box around the lung mask black",
+    CENTRE_HIDDEN: "the thumbnail, with one box black that holds nearly all lungs, because less "
+    "than nine of ten radiographs have a lung mask",
+    LUNG_MASK: "the outline of the lungs shrunk to 16 x 16 pixels, and no grey value; the disease "
+    "may dent it",
+    GREY_VALUES: "how often each of 64 grey values occurs, and nothing of where; some of "
+    "the disease may show",
 }
 """What a cheat sees, in words."""
 

@@ -8,7 +8,7 @@ from flannel.data.audit import Audit
 from flannel.data.audit_remarks import reading, remarks
 from flannel.data.audit_tables import PeopleRow
 from flannel.data.leaks import FoldRow, Leak, Pair
-from flannel.data.shortcuts import LUNG_MASK, SIZE_AND_BORDER, Shortcut
+from flannel.data.shortcuts import LUNG_MASK, LUNGS_HIDDEN, SIZE_AND_BORDER, Shortcut
 
 CHEAT = Shortcut(
     "diagnosis", SIZE_AND_BORDER, 200, 0.78, 0.75, 0.81, 0.5, {"COVID-19": 0.8, "Normal": 0.76}, {}
@@ -100,7 +100,10 @@ def test_a_shortcut_is_said_with_its_interval_and_chance():
     blind = replace(CHEAT, evidence=LUNG_MASK, macro_f1=0.63)
     text, weight = sentence("cheat", shortcuts=(blind, CHEAT))
     assert weight == "danger"
-    assert "only the image size and border tells the diagnosis with macro F1 0.78" in text
+    assert (
+        "sees no lung, only the image size and border, tells the diagnosis with macro F1 0.78"
+        in text
+    )
     assert "(95 % interval 0.75 to 0.81); guessing gives 0.50." in text
     assert "From the lung mask alone: 0.63." in text
 
@@ -114,7 +117,7 @@ def test_a_shortcut_is_said_with_its_interval_and_chance():
         ({"shortcuts": ()}, "no shortcut could be tried"),
         (
             {"people": (PeopleRow("kcx", "Normal", 1, 200, 0, None, 0, {}),)},
-            "The age is written for 0 % of the radiographs.",
+            "The age is written for none of the radiographs.",
         ),
     ],
 )
@@ -127,8 +130,12 @@ def test_dangers_come_first():
     assert weights == ["danger", "care", "good", "good", "good"]
 
 
-def test_the_reading_names_the_best_evidence_or_says_that_there_is_none():
-    assert reading("source", [replace(CHEAT, evidence=LUNG_MASK, macro_f1=0.6), CHEAT]) == (
-        "The source is told best from the image size and border: macro F1 0.78 (guessing: 0.50)."
+def test_the_reading_names_the_best_evidence_without_a_lung_or_says_that_there_is_none():
+    lung = replace(CHEAT, evidence=LUNG_MASK, macro_f1=0.9)  # better, but no proof of a cheat
+    assert reading(
+        "source", [lung, CHEAT, replace(CHEAT, evidence=LUNGS_HIDDEN, macro_f1=0.6)]
+    ) == (
+        "With no lung in view, the source is told best from the image size and border: "
+        "macro F1 0.78 (guessing: 0.50)."
     )
-    assert "not told better than by guessing" in reading("view", [replace(CHEAT, low=0.4)])
+    assert "the view is only guessed" in reading("view", [replace(CHEAT, low=0.4)])
