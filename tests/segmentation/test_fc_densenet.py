@@ -1,5 +1,6 @@
 """The network against the numbers of the original programs (tests/golden/README.md)."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,23 @@ def test_upsampled_features_are_cropped_at_the_centre():
     new = torch.randn(1, 1, 5, 5)
     with torch.no_grad():
         whole = up.transposed(new)
-        assert torch.equal(up(new, torch.zeros(1, 2, 10, 9)), whole[:, :, 0:10, 1:10])
+        cropped = up(new, torch.zeros(1, 2, 10, 9))
+        torch.testing.assert_close(cropped, whole[:, :, 0:10, 1:10])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_upsampling_by_parity_equals_the_transposed_convolution(layout):
+    up = TransitionUp(3).double().to(memory_format=layout)
+    new = torch.randn(2, 3, 4, 7, dtype=torch.float64).to(memory_format=layout)
+    new.requires_grad_()
+    weights = torch.randn(2, 3, 9, 15, dtype=torch.float64)
+
+    def gradients(upsampled: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad((weights * upsampled).sum(), [new, *up.parameters()])
+
+    ours, theirs = up(new, weights), up.transposed(new)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(gradients(ours), gradients(theirs))
 
 
 def test_he_uniform_bound_and_biases():
@@ -120,3 +137,81 @@ def test_unknown_choices_are_refused():
         FCDenseNet103(initialisation="zeros")
     with pytest.raises(ValueError, match="down has 1 blocks and up has 2"):
         FCDenseNet(1, 2, down=(1,), up=(1, 1))
+
+
+def small(**options) -> FCDenseNet:
+    torch.manual_seed(0)
+    sizes = {"down": (2, 3), "bottleneck": 2, "up": (3, 2), "growth": 4, "first": 6}
+    return FCDenseNet(1, 2, **sizes, **options).double()
+
+
+def plainly(network: FCDenseNet, radiographs: torch.Tensor) -> torch.Tensor:
+    """The network by its formula: whole layers, everything concatenated anew for each."""
+
+    def new_of(block: nn.Module, stack: torch.Tensor) -> torch.Tensor:
+        features = [stack]
+        for layer in block.layers:
+            features.append(layer(torch.cat(features, dim=1)))
+        return torch.cat(features[1:], dim=1)
+
+    stack, skips = network.first(radiographs), []
+    for block, down in zip(network.down_blocks, network.downsamplings, strict=True):
+        skips.append(torch.cat([stack, new_of(block, stack)], dim=1))
+        stack = down.pool(down.mix(skips[-1]))
+    new = new_of(network.bottleneck, stack)
+    for up, block in zip(network.upsamplings, network.up_blocks, strict=True):
+        skip = skips.pop()
+        upsampled = up.transposed(new)[:, :, : skip.shape[2], : skip.shape[3]]
+        stack = torch.cat([upsampled, skip], dim=1)
+        new = new_of(block, stack)
+    return network.classifier(torch.cat([stack, new], dim=1))
+
+
+def gradients(network: FCDenseNet, forward: Callable[[torch.Tensor], torch.Tensor]):
+    """Of a training step with dropout, which updates BatchNorm's statistics too."""
+    generator = torch.Generator().manual_seed(1)
+    radiographs = 255 * torch.rand(2, 1, 45, 38, dtype=torch.float64, generator=generator)
+    target = torch.randint(2, (2, 45, 38), generator=generator)
+    torch.manual_seed(2)  # of the dropout
+    nn.functional.cross_entropy(forward(radiographs), target).backward()
+    return {name: p.grad for name, p in network.named_parameters()}
+
+
+@pytest.mark.parametrize("kind", ["channel", "element"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_training_step_is_that_of_the_formula(kind, checkpointing):
+    """With checkpointing too dropout draws once and BatchNorm counts a batch once."""
+    plain, ours = (small(dropout_kind=kind, checkpointing=checkpointing) for _ in range(2))
+    expected = gradients(plain, lambda radiographs: plainly(plain, radiographs))
+    torch.testing.assert_close(gradients(ours, ours), expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(ours.state_dict(), plain.state_dict())
+    counted = [v for name, v in ours.state_dict().items() if name.endswith("batches_tracked")]
+    assert {int(batches) for batches in counted} == {1}
+
+
+def test_a_training_step_in_float32_and_channels_last():
+    plain, ours = small().float(), small().float().to(memory_format=torch.channels_last)
+    expected = gradients(plain, lambda radiographs: plainly(plain, radiographs.float()))
+    found = gradients(ours, lambda radiographs: ours(radiographs.float()))
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).norm() <= 1e-3 * gradient.norm() + 1e-6, name
+
+
+def test_checkpointing_keeps_less_for_the_backward_pass():
+    """Counted in values that autograd saves, weights left out, each storage once."""
+
+    def kept(network: FCDenseNet) -> int:
+        weights = {p.data_ptr() for p in network.parameters()}
+        saved: dict[int, int] = {}
+
+        def note(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                saved[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            network(torch.zeros(1, 1, 64, 64, dtype=torch.float64))
+        return sum(saved.values())
+
+    assert kept(small(checkpointing=True)) < 0.5 * kept(small())
