@@ -54,11 +54,16 @@ setup: $(READY) ## build .venv from the lock file
 # --- The stages, each reading what the one before left in STUDY ---
 
 .PHONY: data
-data: $(READY) ## DATA=folder: raw sources -> manifest.csv, folds, store
+data: $(READY) ## DATA=folder: raw sources -> manifest.csv, folds, store, audit.html
 	@test -n "$(DATA)" || { echo "error: say which folder holds the data sets: make data DATA=folder" >&2; exit 2; }
 	$(PY) -m flannel manifest --data="$(DATA)" --study=$(STUDY) --protocol=$(SPLIT) --mapping=$(MAPPING) --seed=$(SEED) \
 	  --strict=$(STRICT)
 	$(PY) -m flannel store --study=$(STUDY) --size_px=$(SIZE)
+	$(MAKE) audit
+
+.PHONY: audit
+audit: $(READY) ## audit.html: what is in the cohort, what leaks, what a cheat could use
+	$(PY) -m flannel audit --study=$(STUDY)
 
 .PHONY: segment
 segment: $(READY) ## MASKS=folder: train the lung segmenter on it (or CKPT=file), write all masks
