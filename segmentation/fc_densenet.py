@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 DropoutKind = Literal["channel", "element"]
 Initialisation = Literal["pytorch", "he_uniform"]
+Statistics = Literal["running", "batch"]
 
 
 class FCDenseNet(nn.Module):
@@ -39,6 +40,11 @@ class FCDenseNet(nn.Module):
             `element` drops single values (Jegou et al.).
         initialisation: `pytorch` keeps PyTorch's defaults (Oh et al.); `he_uniform` is the
             paper's, with zero biases, on convolutions and transposed convolutions alike.
+        statistics: What BatchNorm normalises with at evaluation: `running` averages (the PyTorch
+            versions, and Oh et al.), or those of the `batch` at hand (Jegou et al.'s program), with
+            which a mask depends on the radiographs beside it.
+        divisor: The grey values are divided by this first: 1 leaves them in 0..255, as Oh et al.;
+            255 makes them at home in [0, 1], where a short training gets further.
         checkpointing: Keep no layer's normalised input for the backward pass, but make it again
             there: the same gradients from under half the memory, for more time.
 
@@ -58,6 +64,8 @@ class FCDenseNet(nn.Module):
         dropout: float = 0.2,
         dropout_kind: DropoutKind = "channel",
         initialisation: Initialisation = "pytorch",
+        statistics: Statistics = "running",
+        divisor: float = 1.0,
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -67,6 +75,8 @@ class FCDenseNet(nn.Module):
                 "block up."
             )
         self.smallest_side_px = 2 ** len(down)
+        self.statistics: Statistics = statistics
+        self.divisor = divisor
         self.first = nn.Conv2d(in_channels, first, kernel_size=3, padding=1)
 
         def block(channels: int, layers: int) -> DenseBlock:
@@ -97,6 +107,7 @@ class FCDenseNet(nn.Module):
 
         self.classifier = nn.Conv2d(stack + channels, classes, kernel_size=1)
         _initialise(self, initialisation)
+        _choose_statistics(self, statistics)
 
     def forward(
         self, radiographs: Float[Tensor, "batch channels height width"]
@@ -110,7 +121,7 @@ class FCDenseNet(nn.Module):
             ValueError: If a side is too short to be halved by every block down.
         """
         self.check_size(radiographs)
-        stack = self.first(radiographs)
+        stack = self.enter(radiographs)
         skips: list[Tensor] = []
         for block, downsampling in zip(self.down_blocks, self.downsamplings, strict=True):
             stack = torch.cat([stack, block(stack)], dim=1)
@@ -122,6 +133,12 @@ class FCDenseNet(nn.Module):
             stack = torch.cat([upsampling(new, skip), skip], dim=1)
             new = block(stack)
         return self.classifier(torch.cat([stack, new], dim=1))
+
+    def enter(
+        self, radiographs: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch first height width"]:
+        """Gives the features of the first convolution."""
+        return self.first(radiographs if self.divisor == 1 else radiographs / self.divisor)
 
     def check_size(self, radiographs: Float[Tensor, "batch channels height width"]) -> None:
         """Refuses an input that is too small.
@@ -147,6 +164,8 @@ class FCDenseNet103(FCDenseNet):
         dropout: Probability of dropping, in [0, 1).
         dropout_kind: As in `FCDenseNet`.
         initialisation: As in `FCDenseNet`.
+        statistics: As in `FCDenseNet`.
+        divisor: As in `FCDenseNet`.
         checkpointing: As in `FCDenseNet`.
     """
 
@@ -157,6 +176,8 @@ class FCDenseNet103(FCDenseNet):
         dropout: float = 0.2,
         dropout_kind: DropoutKind = "channel",
         initialisation: Initialisation = "pytorch",
+        statistics: Statistics = "running",
+        divisor: float = 1.0,
         checkpointing: bool = False,
     ) -> None:
         super().__init__(
@@ -165,6 +186,8 @@ class FCDenseNet103(FCDenseNet):
             dropout=dropout,
             dropout_kind=dropout_kind,
             initialisation=initialisation,
+            statistics=statistics,
+            divisor=divisor,
             checkpointing=checkpointing,
         )
 
@@ -339,6 +362,19 @@ def _initialise(network: nn.Module, initialisation: Initialisation) -> None:
             raise ValueError(
                 f"initialisation is {initialisation!r}: expected pytorch or he_uniform."
             )
+
+
+def _choose_statistics(network: nn.Module, statistics: Statistics) -> None:
+    match statistics:
+        case "running":
+            return
+        case "batch":
+            for module in network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.track_running_stats = False
+                    module.running_mean = module.running_var = module.num_batches_tracked = None
+        case _:
+            raise ValueError(f"statistics is {statistics!r}: expected running or batch.")
 
 
 def _he_uniform(convolution: nn.Conv2d | nn.ConvTranspose2d) -> None:

@@ -22,7 +22,8 @@ def for_inference(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Gives a copy of a network in evaluation mode, channels last, that computes in `dtype`.
 
     FC-DenseNet takes a form of its own, which keeps its buffers from one call to the next and is
-    not for two threads at once; any other network stays as it is. BatchNorm computes in float32 or
+    not for two threads at once; any other network, and one that normalises with the statistics of
+    the batch, stays as it is. BatchNorm computes in float32 or
     better, from statistics that are not rounded to `dtype`. Radiographs of any floating type are
     taken, and the logits come back in it. Nothing is recorded for a backward pass.
 
@@ -35,7 +36,9 @@ def for_inference(network: nn.Module, dtype: torch.dtype) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d):
             module.to(torch.promote_types(dtype, torch.float32))
             module.load_state_dict(network.get_submodule(name).state_dict())
-    return _AtPrecision(_BufferedFCDenseNet(copy) if isinstance(copy, FCDenseNet) else copy, dtype)
+    if isinstance(copy, FCDenseNet) and copy.statistics == "running":
+        return _AtPrecision(_BufferedFCDenseNet(copy), dtype)
+    return _AtPrecision(copy, dtype)
 
 
 class _AtPrecision(nn.Module):
@@ -97,7 +100,7 @@ class _BufferedFCDenseNet(nn.Module):
         self.network.check_size(radiographs)
         levels = self._levels_for(radiographs)
         for images, received in _a_few_images(radiographs, levels[0].received):
-            received.copy_(self.network.first(images))
+            received.copy_(self.network.enter(images))
         for level, lower, block, downsampling in zip(
             levels[:-1], levels[1:], self.down_blocks, self.downsamplings, strict=True
         ):

@@ -57,7 +57,7 @@ def test_the_masked_recipe_is_the_global_one_on_masked_radiographs(experiments):
     assert yaml.safe_load(chain[2].read_text()) == {"data": {"arm": "masked"}}
 
 
-@pytest.mark.parametrize("study", ["demo", "real_small"])
+@pytest.mark.parametrize("study", ["demo", "real_small", "segmentation_cpu"])
 def test_appended_recipes_name_known_stages_and_learners(experiments, study):
     known = {"segmentation", "base", "ensemble", *(f"base_{name}" for name in LEARNERS)}
     known |= {"base_global", "base_masked", "base_patched"}
@@ -75,7 +75,16 @@ def test_appended_recipes_run(phantom_study, experiments, study):
     shutil.rmtree(phantom_study)
 
 
-@pytest.mark.parametrize("recipe", ["fc_densenet103", "unet_resnet18"])
+SEGMENTERS = (
+    "fc_densenet103", "fc_densenet103_code", "fc_densenet64", "fpn_resnet18", "unet_resnet18",
+)  # fmt: skip
+
+
+def test_every_segmentation_recipe_is_tried(experiments):
+    assert {path.stem for path in (experiments / "segmentation").glob("*.yaml")} == set(SEGMENTERS)
+
+
+@pytest.mark.parametrize("recipe", SEGMENTERS)
 @pytest.mark.slow
 def test_a_segmentation_recipe_runs_and_its_masks_reach_the_store(
     phantoms, phantom_study, experiments, recipe, capsys

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from segmentation.fc_densenet import FCDenseNet, FCDenseNet103, TransitionUp
+from segmentation.inference import for_inference
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "fc_densenet103_dev.npz"
 
@@ -215,3 +216,36 @@ def test_checkpointing_keeps_less_for_the_backward_pass():
         return sum(saved.values())
 
     assert kept(small(checkpointing=True)) < 0.5 * kept(small())
+
+
+def test_batch_statistics_at_evaluation_are_those_of_the_batch():
+    """As in training without dropout, whatever came before; running averages are not."""
+    shape = {"down": (1, 1), "bottleneck": 1, "up": (1, 1), "growth": 4, "first": 4, "dropout": 0.0}
+    torch.manual_seed(0)
+    batch = FCDenseNet(1, 2, **shape, statistics="batch")
+    running = FCDenseNet(1, 2, **shape)
+    running.load_state_dict(batch.state_dict(), strict=False)
+    radiographs = 255 * torch.rand(3, 1, 16, 16)
+    with torch.no_grad():
+        expected = batch.train()(radiographs)
+        assert torch.equal(batch.eval()(radiographs), expected)
+        assert not torch.allclose(running.eval()(radiographs), expected, atol=1e-3)
+        assert not torch.allclose(batch(radiographs[:1]), expected[:1], atol=1e-3)
+        fast = for_inference(batch, torch.float32)(radiographs)
+    assert torch.allclose(fast, expected, atol=1e-4)
+    with pytest.raises(ValueError, match="'moving'"):
+        FCDenseNet(1, 2, statistics="moving")
+
+
+def test_divisor_brings_grey_values_to_the_range_of_the_network():
+    shape = {"down": (1,), "bottleneck": 1, "up": (1,), "growth": 4, "first": 4}
+    torch.manual_seed(0)
+    scaled = FCDenseNet(1, 2, **shape, divisor=255).eval()
+    plain = FCDenseNet(1, 2, **shape).eval()
+    plain.load_state_dict(scaled.state_dict())
+    radiographs = 255 * torch.rand(2, 1, 16, 16)
+    with torch.no_grad():
+        expected = plain(radiographs / 255)
+        assert torch.allclose(scaled(radiographs), expected, atol=1e-5)
+        fast = for_inference(scaled, torch.float32)(radiographs)
+    assert torch.allclose(fast, expected, atol=1e-4)
