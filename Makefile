@@ -20,6 +20,10 @@ SEED   ?= 1
 MAPPING ?= flannel
 STRICT ?= false
 SIZE   ?= 1024
+RESIZE ?= stretch
+RENEW  ?= false
+LISTS  ?=
+RUN    ?= original
 SEGMENTER ?= fc_densenet103
 SEGMENTERS ?= fc_densenet103 unet_resnet18
 APPEND ?=
@@ -36,7 +40,8 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 	@echo
 	@echo "variables: STUDY=$(STUDY) FOLD=$(FOLD)|all ARM=$(ARM) LEARNER=$(LEARNER) DEVICES=$(DEVICES)"
-	@echo "           SPLIT=$(SPLIT)|paper|given APPEND=folder REDO=$(REDO) WANDB_MODE=offline|online|disabled"
+	@echo "           SPLIT=$(SPLIT)|paper|nested|given|leave-source-out MAPPING=$(MAPPING)|wide|... SIZE=$(SIZE)"
+	@echo "           RESIZE=$(RESIZE)|letterbox APPEND=folder REDO=$(REDO) WANDB_MODE=offline|online|disabled"
 
 # The environment, built once from the lock file.
 $(READY): requirements.lock pyproject.toml
@@ -57,8 +62,8 @@ setup: $(READY) ## build .venv from the lock file
 data: $(READY) ## DATA=folder: raw sources -> manifest.csv, folds, store, audit.html
 	@test -n "$(DATA)" || { echo "error: say which folder holds the data sets: make data DATA=folder" >&2; exit 2; }
 	$(PY) -m flannel manifest --data="$(DATA)" --study=$(STUDY) --protocol=$(SPLIT) --mapping=$(MAPPING) --seed=$(SEED) \
-	  --strict=$(STRICT)
-	$(PY) -m flannel store --study=$(STUDY) --size_px=$(SIZE)
+	  --strict=$(STRICT) $(if $(LISTS),--lists="$(LISTS)" --run=$(RUN))
+	$(PY) -m flannel store --study=$(STUDY) --size_px=$(SIZE) --resize=$(RESIZE) --renew=$(RENEW)
 	$(MAKE) audit
 
 .PHONY: audit
@@ -136,3 +141,7 @@ lint: $(READY) ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+.PHONY: bench
+bench: $(READY) ## ratios against the plain way (benchmarks/README.md)
+	$(PY) benchmarks/fc_densenet.py

@@ -9,6 +9,8 @@ COMMANDS = {
     "manifest": ("flannel.stages", "manifest", "raw sources -> manifest.csv with splits and folds"),
     "store": ("flannel.stages", "store", "radiographs of the manifest -> memory-mapped arrays"),
     "audit": ("flannel.stages", "audit", "audit.html: counts, leaks, what a cheat could use"),
+    "export-hdf5": ("flannel.stages", "export_hdf5", "the radiographs of a study in one HDF5 file"),
+    "unpack-hdf5": ("flannel.stages", "unpack_hdf5", "an HDF5 file -> a folder for make data"),
     "learner": ("flannel.learner", "main", "fit | validate | test one base learner"),
     "base-models": ("flannel.stages", "base_models", "the base learners of a fold, over all GPUs"),
     "ensemble": ("flannel.ensemble", "main", "fit | validate | test one ensemble"),

@@ -24,7 +24,7 @@ from flannel.runs import (
 
 ARMS = ("global", "patched")
 Protocol = Literal["patient", "paper", "nested", "given", "leave-source-out"]
-Mapping = Literal["flannel", "wide"]
+Mapping = Literal["flannel", "wide", "covid_qu_ex", "darkcovidnet", "covid_normal"]
 Resize = Literal["stretch", "letterbox"]
 
 
@@ -53,7 +53,8 @@ def manifest(
         protocol: "patient" keeps patients and duplicates together, "paper" shuffles images as the
             original, "nested" rotates the test set too, "given" takes the source's own split,
             "leave-source-out" tests on each source in turn (docs/protocols.md).
-        mapping: "flannel" labels as the original, "wide" takes all viral and bacterial findings.
+        mapping: "flannel" labels as the original, "wide" takes all viral and bacterial findings;
+            the others are those of studies with three or two classes (docs/data_sets.md).
         folds: Number of validation folds.
         seed: Of the protocol's shuffling.
         strict: Refuse the cohort when a file is unreadable, instead of listing it.
@@ -163,6 +164,40 @@ def audit(study: Path = Path("runs/study"), seed: int = 1) -> None:
     for remark in remarks:
         print(f"{remark.weight}: {remark.text}")
     print(f"audit: {page} (it shows radiographs: do not publish it)")
+
+
+def export_hdf5(
+    out: Path, study: Path = Path("runs/study"), size_px: int = 224, mapping: Mapping = "flannel"
+) -> None:
+    """Writes the radiographs of a study into one HDF5 file, with patients, groups and splits.
+
+    Args:
+        out: The file, such as radiographs.h5.
+        study: The study folder, with its manifest.
+        size_px: Side of the images, which are stretched to a square.
+        mapping: The mapping that the manifest was made with; it gives the order of the classes.
+    """
+    from flannel.data.findings import MAPPINGS
+    from flannel.data.hdf5 import export_hdf5 as export
+    from flannel.data.manifest import load_manifest
+
+    manifest = load_manifest(study / "manifest.csv")
+    left_out = export(manifest, out, size_px, MAPPINGS[mapping].label_set)
+    for sentence in left_out:
+        print(f"left out: {sentence}")
+    print(f"HDF5 file: {out}")
+
+
+def unpack_hdf5(file: Path, out: Path) -> None:
+    """Writes the images of an HDF5 file as PNG, with a `radiographs.csv`: a source like any other.
+
+    Args:
+        file: With `images` and `labels`, as paper 003 keeps its data, or as `export-hdf5` writes.
+        out: A new folder, to be given to make data.
+    """
+    from flannel.data.hdf5 import unpack_hdf5 as unpack
+
+    print(f"{unpack(file, out)} radiographs in {out}")
 
 
 def base_models(

@@ -71,3 +71,18 @@ def test_a_store_of_another_shape_is_made_only_when_it_is_asked_for(phantom_stud
     assert main([*words, "--renew=true"]) == 0
     assert "40 radiographs in the store: 40 decoded now, 0 were there" in capsys.readouterr().out
     assert Store(phantom_study / "store").resize == "letterbox"
+
+
+def test_a_study_goes_into_hdf5_and_comes_back_as_a_source(phantom_study, tmp_path, capsys):
+    file, folder = tmp_path / "radiographs.h5", tmp_path / "unpacked"
+    words = [f"--study={phantom_study}", f"--out={file}", "--size_px=32"]
+    assert main(["export-hdf5", *words]) == 0
+    assert main(["unpack-hdf5", f"--file={file}", f"--out={folder}"]) == 0
+    assert "40 radiographs in" in capsys.readouterr().out
+    assert main(["manifest", f"--data={folder}", f"--study={tmp_path / 'again'}"]) == 0
+    before = load_manifest(phantom_study / "manifest.csv")
+    after = load_manifest(tmp_path / "again" / "manifest.csv")
+    assert after["diagnosis"].value_counts().to_dict() == (
+        before["diagnosis"].value_counts().to_dict()
+    )
+    assert after["patient_id"].nunique() == before["patient_id"].nunique()
