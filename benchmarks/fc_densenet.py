@@ -1,0 +1,153 @@
+"""FC-DenseNet103 against the same network written the plain way (plain.py), as ratios.
+
+OMP_WAIT_POLICY=passive python benchmarks/fc_densenet.py
+
+The plain network computes in float32, channels first, with Adam as PyTorch builds it. Both take
+turns, and the medians are told. The memory of a training step is the growth of the process's
+highest resident memory over what it held with the network built, after two steps in a process of
+its own; it holds gradients and Adam's moments. Linux only, for the memory.
+"""
+
+import argparse
+import multiprocessing
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from plain import PlainFCDenseNet103
+from torch import nn
+
+from segmentation.checkpoint import channels_last
+from segmentation.fc_densenet import FCDenseNet103
+from segmentation.inference import for_inference
+
+IMAGES = 4
+TRAINING_IMAGES = 2
+FORMS = {
+    "plain": (False, False, False),
+    "bfloat16": (True, True, False),
+    "checkpointing, float32": (True, False, True),
+    "checkpointing, bfloat16": (True, True, True),
+}
+"""Of a training step: whether the network is ours, under autocast, with checkpointing."""
+
+
+def alternated(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Gives the median seconds of each work; a first round that is not counted comes before."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            if number:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(taken) for name, taken in seconds.items()}
+
+
+def predictions(size_px: int) -> dict[str, Callable[[], object]]:
+    """Builds a prediction of a batch in each form, after seeing that they agree."""
+    plain, radiographs = PlainFCDenseNet103().eval(), 255 * torch.rand(IMAGES, 1, size_px, size_px)
+    ours = FCDenseNet103()
+    ours.load_state_dict(plain.state_dict())
+    forms = {
+        "plain": plain,
+        "float32": for_inference(ours, torch.float32),
+        "bfloat16": for_inference(ours, torch.bfloat16),
+    }
+
+    def predict(network: nn.Module) -> torch.Tensor:
+        with torch.inference_mode():
+            return network(radiographs)
+
+    torch.testing.assert_close(predict(forms["float32"]), predict(plain), rtol=1e-3, atol=1e-4)
+    return {name: partial(predict, network) for name, network in forms.items()}
+
+
+def training_step(form: str, size_px: int) -> Callable[[], object]:
+    """Builds a step: forward, backward and Adam."""
+    is_ours, autocast, checkpointing = FORMS[form]
+    torch.manual_seed(0)
+    network: nn.Module = PlainFCDenseNet103()
+    if is_ours:
+        network = channels_last(FCDenseNet103(checkpointing=checkpointing))
+    radiographs = 255 * torch.rand(TRAINING_IMAGES, 1, size_px, size_px)
+    target = torch.randint(2, (TRAINING_IMAGES, size_px, size_px))
+    adam = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True if is_ours else None)
+
+    def step() -> None:
+        adam.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            logits = network(radiographs)
+        F.cross_entropy(logits.float(), target).backward()
+        adam.step()
+
+    return step
+
+
+def memory_of_step(form: str, size_px: int) -> float:
+    """Gives the growth in MB; for a process of its own."""
+    step = training_step(form, size_px)
+    before = resident_mb("VmRSS")
+    step()
+    step()
+    return resident_mb("VmHWM") - before
+
+
+def resident_mb(field: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"/proc/self/status has no {field}; the memory is read on Linux only.")
+
+
+def processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="FC-DenseNet103 against the plain way.")
+    parser.add_argument("--size_px", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    size_px, rounds = arguments.size_px, arguments.rounds
+    print(
+        f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"{size_px} px, median of {rounds} rounds"
+    )
+    print("\n| what | plain | ours | ratio |\n|---|---|---|---|")
+
+    seconds = alternated(predictions(size_px), rounds)
+    rates = {form: IMAGES / taken for form, taken in seconds.items()}
+    for form in ("float32", "bfloat16"):
+        print(
+            f"| prediction, batch {IMAGES}, {form} | {rates['plain']:.2f} images/s "
+            f"| {rates[form]:.2f} images/s | {rates[form] / rates['plain']:.1f} |",
+            flush=True,
+        )
+    forms = ("plain", "bfloat16", "checkpointing, bfloat16")
+    seconds = alternated({form: training_step(form, size_px) for form in forms}, rounds)
+    for form in forms[1:]:
+        print(
+            f"| training step, batch {TRAINING_IMAGES}, {form} | {1000 * seconds['plain']:.0f} ms "
+            f"| {1000 * seconds[form]:.0f} ms | {seconds['plain'] / seconds[form]:.1f} |",
+            flush=True,
+        )
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as one:
+        memory = {form: one.apply(memory_of_step, (form, size_px)) for form in FORMS}
+    for form in list(FORMS)[1:]:
+        print(
+            f"| memory of a step, {form} | {memory['plain']:.0f} MB | {memory[form]:.0f} MB "
+            f"| {memory[form] / memory['plain']:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
