@@ -1,6 +1,7 @@
 """How runs are started: W&B, help, and the public side of a config."""
 
 import pytest
+import time
 import yaml
 from jsonargparse import Namespace
 
@@ -29,7 +30,9 @@ def test_an_offline_wandb_run_holds_labels_and_no_paths(
          "--data.fold=0", "--wandb=offline"]
     )  # fmt: skip
     (log,) = (phantom_study / "wandb").glob("offline-run-*/run-*.wandb")
-    content = log.read_bytes()
+    until = time.monotonic() + 30  # W&B's own process writes the file, a moment later
+    while b"macro_f1" not in (content := log.read_bytes()) and time.monotonic() < until:
+        time.sleep(0.1)
     for label in (b"global", b"small", b"base", b"macro_f1"):
         assert label in content
     assert str(phantom_study).encode() not in content

@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 
@@ -28,6 +29,7 @@ def test_another_error_stops_the_rest():
             first.set()
             raise OSError("full")
         first.wait()
+        time.sleep(0.001)
 
     with pytest.raises(OSError, match="full"):
         in_threads(work, range(5000), 2, "Working")
