@@ -1,7 +1,8 @@
 """How runs are started: W&B, help, and the public side of a config."""
 
-import pytest
 import time
+
+import pytest
 import yaml
 from jsonargparse import Namespace
 
