@@ -39,6 +39,7 @@ def manifest(
     near_duplicates: bool = True,
     allow_absent: bool = False,
     selection: Literal["all", "one-per-key"] = "all",
+    per_class: int | None = None,
     lists: Path | None = None,
     run: Literal["original", "patched"] = "original",
 ) -> None:
@@ -62,6 +63,8 @@ def manifest(
             every file is decoded for it, once.
         allow_absent: With leave-source-out, test also on diagnoses that no other source has.
         selection: "one-per-key" keeps one Kaggle image per key, as the FLANNEL paper of 2020.
+        per_class: Keep at most so many radiographs of each diagnosis, drawn with the seed, as
+            paper 002 does.
         lists: With protocol given: the original lists of paper 004, whose folds are imported.
         run: With lists: whose folds, those of the whole radiographs or of the patches.
 
@@ -75,12 +78,14 @@ def manifest(
     from flannel.data.likeness import joined_near_duplicates
     from flannel.data.manifest import build_manifest
     from flannel.data.provenance import Choices, save_with_provenance
+    from flannel.data.subset import balanced_subset
     from flannel.data.table_2 import table_2_markdown
 
-    if lists is not None and (protocol != "given" or selection != "all"):
+    if lists is not None and (protocol != "given" or selection != "all" or per_class):
         raise RunError(
-            f"lists are {lists}, protocol {protocol} and selection {selection}; lists bring their "
-            "own folds and rows: say --protocol given and leave the selection out."
+            f"lists are {lists}, protocol {protocol}, selection {selection} and per_class "
+            f"{per_class}; lists bring their own folds and rows: say --protocol given and leave "
+            "selection and per_class out."
         )
     original = None if lists is None else read_lists(lists)
     cache = study / "files.csv"
@@ -93,6 +98,9 @@ def manifest(
     if selection == "one-per-key":
         table = one_image_per_key(table)
         print(f"{len(table)} radiographs with one Kaggle image per key")
+    if per_class is not None:
+        table = balanced_subset(table, per_class, seed)
+        print(f"{len(table)} radiographs with at most {per_class} of each diagnosis")
     if original is None:
         table = assign_folds(table, protocol, seed=seed, folds=folds, allow_absent=allow_absent)
     else:
@@ -105,7 +113,7 @@ def manifest(
         protocol=protocol,
         seed=seed,
         mapping=mapping,
-        selection=selection,
+        selection=selection if per_class is None else f"{selection}, {per_class} per class",
         near_duplicates=near_duplicates and original is None,
         run="" if original is None else run,
         version=__version__,

@@ -1,8 +1,11 @@
 """The stages that are plain functions: phantoms, manifest and store, the queue's recipes."""
 
+from pathlib import Path
+
 import pytest
 
 from flannel.__main__ import main
+from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import load_manifest
 from flannel.data.provenance import load_provenance
 from flannel.data.store import Store
@@ -86,3 +89,14 @@ def test_a_study_goes_into_hdf5_and_comes_back_as_a_source(phantom_study, tmp_pa
         before["diagnosis"].value_counts().to_dict()
     )
     assert after["patient_id"].nunique() == before["patient_id"].nunique()
+
+
+def test_a_balanced_part_of_the_cohort(phantom_study, tmp_path, capsys):
+    data = load_manifest(phantom_study / "manifest.csv")["path"].map(Path).iloc[0]
+    while data.name != "sources" and not (data / "chest_xray").is_dir():
+        data = data.parent
+    words = ["manifest", f"--data={data}", f"--study={tmp_path}", "--per_class=6", "--folds=2"]
+    assert main(words) == 0
+    table = load_manifest(tmp_path / "manifest.csv")
+    assert table["diagnosis"].value_counts().to_dict() == dict.fromkeys(FLANNEL, 6)
+    assert load_provenance(tmp_path / "manifest.csv").choices.selection == "all, 6 per class"

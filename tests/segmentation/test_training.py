@@ -73,6 +73,18 @@ def test_a_run_leaves_measures_a_card_and_a_picture(tmp_path, capsys):
     assert "test Jaccard index" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_wandb_gets_the_picture_offline_or_when_asked(tmp_path):
+    write_phantoms(tmp_path / "pairs", 6, seed=1, size=64)
+    words = recipe(tmp_path, data={"folder": str(tmp_path / "pairs")})
+    for study, options in (("default", []), ("without", ["--log_images=false"])):
+        folder = tmp_path / study
+        assert main([*words[:2], f"--study={folder}", "--wandb=offline", *options]) == 0
+        pictures = list(folder.glob("wandb/offline-run-*/files/media/images/val/overlays*.png"))
+        assert bool(pictures) == (study == "default")
+        assert (folder / "segmentation" / "small" / "validation.png").is_file()
+
+
 def test_the_code_of_the_paper_is_an_option_away(tmp_path):
     """Heart, left and right lung, half the weight on background, fixed steps, the 80 % split."""
     write_jsrt_phantoms(tmp_path / "jsrt", 10, seed=1)

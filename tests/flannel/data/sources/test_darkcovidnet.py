@@ -3,7 +3,6 @@ import pytest
 from flannel.data.findings import MAPPINGS
 from flannel.data.radiograph import read_levels
 from flannel.data.sources import darkcovidnet
-from flannel.data.subset import balanced_subset
 
 TOP = "X-Ray Image DataSet"
 COUNTS = {"COVID-19": 3, "Normal": 2, "Bacterial pneumonia": 1}
@@ -96,12 +95,3 @@ def test_ccx_beside_it_tells_the_patient_and_the_view(tmp_path, place):
     ]
     assert {row.source for row in rows} == {"darkcovidnet"}
     assert rows[0].path == tmp_path / "inside" / TOP / "Covid-19" / "a-day3.jpg"
-
-
-def test_the_balanced_subset_of_paper_002_keeps_small_classes_whole(tmp_path):
-    names = {"Covid-19": 3, "No_findings": 9, "Pneumonia": 7}
-    for kind, count in names.items():
-        touched(tmp_path / TOP, *(f"{kind}/{number:08d}_000.png" for number in range(count)))
-    drawn = balanced_subset(darkcovidnet.rows(tmp_path), per_class=5, seed=2)
-    counts = {kind: sum(row.finding == kind for row in drawn) for kind in names}
-    assert counts == {"Covid-19": 3, "No_findings": 5, "Pneumonia": 5}
