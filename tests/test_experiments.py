@@ -104,6 +104,7 @@ def test_a_segmentation_recipe_runs_and_its_masks_reach_the_store(
     assert "masks" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_ensemble_recipes_are_trained_for_every_arm_that_can_be(phantom_study, experiments, capsys):
     manifest = load_manifest(phantom_study / "manifest.csv")
     rng = np.random.default_rng(0)

@@ -91,6 +91,7 @@ def test_votes_can_be_counted_again_without_the_model(train, phantom_study):
     assert set(np.unique((again * 5).round(4))) <= {0, 1, 2, 3, 4, 5}
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_skipped_and_a_changed_one_refused(train, capsys):
     folder = train("global")
     before = (folder / "predictions.csv").stat().st_mtime_ns
@@ -103,6 +104,7 @@ def test_a_finished_run_is_skipped_and_a_changed_one_refused(train, capsys):
     assert (folder / "predictions.csv").stat().st_mtime_ns > before
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_weights(train, monkeypatch):
     class KilledError(Exception):
         pass

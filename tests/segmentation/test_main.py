@@ -41,6 +41,7 @@ def test_help_of_predict_is_quick(capsys):
     assert ran.stdout.strip().endswith("False")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fc_densenet103", "unet_resnet18"])
 @pytest.mark.filterwarnings(*IGNORED)
 def test_every_recipe_trains_and_its_masks_are_predicted(

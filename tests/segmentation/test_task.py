@@ -117,6 +117,7 @@ def test_refresh_moves_batch_norm_and_nothing_else():
     assert changed == {"running_mean", "running_var", "num_batches_tracked"}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .*dataloader.* does not have many workers")
 @pytest.mark.filterwarnings("ignore:The number of training batches")
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec")

@@ -85,6 +85,7 @@ def test_wandb_gets_the_picture_offline_or_when_asked(tmp_path):
         assert (folder / "segmentation" / "small" / "validation.png").is_file()
 
 
+@pytest.mark.slow
 def test_the_code_of_the_paper_is_an_option_away(tmp_path):
     """Heart, left and right lung, half the weight on background, fixed steps, the 80 % split."""
     write_jsrt_phantoms(tmp_path / "jsrt", 10, seed=1)
