@@ -24,7 +24,7 @@ class SegmenterError(ValueError):
 
 
 class MeanJaccard(Metric):
-    """The mean over images of the Jaccard index."""
+    """The mean of the Jaccard index over the masks that were taken in."""
 
     higher_is_better = True
     full_state_update = False
@@ -149,9 +149,10 @@ class LungSegmenter(LightningModule):
         if metrics is None:
             return loss
         predicted = logits.argmax(dim=1)
-        for name, channels in _measured(self.classes).items():
+        for name, structures in _measured(self.classes).items():
             metric = cast(MeanJaccard, metrics[name])
-            metric.update(_belongs(predicted, channels), _belongs(batch.target, channels))
+            for channels in structures:
+                metric.update(_belongs(predicted, channels), _belongs(batch.target, channels))
             self.log(f"{stage}/{name}", metric, on_step=False, on_epoch=True, batch_size=size)
         return loss
 
@@ -207,15 +208,17 @@ def _loss(name: Loss, class_weights: Sequence[float] | None, classes: tuple[str,
             )
 
 
-def _measured(classes: tuple[str, ...]) -> dict[str, list[int]]:
-    """Names the Jaccard indices that are followed, with the classes that each unites."""
-    measured = {"jaccard": lung_channels(classes)}
+def _measured(classes: tuple[str, ...]) -> dict[str, list[list[int]]]:
+    """Names the Jaccard indices that are followed: the structures of each, as outputs to unite.
+
+    `jaccard` is that of both lungs together. Where several structures are told apart each has its
+    own, and `jaccard_structures` is the mean over them, by which the papers' program selects.
+    """
+    measured = {"jaccard": [lung_channels(classes)]}
     if len(classes) > 2:
-        measured |= {
-            f"jaccard_{name.replace(' ', '_')}": [place]
-            for place, name in enumerate(classes)
-            if place
-        }
+        each = {name: [[place]] for place, name in enumerate(classes) if place}
+        measured |= {f"jaccard_{name.replace(' ', '_')}": place for name, place in each.items()}
+        measured["jaccard_structures"] = [[place] for place in range(1, len(classes))]
     return measured
 
 

@@ -96,6 +96,7 @@ def test_the_code_of_the_paper_is_an_option_away(tmp_path):
             "network": network, "class_weights": [0.5, 1, 1, 1], "weight_decay": 1e-6,
             "schedule": "steps", "milestones": [1],
         },
+        selection="val/jaccard_structures",
         data={
             "folder": str(tmp_path / "jsrt"), "structures": "heart_left_right", "split": "paper",
         },
@@ -110,7 +111,10 @@ def test_the_code_of_the_paper_is_an_option_away(tmp_path):
         assert 0 <= measures[f"test/{name}"] <= 1
     curves = pd.read_csv(run / "curves.csv")
     assert curves["learning_rate"].tolist() == pytest.approx([3e-3, 3e-4])
-    assert "val/jaccard_heart" in curves
+    each = [f"val/jaccard_{name}" for name in ("heart", "left_lung", "right_lung")]
+    assert curves["val/jaccard_structures"].tolist() == pytest.approx(
+        curves[each].mean(axis=1).tolist(), abs=1e-6
+    )
 
 
 def test_recipes_of_the_paper_stand_beside_each_other(experiments):
@@ -121,6 +125,7 @@ def test_recipes_of_the_paper_stand_beside_each_other(experiments):
     assert code["model"]["class_weights"] == [0.5, 1, 1, 1]
     assert code["model"]["milestones"] == [70, 80, 90]
     assert code["data"]["structures"] == "heart_left_right"
+    assert code["selection"] == "val/jaccard_structures"
 
 
 def start(words):
