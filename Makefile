@@ -71,7 +71,7 @@ audit: $(READY) ## audit.html: what is in the cohort, what leaks, what a cheat c
 	$(PY) -m flannel audit --study=$(STUDY)
 
 .PHONY: segment
-segment: $(READY) ## MASKS=folder: train the lung segmenter on it (or CKPT=file), write all masks
+segment: $(READY) ## MASKS=folder: train the lung segmenter on it (or CKPT=file), write all masks, audit again
 	@test -n "$(MASKS)$(CKPT)" || { echo "error: say what to learn lungs from: make segment MASKS=folder, or CKPT=file" >&2; exit 2; }
 ifneq ($(MASKS),)
 	$(PY) -m segmentation fit --config=experiments/segmentation/$(SEGMENTER).yaml \
@@ -82,6 +82,7 @@ endif
 ifneq ($(REFERENCE_MASKS),)
 	$(PY) -m segmentation import --study=$(STUDY) --folder="$(REFERENCE_MASKS)"
 endif
+	$(MAKE) audit
 
 .PHONY: segmenters
 segmenters: $(READY) ## MASKS=folder: train several segmenters on it and put them into one table

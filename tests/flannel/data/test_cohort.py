@@ -152,6 +152,39 @@ def test_one_image_per_key_gives_the_number_of_2020(manifest):
     assert (table["source"] == "ccx").sum() == 555
 
 
+# The frontal radiographs of March 2020 that the original's labels take, by finding and view.
+MARCH_2020 = (
+    ("COVID-19", "PA", 76), ("COVID-19", "AP Supine", 13), ("COVID-19", "AP", 11),
+    ("SARS", "PA", 11), ("Streptococcus", "PA", 6), ("Pneumocystis", "PA", 1),
+    ("No Finding", "PA", 1),
+)  # fmt: skip
+PASSED_OVER = (
+    ("COVID-19", "L", "X-ray"), ("COVID-19", "Axial", "CT"), ("ARDS", "PA", "X-ray"),
+    ("COVID-19, ARDS", "AP", "X-ray"), ("SARS", "L", "X-ray"),
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_cohort_of_2020_comes_out_of_that_months_metadata(manifest, tmp_path):
+    folder = tmp_path / "covid-chestxray-dataset"
+    (folder / "images").mkdir(parents=True)
+    rows = [(finding, view, "X-ray") for finding, view, count in MARCH_2020 for _ in range(count)]
+    with (folder / "metadata.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["Patientid", "offset", "finding", "view", "modality", "filename"])
+        for number, row in enumerate([*rows, *PASSED_OVER]):
+            name = f"{number}.png"
+            writer.writerow([number, 0, *row, name])
+            (folder / "images" / name).write_bytes(stand_in(name))
+    ccx, report = build_manifest(tmp_path)
+    assert not report.bad_files
+    assert by_class(ccx["diagnosis"]) == (100, 11, 7, 1)
+    together = pd.concat([ccx, manifest[manifest["source"] == "kcx"]], ignore_index=True)
+    table = one_image_per_key(together)
+    assert len(table) == 5508
+    assert by_class(table["diagnosis"]) == (100, 1503, 2787, 1118)
+
+
 def small_manifest(*rows):
     columns = ["image_id", "source", "path", "diagnosis"]
     table = pd.DataFrame(rows, columns=columns).assign(width=32, height=32, split="", fold=pd.NA)
