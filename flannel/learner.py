@@ -15,7 +15,8 @@ from flannel.data.diagnosis import FLANNEL
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.data.store import Store
-from flannel.datamodule import Batch, RadiographDataModule
+from flannel.datamodule import RadiographDataModule
+from flannel.datasets import Batch
 from flannel.metrics import classification_metrics, measured_splits
 from flannel.opinions import Opinion, PredictionsWriter
 from flannel.runs import Run, digest_of, write_json

@@ -7,13 +7,8 @@ import torch
 from flannel.data.manifest import ManifestError, load_manifest, save_manifest
 from flannel.data.radiograph import write_mask
 from flannel.data.store import Store, fill_lung_masks
-from flannel.datamodule import (
-    CohortError,
-    EpochSampler,
-    RadiographDataModule,
-    RadiographDataset,
-)
-from flannel.views import PatchView, WholeView, normalise
+from flannel.datamodule import CohortError, RadiographDataModule
+from flannel.views import normalise
 
 
 def module(study, **options):
@@ -25,23 +20,6 @@ def module(study, **options):
 
 def first(loader):
     return next(iter(loader))
-
-
-def test_samplers_share_an_epoch_without_overlap_and_evenly():
-    parts = [EpochSampler(11, seed=3, shuffle=True, rank=r, ranks=2) for r in range(2)]
-    rows = [[key.row for key in part] for part in parts]
-    assert [len(part) for part in rows] == [5, 5] == [len(part) for part in parts]
-    assert len(set(rows[0] + rows[1])) == 10
-    parts[0].set_epoch(1)
-    assert [key.row for key in parts[0]] != rows[0]
-    assert {key.epoch for key in parts[0]} == {1}
-
-
-def test_prediction_samplers_leave_no_row_out_and_repeat_none():
-    parts = [EpochSampler(13, 3, shuffle=False, rank=r, ranks=2, even=False) for r in range(2)]
-    rows = [key.row for part in parts for key in part]
-    assert sorted(rows) == list(range(13))
-    assert [len(part) for part in parts] == [7, 6]
 
 
 def test_a_fold_s_splits_reach_the_loaders(phantom_study):
@@ -186,25 +164,3 @@ def test_normalisation(normalisation, black, white):
     assert out.shape == (2, 3, 1, 1)
     np.testing.assert_allclose(out[0].flatten().numpy(), black, rtol=1e-5)
     np.testing.assert_allclose(out[1].flatten().numpy(), white, rtol=1e-5)
-
-
-def test_random_crops_stay_inside_and_differ(phantom_study):
-    table = load_manifest(phantom_study / "manifest.csv")
-    dataset = RadiographDataset(
-        table,
-        phantom_study / "store",
-        WholeView(resize_px=40, size_px=32, masked=False),
-        greyscale="plain",
-        patches=1,
-        training=True,
-        seed=1,
-        flip=0.0,
-        rotation_degrees=0,
-    )
-    crops = [dataset[(key)].pixels for key in EpochSampler(1, 1, False)] + [
-        dataset[key._replace(epoch=epoch)].pixels
-        for epoch in range(1, 6)
-        for key in EpochSampler(1, 1, False)
-    ]
-    assert len({crop.numpy().tobytes() for crop in crops}) > 1
-    assert PatchView(24, 24, "uniform", "inside", True).masked
