@@ -4,19 +4,24 @@ import sys
 
 from flannel.runs import run_command
 
+COHORT = "flannel.stages.cohort"
+BASE_MODELS = "flannel.stages.base_models"
+ENSEMBLES = "flannel.stages.ensembles"
+COMPARISON = "flannel.stages.comparison"
+
 # command: (module, function, what it does). A function called `main` parses its own arguments.
 COMMANDS = {
-    "manifest": ("flannel.stages", "manifest", "raw sources -> manifest.csv with splits and folds"),
-    "store": ("flannel.stages", "store", "radiographs of the manifest -> memory-mapped arrays"),
-    "audit": ("flannel.stages", "audit", "audit.html: counts, leaks, what a cheat could use"),
-    "export-hdf5": ("flannel.stages", "export_hdf5", "the radiographs of a study in one HDF5 file"),
-    "unpack-hdf5": ("flannel.stages", "unpack_hdf5", "an HDF5 file -> a folder for make data"),
+    "manifest": (COHORT, "manifest", "raw sources -> manifest.csv with splits and folds"),
+    "store": (COHORT, "store", "radiographs of the manifest -> memory-mapped arrays"),
+    "audit": (COHORT, "audit", "audit.html: counts, leaks, what a cheat could use"),
+    "export-hdf5": (COHORT, "export_hdf5", "the radiographs of a study in one HDF5 file"),
+    "unpack-hdf5": (COHORT, "unpack_hdf5", "an HDF5 file -> a folder for make data"),
     "learner": ("flannel.learner", "main", "fit | validate | test one base learner"),
-    "base-models": ("flannel.stages", "base_models", "the base learners of a fold, over all GPUs"),
+    "base-models": (BASE_MODELS, "base_models", "the base learners of a fold, over all GPUs"),
     "ensemble": ("flannel.ensemble", "main", "fit | validate | test one ensemble"),
-    "ensembles": ("flannel.stages", "ensembles", "FLANNEL for every arm and fold that can have it"),
-    "compare": ("flannel.stages", "compare", "tables, figures and report.html"),
-    "phantoms": ("flannel.stages", "phantoms", "made-up radiographs in the layout of real ones"),
+    "ensembles": (ENSEMBLES, "ensembles", "FLANNEL for every arm and fold that can have it"),
+    "compare": (COMPARISON, "compare", "tables, figures and report.html"),
+    "phantoms": (COHORT, "phantoms", "made-up radiographs in the layout of real ones"),
 }
 
 

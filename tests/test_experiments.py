@@ -13,7 +13,7 @@ from flannel.__main__ import main
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.predictions import load_predictions, probability_columns
-from flannel.stages import base_configs
+from flannel.stages.base_models import base_configs
 from segmentation.__main__ import main as lungs
 
 LEARNERS = ("densenet161", "inception_v3", "resnet152", "resnext101", "vgg19_bn")

@@ -10,7 +10,7 @@ from flannel.data.manifest import load_manifest
 from flannel.data.provenance import load_provenance
 from flannel.data.store import Store
 from flannel.runs import RunError
-from flannel.stages import base_configs
+from flannel.stages.base_models import base_configs
 
 
 def test_phantoms_become_a_manifest_and_a_store(tmp_path, capsys):
