@@ -17,7 +17,7 @@ from flannel import __version__
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.files import whole_file
 from flannel.data.manifest import load_manifest
-from flannel.galleries import mask_flags
+from flannel.galleries.masks import mask_flags
 from flannel.metrics import MACRO
 from flannel.study import ENSEMBLE, Comparison, StudyError
 from flannel.tables import PUBLISHED, F1Row, f1_rows, published_rows, scores_table

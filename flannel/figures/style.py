@@ -1,0 +1,70 @@
+"""How every figure looks: colours that the colour-blind can tell apart, and letters that print."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from flannel.data.files import whole_file
+
+ARM_COLOURS = {"global": "#0072B2", "masked": "#999999", "patched": "#E69F00", "fused": "#009E73"}
+"""One colour per arm, from the palette of Okabe and Ito, which the colour-blind can tell apart."""
+
+ARM_HATCHES = {"global": "", "masked": "....", "patched": "////", "fused": "xxxx"}
+LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINE_STYLES = ("-", "--", "-.", ":")
+
+
+def drawn_in_style() -> AbstractContextManager[None]:
+    """Gives the context in which every figure is drawn and saved: fonts, frames, legends."""
+    return mpl.rc_context(
+        {
+            "font.size": 9.0,
+            "axes.titlesize": 10.0,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "pdf.fonttype": 42,  # letters stay letters: journals refuse Type 3 fonts
+        }
+    )
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> Path:
+    """Writes a figure as `<name>.png` (200 dots an inch) and `<name>.pdf`.
+
+    Returns:
+        The path of the PNG.
+    """
+    png = folder / f"{name}.png"
+    with drawn_in_style():
+        with whole_file(png) as beside:
+            figure.savefig(beside, dpi=200)
+        with whole_file(folder / f"{name}.pdf") as beside:
+            # Without the date, the same numbers give the same bytes.
+            figure.savefig(beside, metadata={"CreationDate": None})
+    return png
+
+
+def legend_once(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Puts one legend over the figure, however many panels and folds show the same name."""
+    named = {}
+    for panel in panels:
+        handles, labels = panel.get_legend_handles_labels()
+        named.update(dict(zip(labels, handles, strict=True)))
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=3)
+
+
+def name_ticks(axes: Axes, columns: Sequence[str], rows: Sequence[str]) -> None:
+    """Names the columns and rows of a picture of numbers, without ticks or frame."""
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def broken(name: str) -> str:
+    """Puts each word of a name on a line of its own."""
+    return name.replace(" ", "\n")

@@ -1,0 +1,55 @@
+"""The figures that show radiographs: they stay on this machine and are never logged."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from flannel.data.store import Store, StoreError
+from flannel.figures.style import save_figure
+from flannel.galleries.masks import flagged, masks_examples, segmentation_triptych
+from flannel.galleries.votes import first_patches, votes
+from flannel.study import Comparison
+
+__all__ = ["write_galleries"]
+
+
+def write_galleries(comparison: Comparison, folder: Path) -> dict[str, Path]:
+    """Draws and writes the figures that show radiographs, from the study's store.
+
+    The examples are, for each diagnosis, the first test radiograph in the order of image names:
+    nobody picks the successes.
+
+    Args:
+        comparison: The results; its study holds the store, the masks and the patches.
+        folder: Where the PNG and PDF files go.
+
+    Returns:
+        The PNG files by figure name; figures without data are left out; without a finished
+        store that is all of them.
+    """
+    study = comparison.study
+    try:
+        store = Store(study / "store")
+    except StoreError:
+        return {}  # the report says what makes these figures
+    examples = _examples(comparison, store)
+    masked = {image_id: name for image_id, name in examples.items() if store.has_mask(image_id)}
+    drawn: dict[str, Figure] = {}
+    if masked:
+        drawn["segmentation"] = segmentation_triptych(store, next(iter(masked)))
+        drawn["masks"] = masks_examples(store, masked | flagged(study, store))
+    patches = first_patches(comparison)
+    if patches is not None:
+        seen = {key: name for key, name in examples.items() if key in patches.image_id}
+        if seen:
+            drawn["votes"] = votes(store, patches, seen, comparison.diagnoses)
+    return {name: save_figure(figure, folder, name) for name, figure in drawn.items()}
+
+
+def _examples(comparison: Comparison, store: Store) -> dict[str, str]:
+    """Gives the first test radiograph of each diagnosis that the store holds."""
+    stored = set(store.image_ids)
+    table = comparison.results[0].predictions
+    table = table[table["image_id"].isin(stored)].sort_values("image_id")
+    first = table.groupby("diagnosis")["image_id"].first()
+    return {str(first[name]): name for name in comparison.diagnoses if name in first}

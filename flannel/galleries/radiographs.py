@@ -1,0 +1,31 @@
+"""Radiographs on axes, and the colours of the diagnoses that are drawn on them."""
+
+import numpy as np
+from matplotlib.axes import Axes
+
+CLASS_COLOURS = ("#D55E00", "#CC79A7", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#0072B2")
+"""One colour per diagnosis, from the palette of Okabe and Ito."""
+
+SHOWN_PX = 512
+
+
+def show(axes: Axes, levels: np.ndarray) -> None:
+    """Shows grey levels 0..255; the axes keep the store's pixels, whatever is drawn on them."""
+    side = levels.shape[0]
+    step = step_of(levels)
+    axes.imshow(
+        levels[::step, ::step], cmap="gray", vmin=0, vmax=255, extent=(0.0, side, side, 0.0)
+    )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def step_of(levels: np.ndarray) -> int:
+    """Gives which pixels are drawn, every so-and-so-many: no picture needs more than 512."""
+    return max(1, levels.shape[0] // SHOWN_PX)
+
+
+def shortened(image_id: str) -> str:
+    """Leaves the middle of a long image name out."""
+    return image_id if len(image_id) <= 36 else f"{image_id[:24]}…{image_id[-11:]}"
