@@ -13,9 +13,17 @@ from flannel.data.diagnosis import FLANNEL
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.data.store import Store
-from flannel.datasets import Batch, EpochSampler, Greyscale, RadiographDataset, collate
+from flannel.datasets import Batch, EpochSampler, RadiographDataset, collate
 from flannel.predictions import SPLITS
-from flannel.views import Border, Centres, Normalisation, PatchView, WholeView, normalise
+from flannel.views import (
+    Border,
+    Centres,
+    Greyscale,
+    Normalisation,
+    PatchView,
+    WholeView,
+    normalise,
+)
 
 Arm = Literal["global", "masked", "patched"]
 
@@ -88,11 +96,11 @@ class RadiographDataModule(LightningDataModule):
         self.predict_batch_size = predict_batch_size or batch_size
         self.patches = {"train": train_patches, "val": val_patches, "predict": predict_patches}
         self.view: WholeView | PatchView = (
-            PatchView(window_px, size_px, centres, border, mask_patches)
+            PatchView(window_px, size_px, centres, border, mask_patches, greyscale)
             if arm == "patched"
-            else WholeView(resize_px, size_px, masked=arm == "masked")
+            else WholeView(resize_px, size_px, arm == "masked", greyscale)
         )
-        self.greyscale, self.normalisation = greyscale, normalisation
+        self.normalisation: Normalisation = normalisation
         self.flip, self.rotation_degrees = flip, rotation_degrees
         self.on_missing_mask, self.workers, self.seed = on_missing_mask, workers, seed
         self.table = pd.DataFrame()
@@ -147,7 +155,6 @@ class RadiographDataModule(LightningDataModule):
             table,
             self.study / "store",
             self.view,
-            greyscale=self.greyscale,
             patches=self.patches[purpose],
             training=training,
             seed=self.seed,

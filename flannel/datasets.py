@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,6 @@ from flannel.data.diagnosis import index_of
 from flannel.data.store import Store
 from flannel.runs import derived_seed
 from flannel.views import Draw, PatchView, WholeView
-
-Greyscale = Literal["plain", "equalised"]
 
 
 class Batch(NamedTuple):
@@ -88,7 +86,6 @@ class RadiographDataset(Dataset[Batch]):
         table: Rows with `image_id` and `diagnosis`.
         store: Folder of the store.
         view: Whole radiographs or patches.
-        greyscale: "plain" levels, or "equalised" ones (histogram equalisation and gamma 0.5).
         patches: Patches an image; without meaning for whole radiographs.
         training: Crop, flip and rotate at random, anew in every epoch.
         seed: All randomness derives from (seed, epoch, image_id), outside training without epoch.
@@ -102,7 +99,6 @@ class RadiographDataset(Dataset[Batch]):
         store: Path,
         view: WholeView | PatchView,
         *,
-        greyscale: Greyscale,
         patches: int,
         training: bool,
         seed: int,
@@ -111,7 +107,7 @@ class RadiographDataset(Dataset[Batch]):
     ) -> None:
         self.image_ids = list(table["image_id"])
         self.targets = [index_of(diagnosis) for diagnosis in table["diagnosis"]]
-        self.folder, self.view, self.greyscale = store, view, greyscale
+        self.folder, self.view = store, view
         self.patches, self.training, self.seed = patches, training, seed
         self.flip, self.rotation_degrees = flip, rotation_degrees
         self.store: Store | None = None  # opened in each worker
@@ -122,15 +118,10 @@ class RadiographDataset(Dataset[Batch]):
     def __getitem__(self, key: Key) -> Batch:
         self.store = self.store or Store(self.folder)
         image_id = self.image_ids[key.row]
-        levels = self.store.radiograph(image_id)
-        if self.greyscale == "equalised":
-            levels = self.store.equalisation(image_id)[levels]
-        needs_mask = isinstance(self.view, PatchView) or self.view.masked
-        mask = self.store.lung_mask(image_id) if needs_mask else None
         moment = ("train", key.epoch) if self.training else ("fixed",)
         generator = torch.Generator().manual_seed(derived_seed(self.seed, *moment, image_id))
         draw = Draw(generator, self.training, self.patches, self.flip, self.rotation_degrees)
-        pixels, centres, seen = self.view.views(levels, mask, draw)
+        pixels, centres, seen = self.view.views(self.store, image_id, draw)
         return Batch(
             pixels,
             torch.tensor(self.targets[key.row]),

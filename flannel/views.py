@@ -3,17 +3,19 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torchvision.transforms.v2 import functional as pictures
 
+from flannel.data.greyscale import Box
+from flannel.data.store import Store
 from patching.coverage import coverage
-from patching.sampling import crop_patches, sample_centres
+from patching.sampling import box_of_windows, crop_patches, sample_centres
 
 Centres = Literal["uniform", "spread", "independent"]
 Border = Literal["inside", "padded", "stretched"]
+Greyscale = Literal["plain", "equalised"]
 Normalisation = Literal["imagenet", "half", "levels"]
 
 # Mean and deviation by which grey values in [0, 1] are normalised, per network channel.
@@ -62,21 +64,20 @@ class WholeView:
         resize_px: Side of the resized radiograph.
         size_px: Side of the crop, which the network sees.
         masked: Set everything but the lungs to 0 first.
+        greyscale: "plain" levels, or "equalised" ones (histogram equalisation and gamma 0.5).
     """
 
     resize_px: int
     size_px: int
     masked: bool
+    greyscale: Greyscale = "plain"
 
-    def views(
-        self, levels: UInt8[np.ndarray, "side side"], mask: np.ndarray | None, draw: Draw
-    ) -> tuple[Tensor, Tensor, float]:
+    def views(self, store: Store, image_id: str, draw: Draw) -> tuple[Tensor, Tensor, float]:
         """Gives pixels (1, 1, size, size), no centres, and no coverage."""
-        if self.masked and mask is not None:
-            levels = levels * mask
-        whole = torch.from_numpy(np.array(levels))[None]  # the store is read-only
+        box = Box(0, 0, store.size_px, store.size_px)
+        whole = store.part(image_id, box, self.masked, self.greyscale == "equalised")
         resized = pictures.resize(
-            whole,
+            torch.from_numpy(whole)[None],
             [self.resize_px, self.resize_px],
             interpolation=pictures.InterpolationMode.BICUBIC,
             antialias=True,
@@ -99,6 +100,7 @@ class PatchView:
         centres: How centres are drawn; "independent" is what the papers' code does.
         border: What happens at the border; "stretched" is what the papers' code does.
         masked: Cut from the masked radiograph, as the paper; else from the whole one.
+        greyscale: "plain" levels, or "equalised" ones (histogram equalisation and gamma 0.5).
     """
 
     window_px: int
@@ -106,21 +108,32 @@ class PatchView:
     centres: Centres
     border: Border
     masked: bool
+    greyscale: Greyscale = "plain"
 
-    def views(
-        self, levels: UInt8[np.ndarray, "side side"], mask: np.ndarray | None, draw: Draw
-    ) -> tuple[Tensor, Tensor, float]:
+    def views(self, store: Store, image_id: str, draw: Draw) -> tuple[Tensor, Tensor, float]:
         """Gives pixels (patches, 1, size, size), centres (patches, 2), and the coverage."""
-        if mask is None:
-            raise RuntimeError("patches need a lung mask")
-        lungs = torch.from_numpy(mask)
-        centres = sample_centres(lungs, draw.patches, draw.generator, self.centres)
-        source = levels * mask if self.masked else np.array(levels)
-        patches = crop_patches(torch.from_numpy(source)[None], centres, self.window_px, self.border)
-        if self.size_px != self.window_px:
+        centres = self._centres(store, image_id, draw)
+        window_px, side = self.window_px, store.size_px
+        box = Box(*box_of_windows(centres, window_px, side, side, self.border))
+        part = store.part(image_id, box, self.masked, self.greyscale == "equalised")
+        within = centres - torch.tensor([box.top, box.left])
+        patches = crop_patches(torch.from_numpy(part)[None], within, window_px, self.border)
+        if self.size_px != window_px:
             patches = pictures.resize(patches, [self.size_px, self.size_px], antialias=True)
-        seen = float("nan") if draw.training else coverage(lungs, centres, self.window_px)
+        seen = float("nan")
+        if not draw.training:
+            seen = coverage(torch.from_numpy(store.lung_mask(image_id)), centres, window_px)
         return draw.augment(patches), centres, seen
+
+    def _centres(self, store: Store, image_id: str, draw: Draw) -> Int64[Tensor, "patches 2"]:
+        """Draws the centres; uniform ones by number, from the packed mask."""
+        if self.centres == "uniform":
+            numbers = torch.randint(
+                store.lung_area(image_id), (draw.patches,), generator=draw.generator
+            )
+            return torch.from_numpy(store.lung_pixels(image_id, numbers.numpy()))
+        lungs = torch.from_numpy(store.lung_mask(image_id))
+        return sample_centres(lungs, draw.patches, draw.generator, self.centres)
 
 
 def normalise(

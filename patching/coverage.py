@@ -1,7 +1,7 @@
 """How much of the lungs a set of patches sees."""
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int64, Integer
 from torch import Tensor
 
 from patching.sampling import EmptyMaskError, corners_inside
@@ -31,22 +31,16 @@ def coverage(
     """
     if not bool(mask.any()):
         raise EmptyMaskError("The lung mask is empty, so its coverage has no meaning.")
-    return float((_windows_over(mask, centres, size)[mask] >= times).double().mean())
+    seen = (_windows_over(mask, centres, size) >= times) & mask
+    return int(seen.sum()) / int(mask.sum())
 
 
 def _windows_over(
     mask: Bool[Tensor, "height width"], centres: Int64[Tensor, "k 2"], size: int
-) -> Int64[Tensor, "height width"]:
-    """Counts the windows over each pixel, by adding up a two-dimensional array of differences."""
-    height, width = mask.shape
-    top, left = corners_inside(centres, size, height, width).unbind(dim=1)
-    steps = torch.zeros(height + 1, width + 1, dtype=torch.int64, device=mask.device)
-    one = torch.ones_like(top)
-    for row, column, sign in (
-        (top, left, one),
-        (top, left + size, -one),
-        (top + size, left, -one),
-        (top + size, left + size, one),
-    ):
-        steps.index_put_((row, column), sign, accumulate=True)
-    return steps.cumsum(dim=0).cumsum(dim=1)[:height, :width]
+) -> Integer[Tensor, "height width"]:
+    """Counts the windows over each pixel."""
+    small = torch.int16 if len(centres) < 2**15 else torch.int64
+    windows = torch.zeros(mask.shape, dtype=small, device=mask.device)
+    for row, column in corners_inside(centres, size, *mask.shape).tolist():
+        windows[row : row + size, column : column + size] += 1
+    return windows

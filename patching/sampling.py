@@ -140,6 +140,33 @@ def corners_inside(
     return torch.minimum((centres - size // 2).clamp(min=0), last)
 
 
+def box_of_windows(
+    centres: Int64[Tensor, "k 2"], size: int, height: int, width: int, border: Border
+) -> tuple[int, int, int, int]:
+    """Gives top, left, height and width of the part of an image that all windows lie in.
+
+    `crop_patches` cuts the same patches from that part, around the centres as the part counts
+    them, as from the whole image; so no more of an image need be read or prepared.
+
+    Args:
+        centres: Row and column of each centre, inside the image.
+        size: Side of the window in pixels.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        border: As in `crop_patches`; windows that reach over the edge end there.
+
+    Raises:
+        ValueError: If the window is larger than the image and `border` is `inside`.
+    """
+    if border == "inside":
+        corners = corners_inside(centres, size, height, width)
+    else:
+        corners = centres - size // 2
+    (top, left), (lowest, rightmost) = corners.amin(dim=0).tolist(), corners.amax(dim=0).tolist()
+    top, left = max(top, 0), max(left, 0)
+    return top, left, min(lowest + size, height) - top, min(rightmost + size, width) - left
+
+
 def _draw(
     lung: Int64[Tensor, " pixels"], k: int, generator: torch.Generator
 ) -> Int64[Tensor, " k"]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int64, Integer, UInt8
 
+from flannel.data.greyscale import Box
 from flannel.data.store_build import BuildReport, build_store
 from flannel.data.store_files import (
     EQUALISATION,
@@ -51,7 +52,7 @@ class Store:
         entries = read_index(folder)
         self._entries = {entry.image_id: entry for entry in entries if entry.sha256}
         self._rows = {entry.image_id: row for row, entry in enumerate(entries) if entry.sha256}
-        self._lung_ends: dict[int, np.ndarray] = {}
+        self._counted = -1, np.zeros(0, np.int64)
         self._radiographs = open_array(folder, RADIOGRAPHS)
         expected = (len(entries), self.size_px, self.size_px)
         if self._radiographs.shape != expected:
@@ -135,39 +136,38 @@ class Store:
             place[:] = line, inside[number - ends[line]]  # counted from the line's end
         return places
 
-    def patch(
-        self, image_id: str, centre: tuple[int, int], side_px: int, masked: bool = True
-    ) -> UInt8[np.ndarray, "side side"]:
-        """Reads the square window around a centre, without reading the rest of the radiograph.
-
-        It holds the pixels that `patching.sampling.crop_patches` cuts with the border rule
-        `inside`: from centre - side_px // 2 on, moved into the radiograph where it reaches over.
+    def part(
+        self, image_id: str, box: Box, masked: bool = False, equalised: bool = False
+    ) -> UInt8[np.ndarray, "height width"]:
+        """Reads a box of a radiograph, without reading the rest of it; the array is the caller's.
 
         Args:
             image_id: The radiograph.
-            centre: Row and column in the store's pixels.
-            side_px: Side of the window in the store's pixels.
+            box: In the store's pixels.
             masked: Set everything but the lungs to 0.
+            equalised: Pass the levels through `equalisation(image_id)`.
 
         Raises:
             StoreError: If the image is not in the store, or, where `masked`, has no mask.
-            ValueError: If the centre lies outside the radiograph, or the window is larger.
+            ValueError: If the box does not lie in the radiograph.
         """
-        if not (0 <= min(centre) <= max(centre) < self.size_px and 1 <= side_px <= self.size_px):
+        top, left, height, width = box
+        bottom, right = top + height, left + width
+        if not (0 <= top < bottom <= self.size_px and 0 <= left < right <= self.size_px):
             raise ValueError(
-                f"A window of {side_px} pixels around {centre} does not lie in the store's "
-                f"{self.size_px} x {self.size_px} pixels."
+                f"{box} does not lie in the store's {self.size_px} x {self.size_px} pixels."
             )
-        top, left = (min(max(at - side_px // 2, 0), self.size_px - side_px) for at in centre)
         row = self._row(image_id)
-        window = self._radiographs[row, top : top + side_px, left : left + side_px]
+        levels = self._radiographs[row, top:bottom, left:right]
+        if equalised:
+            levels = self._equalisation[row].take(levels)
         if not masked:
-            return np.array(window)
+            return levels if equalised else levels.copy()
         if not self._entries[image_id].mask_sha256:
             raise self._no_mask(image_id)
-        first, last = left // 8, (left + side_px + 7) // 8
-        bits = np.unpackbits(self._masks[row, top : top + side_px, first:last], axis=1)
-        return window * bits[:, left - 8 * first :][:, :side_px]
+        first, last = left // 8, (right + 7) // 8
+        bits = np.unpackbits(self._masks[row, top:bottom, first:last], axis=1)
+        return levels * bits[:, left - 8 * first :][:, :width]
 
     def fingerprint(self) -> dict[str, str]:
         """Gives hashes that change when a radiograph (`store`) or a mask (`masks`) changes.
@@ -191,14 +191,17 @@ class Store:
         return open_array(self.folder, MASKS)
 
     def _ends(self, image_id: str) -> Int64[np.ndarray, " size"]:
-        """Counts the lung pixels up to the end of each line of a mask; kept, 8 bytes a line."""
+        """Counts the lung pixels up to the end of each line of a mask; kept for the last one."""
         row = self._row(image_id)
-        if row not in self._lung_ends:
-            counts = np.bitwise_count(self._masks[row]).sum(axis=1, dtype=np.uint16)
+        if row != self._counted[0]:
+            lines = self._masks[row]
+            if lines.shape[1] % 8 == 0:
+                lines = lines.view(np.uint64)  # counted eight bytes at a time
+            counts = np.bitwise_count(lines).sum(axis=1, dtype=np.int64)
             if not self._entries[image_id].mask_sha256 or not counts.any():
                 raise self._no_mask(image_id)
-            self._lung_ends[row] = counts.cumsum(dtype=np.int64)
-        return self._lung_ends[row]
+            self._counted = row, counts.cumsum()
+        return self._counted[1]
 
     def _no_mask(self, image_id: str) -> StoreError:
         return StoreError(

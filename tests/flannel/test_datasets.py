@@ -28,7 +28,6 @@ def test_random_crops_stay_inside_and_differ(phantom_study):
         table,
         phantom_study / "store",
         WholeView(resize_px=40, size_px=32, masked=False),
-        greyscale="plain",
         patches=1,
         training=True,
         seed=1,

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patching.sampling import EmptyMaskError, crop_patches, sample_centres
+from patching.sampling import EmptyMaskError, box_of_windows, crop_patches, sample_centres
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -135,3 +135,27 @@ def test_crops_refuse_what_cannot_be_cut():
     with pytest.raises(ValueError, match="'mirrored'"):
         crop_patches(image, torch.tensor([[4, 4]]), 3, "mirrored")
     assert crop_patches(image, torch.tensor([[4, 4]]), 9, "padded").shape == (1, 1, 9, 9)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    size=st.integers(1, 7),
+    centres=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 8)), min_size=1, max_size=4),
+    border=st.sampled_from(["inside", "padded", "stretched"]),
+)
+def test_the_box_of_the_windows_holds_all_that_is_cut(size, centres, border):
+    image = torch.randint(1, 256, (1, 7, 9), generator=seeded(), dtype=torch.uint8)
+    wanted = torch.tensor(centres)
+    top, left, height, width = box_of_windows(wanted, size, 7, 9, border)
+    part = image[:, top : top + height, left : left + width]
+    assert part.shape == (1, height, width)
+    within = wanted - torch.tensor([top, left])
+    assert torch.equal(
+        crop_patches(part, within, size, border), crop_patches(image, wanted, size, border)
+    )
+
+
+def test_the_box_of_one_window_is_that_window():
+    assert box_of_windows(torch.tensor([[3, 4]]), 4, 7, 9, "inside") == (1, 2, 4, 4)
+    assert box_of_windows(torch.tensor([[0, 8]]), 4, 7, 9, "inside") == (0, 5, 4, 4)
+    assert box_of_windows(torch.tensor([[0, 8]]), 4, 7, 9, "padded") == (0, 6, 2, 3)

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from flannel.data.greyscale import content_box, equalisation_table, resize
+from flannel.data.greyscale import Box, content_box, equalisation_table, resize
 from flannel.data.store import Store, StoreError, build_store, fill_lung_masks
-from patching.sampling import crop_patches, sample_centres
+from patching.sampling import sample_centres
 
+BOX = Box(9, 9, 4, 4)
 SIZE = 36  # not a multiple of 8, so that the packed masks have spare bits
 
 
@@ -46,7 +47,11 @@ def test_equalisation_leaves_black_black(study, lowest):
 def test_what_is_not_there_is_a_sentence(masked):
     with pytest.raises(StoreError, match="x is not in the store"):
         masked.radiograph("x")
-    for read in (masked.lung_mask, masked.lung_area, lambda name: masked.patch(name, (9, 9), 4)):
+    for read in (
+        masked.lung_mask,
+        masked.lung_area,
+        lambda name: masked.part(name, BOX, masked=True),
+    ):
         with pytest.raises(StoreError, match="b has no lung mask"):
             read("b")
 
@@ -69,22 +74,44 @@ def test_a_number_below_the_lung_area_is_a_uniform_centre(masked):
     np.testing.assert_array_equal(masked.lung_pixels("a", numbers.numpy()), centres.numpy())
 
 
-def test_a_patch_is_what_is_cut_from_the_whole(masked):
+def test_a_part_is_what_is_cut_from_the_whole(masked):
     whole, mask = masked.radiograph("a"), masked.lung_mask("a")
+    equalised = masked.equalisation("a")[whole]
     generator = np.random.default_rng(1)
-    for _ in range(200):
-        side, *centre = generator.integers([1, 0, 0], [SIZE + 1, SIZE, SIZE]).tolist()
-        for only_lungs, source in ((True, whole * mask), (False, np.array(whole))):
-            expected = crop_patches(torch.from_numpy(source)[None], torch.tensor([centre]), side)
-            patch = masked.patch("a", tuple(centre), side, only_lungs)
-            assert patch.dtype == np.uint8
-            np.testing.assert_array_equal(patch, expected[0, 0].numpy())
+    for _ in range(100):
+        corner = generator.integers(0, SIZE, 2)
+        extent = generator.integers(1, SIZE + 1 - corner)
+        box = Box(*corner.tolist(), *extent.tolist())
+        cut = tuple(slice(at, at + by) for at, by in zip(corner, extent, strict=True))
+        for source, *options in (
+            (whole, False, False),
+            (whole * mask, True, False),
+            (equalised, False, True),
+            (equalised * mask, True, True),
+        ):
+            part = masked.part("a", box, *options)
+            assert part.dtype == np.uint8
+            assert part.flags.writeable
+            np.testing.assert_array_equal(part, source[cut])
 
 
-@pytest.mark.parametrize(("centre", "side"), [((0, SIZE), 4), ((-1, 3), 4), ((3, 3), SIZE + 1)])
-def test_a_patch_outside_is_a_sentence(masked, centre, side):
-    with pytest.raises(ValueError, match="does not lie in the store's 36 x 36"):
-        masked.patch("a", centre, side)
+@pytest.mark.parametrize("box", [(0, 33, 4, 4), (-1, 3, 4, 4), (3, 3, 4, SIZE), (0, 0, 0, 4)])
+def test_a_part_outside_is_a_sentence(masked, box):
+    with pytest.raises(ValueError, match=r"Box\(top=.* does not lie in the store's 36 x 36"):
+        masked.part("a", Box(*box))
+
+
+def test_lung_pixels_of_several_radiographs_in_turn(study):
+    masks = {"a": np.eye(48, 64, dtype=bool), "b": np.tri(48, 64, dtype=bool)}
+    for name, mask in masks.items():
+        study.mask(name, mask)
+    build_store(study.manifest("ab"), study.store, 64)  # masks of whole eight bytes a line
+    fill_lung_masks(study.store, study.masks, study.manifest("ab"))
+    store = Store(study.store)
+    for name in "abba":
+        places = np.argwhere(store.lung_mask(name))
+        assert store.lung_area(name) == len(places)
+        np.testing.assert_array_equal(store.lung_pixels(name, np.arange(len(places))), places)
 
 
 def test_a_letterbox_carries_radiograph_mask_and_patches(study):
@@ -106,7 +133,7 @@ def test_a_letterbox_carries_radiograph_mask_and_patches(study):
     assert mark == [[20, 30], [20, 31]]  # (15 + 20 / 4, 120 / 4) and its neighbour
     numbers = np.arange(store.lung_area("a"))
     assert store.lung_pixels("a", numbers)[:, 0].min() == 16
-    patch = store.patch("a", (20, 30), 12)
+    patch = store.part("a", Box(14, 24, 12, 12), masked=True)
     assert np.argwhere(patch > 150).tolist() == [[6, 6], [6, 7]]
     assert not patch[:2].any()  # the lines 14, beside the radiograph, and 15, beside the lung
     assert patch[2:11].all()
