@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from flannel.comparison import read_comparison
 from flannel.data.files import whole_file
 from flannel.figures import write_figures
 from flannel.galleries import write_galleries
 from flannel.report import log_comparison, write_report
-from flannel.study import read_comparison
 from flannel.tables import markdown, scores_table
 
 

@@ -14,12 +14,13 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flannel import __version__
+from flannel.comparison import Comparison
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.files import whole_file
 from flannel.data.manifest import load_manifest
 from flannel.galleries.masks import mask_flags
 from flannel.metrics import MACRO
-from flannel.study import ENSEMBLE, Comparison, StudyError
+from flannel.study import ENSEMBLE, StudyError
 from flannel.tables import PUBLISHED, F1Row, f1_rows, published_rows, scores_table
 
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "scikit-learn", "numpy", "pandas")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from flannel.comparison import Comparison
 from flannel.data.diagnosis import FLANNEL
 from flannel.metrics import MACRO
 from flannel.published import published_scores
-from flannel.study import Comparison
 
 PUBLISHED = "paper 004, other data"
 

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from flannel.comparison import Comparison
 from flannel.figures.scores import confusion_matrices, f1_bars
 from flannel.figures.style import drawn_in_style, save_figure
 from flannel.figures.training import training_curves
 from flannel.figures.weights import learner_weights
 from flannel.metrics import MACRO
-from flannel.study import Comparison
 from flannel.tables import f1_rows
 
 __all__ = ["drawn_in_style", "save_figure", "write_figures"]

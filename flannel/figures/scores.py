@@ -7,9 +7,10 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from flannel.comparison import Comparison
 from flannel.figures.style import ARM_COLOURS, ARM_HATCHES, broken, drawn_in_style, name_ticks
 from flannel.metrics import MACRO
-from flannel.study import ENSEMBLE, Comparison
+from flannel.study import ENSEMBLE
 from flannel.tables import F1Row
 
 

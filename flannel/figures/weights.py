@@ -6,8 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from flannel.comparison import Comparison
 from flannel.figures.style import broken, drawn_in_style, name_ticks
-from flannel.study import ENSEMBLE, Comparison
+from flannel.study import ENSEMBLE
 
 
 def learner_weights(comparison: Comparison) -> Figure | None:

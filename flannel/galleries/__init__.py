@@ -4,11 +4,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from flannel.comparison import Comparison
 from flannel.data.store import Store, StoreError
 from flannel.figures.style import save_figure
 from flannel.galleries.masks import flagged, masks_examples, segmentation_triptych
 from flannel.galleries.votes import first_patches, votes
-from flannel.study import Comparison
 
 __all__ = ["write_galleries"]
 

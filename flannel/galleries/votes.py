@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from flannel.comparison import Comparison
 from flannel.data.store import Store
 from flannel.figures.style import drawn_in_style
 from flannel.galleries.radiographs import CLASS_COLOURS, shortened, show
-from flannel.study import Comparison
 
 BOXES = 12
 

@@ -26,23 +26,30 @@ class StudyFiles:
         self.folder = folder
 
     def run(self, place, predicted, truth=TRUTH, parts=None, finished=True, weights=None):
-        """Writes a run with eight test rows, and two training rows that are wrong on purpose."""
+        """Writes a run with eight test rows, and others that must never count as such.
+
+        Two training rows are wrong on purpose, and the first of four validation rows.
+        """
         folder = self.folder / place
-        everything = [*zip(truth, predicted, strict=True), (COVID, NORMAL), (NORMAL, COVID)]
+        everything = [
+            *(("test", *pair) for pair in zip(truth, predicted, strict=True)),
+            *(("train", true, guess) for true, guess in ((COVID, NORMAL), (NORMAL, COVID))),
+            *(("val", true, true if true != COVID else NORMAL) for true in FLANNEL),
+        ]
         table = pd.DataFrame(
             [
                 {
-                    "image_id": f"test-{i}" if i < len(truth) else f"train-{i}",
+                    "image_id": f"{split}-{i}",
                     "patient_id": f"patient-{i}",
                     "group": f"patient-{i}",
-                    "split": "test" if i < len(truth) else "train",
+                    "split": split,
                     "diagnosis": true,
                     **{f"p_{name}": 0.7 if name == guess else 0.1 for name in FLANNEL},
                     "patches": 0,
                     "coverage": "",
                     **{f"w_{name}": value for name, value in (weights or {}).items()},
                 }
-                for i, (true, guess) in enumerate(everything)
+                for i, (split, true, guess) in enumerate(everything)
             ]
         )
         save_predictions(table, folder / "predictions.csv")

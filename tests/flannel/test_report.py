@@ -2,10 +2,11 @@ import re
 
 import pytest
 
+from flannel.comparison import read_comparison
 from flannel.data.diagnosis import FLANNEL
 from flannel.figures import write_figures
 from flannel.report import costs, log_comparison, summary, write_report
-from flannel.study import StudyError, read_comparison
+from flannel.study import StudyError
 from flannel.tables import f1_rows
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL

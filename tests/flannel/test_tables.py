@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from flannel.comparison import read_comparison
 from flannel.data.diagnosis import FLANNEL
 from flannel.published import published_scores
-from flannel.study import read_comparison
 from flannel.tables import f1_rows, markdown, published_rows, scores_table
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL

@@ -1,9 +1,9 @@
 from PIL import Image
 
+from flannel.comparison import read_comparison
 from flannel.data.diagnosis import FLANNEL
 from flannel.figures import save_figure, write_figures
 from flannel.figures.scores import f1_bars
-from flannel.study import read_comparison
 from flannel.tables import f1_rows
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL

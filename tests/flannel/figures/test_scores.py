@@ -1,9 +1,9 @@
 import pytest
 from matplotlib.collections import LineCollection
 
+from flannel.comparison import read_comparison
 from flannel.data.diagnosis import FLANNEL
 from flannel.figures.scores import confusion_matrices, f1_bars
-from flannel.study import read_comparison
 from flannel.tables import f1_rows
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL

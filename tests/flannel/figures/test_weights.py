@@ -1,8 +1,8 @@
 import numpy as np
 
+from flannel.comparison import read_comparison
 from flannel.data.diagnosis import FLANNEL
 from flannel.figures.weights import learner_weights
-from flannel.study import read_comparison
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)

@@ -1,6 +1,6 @@
+from flannel.comparison import read_comparison
 from flannel.data.diagnosis import FLANNEL
 from flannel.galleries import write_galleries
-from flannel.study import read_comparison
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)

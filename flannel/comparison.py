@@ -1,0 +1,232 @@
+"""The results of a study that may stand in one table: on the radiographs that its runs share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from flannel.data.diagnosis import FLANNEL
+from flannel.metrics import Scores, scores
+from flannel.predictions import PredictionsError, load_predictions, probability_columns
+from flannel.study import (
+    StudyError,
+    StudyRun,
+    check_fingerprints,
+    find_runs,
+    gaps,
+    learner_place,
+    narrowed,
+)
+
+SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run and its predictions.
+
+    Attributes:
+        run: Where it lies.
+        predictions: Of the test radiographs that all runs share.
+        validation: Of the fold's validation radiographs, on which thresholds and temperatures may
+            be chosen.
+        scores: What the test predictions are worth.
+    """
+
+    run: StudyRun
+    predictions: pd.DataFrame
+    validation: pd.DataFrame
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All results of a study that may stand in one table.
+
+    Attributes:
+        study: The study's folder.
+        diagnoses: The label set, in order.
+        results: By arm, learner and fold, in the order of the tables.
+        notes: Sentences on what is missing, unfinished or left out.
+    """
+
+    study: Path
+    diagnoses: tuple[str, ...]
+    results: tuple[Result, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms that have a result, in order."""
+        return list(dict.fromkeys(result.run.arm for result in self.results))
+
+    @property
+    def learners(self) -> list[str]:
+        """The learners that have a result, in the paper's order, the ensemble last."""
+        return sorted({result.run.learner for result in self.results}, key=learner_place)
+
+    @property
+    def folds(self) -> list[int]:
+        """The folds that have a result."""
+        return sorted({result.run.fold for result in self.results})
+
+    @property
+    def test_sizes(self) -> list[int]:
+        """How many radiographs the folds were tested on: one number where all share one test set.
+
+        With the protocols `nested` and `leave-source-out` it is one per fold, in their order.
+        """
+        sizes = {r.run.fold: len(r.predictions) for r in self.results}
+        tested = {frozenset(result.predictions["image_id"]) for result in self.results}
+        return [sizes[fold] for fold in self.folds][: len(tested)]
+
+    def of(self, arm: str, learner: str) -> list[Result]:
+        """Gives the results of one learner in one arm, fold by fold."""
+        return [r for r in self.results if (r.run.arm, r.run.learner) == (arm, learner)]
+
+
+def read_comparison(study: Path, learners: Sequence[str] | None = None) -> Comparison:
+    """Collects the finished runs of a study and measures them on the test radiographs they share.
+
+    Unfinished and missing runs are named in the notes. Arms are compared on the same radiographs,
+    unlike paper 004, whose two arms were tested on different ones; where each fold has a test set
+    of its own, the runs of one fold are.
+
+    Args:
+        study: The study's folder.
+        learners: Base learners to compare; all by default. The ensemble is always there.
+
+    Raises:
+        StudyError: If nothing is finished, a learner is unknown, the runs' fingerprints differ in
+            the split, store, masks or code, or their test radiographs or diagnoses do not agree.
+    """
+    runs = narrowed(find_runs(study), learners)
+    finished = [run for run in runs if run.finished]
+    if not finished:
+        raise StudyError(
+            f"{study} holds no finished predictions to compare: run `make base-models` and "
+            "`make ensemble` first (or `make demo` for made-up radiographs)."
+        )
+    check_fingerprints(study, finished)
+    found, left_out = _readable(study, finished)
+    tests, fewer = _share_radiographs(
+        [(run, _of_split(table, "test")) for run, table in found.items()]
+    )
+    results = tuple(
+        Result(
+            run=run,
+            predictions=test,
+            validation=_of_split(found[run], "val"),
+            scores=scores(
+                list(test["diagnosis"]), test[probability_columns(FLANNEL)].to_numpy(float)
+            ),
+        )
+        for run, test in tests
+    )
+    notes = [*gaps(study, runs), *left_out, *fewer, *_absent(results), *_unusual_sums(results)]
+    return Comparison(study, FLANNEL, results, tuple(notes))
+
+
+def _readable(
+    study: Path, runs: Sequence[StudyRun]
+) -> tuple[dict[StudyRun, pd.DataFrame], list[str]]:
+    """Reads the predictions of every run; those that cannot be used are left out by name."""
+    tables, notes = {}, []
+    for run in runs:
+        try:
+            table = load_predictions(run.folder / "predictions.csv", FLANNEL)
+        except PredictionsError as fault:
+            notes.append(f"Left out {run.name_in(study)}: {fault}")
+            continue
+        if (table["split"] != "test").all():
+            notes.append(f"Left out {run.name_in(study)}: its predictions hold no test row.")
+            continue
+        tables[run] = table
+    if not tables:
+        raise StudyError(f"No finished run can be compared. {' '.join(notes)}")
+    return tables, notes
+
+
+def _of_split(table: pd.DataFrame, split: str) -> pd.DataFrame:
+    return table[table["split"] == split].reset_index(drop=True)
+
+
+def _absent(results: Sequence[Result]) -> list[str]:
+    """Names the diagnoses that no test radiograph has."""
+    return [
+        f"No test radiograph is {name}: its F1 is undefined, and macro is the mean of the others."
+        for name, one in results[0].scores.by_class.items()
+        if one.support == 0
+    ]
+
+
+def _unusual_sums(results: Sequence[Result]) -> list[str]:
+    """Names the learners whose probabilities do not sum to one, which mean sigmoids need not."""
+    sums: dict[str, list[float]] = {}
+    for result in results:
+        total = result.predictions[probability_columns(FLANNEL)].sum(axis=1)
+        if (total - 1).abs().max() > SUM_TOLERANCE:
+            name = f"{result.run.arm} {result.run.learner}"
+            sums.setdefault(name, []).extend([total.min(), total.max()])
+    return [
+        f"The probabilities of {name} sum to {min(ends):.2f} to {max(ends):.2f} instead of 1, as "
+        "mean sigmoids do: they are used as they are."
+        for name, ends in sums.items()
+    ]
+
+
+def _share_radiographs(
+    tables: Sequence[tuple[StudyRun, pd.DataFrame]],
+) -> tuple[list[tuple[StudyRun, pd.DataFrame]], list[str]]:
+    """Keeps the test radiographs that all runs share; says so when some fall away.
+
+    Where no two folds were tested on the same radiograph, each fold is taken by itself.
+    """
+    tested: dict[int, set[str]] = {}
+    for run, table in tables:
+        tested.setdefault(run.fold, set()).update(table["image_id"])
+    if sum(map(len, tested.values())) > len(set.union(*tested.values())):
+        return _shared(tables)
+    kept, notes = [], []
+    for fold in tested:
+        of_fold, told = _shared([(run, table) for run, table in tables if run.fold == fold])
+        kept += of_fold
+        notes += told
+    places = {run: place for place, (run, _) in enumerate(tables)}
+    return sorted(kept, key=lambda one: places[one[0]]), notes
+
+
+def _shared(
+    tables: Sequence[tuple[StudyRun, pd.DataFrame]],
+) -> tuple[list[tuple[StudyRun, pd.DataFrame]], list[str]]:
+    shared = set.intersection(*(set(table["image_id"]) for _, table in tables))
+    if not shared:
+        raise StudyError(
+            "The runs have no test radiograph in common, so nothing can be compared: were they "
+            "made from the same manifest?"
+        )
+    counts: dict[str, set[int]] = {}
+    for run, table in tables:
+        counts.setdefault(run.arm, set()).add(len(table))
+    kept = [
+        (run, table[table["image_id"].isin(shared)].reset_index(drop=True)) for run, table in tables
+    ]
+    truth = kept[0][1]["diagnosis"]
+    for run, table in kept:
+        differs = table["image_id"][table["diagnosis"] != truth]
+        if len(differs):
+            raise StudyError(
+                f"{run.folder} holds another diagnosis than {kept[0][0].folder} for "
+                f"{len(differs)} radiographs, first {differs.iloc[0]}: run both on one manifest."
+            )
+    if set.union(*counts.values()) == {len(shared)}:
+        return kept, []
+    tested = "; ".join(
+        f"{arm} {' to '.join(str(n) for n in sorted({min(sizes), max(sizes)}))}"
+        for arm, sizes in counts.items()
+    )
+    return kept, [
+        f"The arms were tested on different radiographs ({tested}): "
+        f"all numbers are on the {len(shared)} that every run shares."
+    ]
