@@ -5,10 +5,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    f1_score,
+    matthews_corrcoef,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from flannel.data.diagnosis import FLANNEL
-from flannel.metrics import classification_metrics, measured_splits, scores
+from flannel.metrics import OVERALL, classification_metrics, measured_splits, ranking, scores
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 
@@ -44,18 +54,72 @@ def test_scores_equal_scikit_learn_on_random_predictions():
         assert one.f1 == pytest.approx(f1_score(truth, predicted, **how))
         assert one.precision == pytest.approx(precision_score(truth, predicted, **how))
         assert one.recall == pytest.approx(recall_score(truth, predicted, **how))
+        if name == "macro":
+            continue
+        has, told = [t == name for t in truth], [p == name for p in predicted]
+        score = probabilities[:, FLANNEL.index(name)]
+        assert one.specificity == pytest.approx(recall_score(has, told, pos_label=False))
+        assert one.roc_auc == pytest.approx(roc_auc_score(has, score))
+        assert one.average_precision == pytest.approx(average_precision_score(has, score))
+    classes = [measured.by_class[name] for name in FLANNEL]
+    assert measured.by_class["macro"].roc_auc == pytest.approx(
+        np.mean([one.roc_auc for one in classes])
+    )
     assert measured.accuracy == pytest.approx(accuracy_score(truth, predicted))
+    assert measured.balanced_accuracy == pytest.approx(balanced_accuracy_score(truth, predicted))
+    assert measured.mcc == pytest.approx(matthews_corrcoef(truth, predicted))
+    assert measured.undefined == {}
+    assert measured.value(OVERALL, "mcc") == measured.mcc
+    assert measured.value(COVID, "f1") == measured.by_class[COVID].f1
 
 
-def test_a_class_that_is_never_predicted_scores_zero():
+def test_the_brier_score_equals_scikit_learns():
+    probabilities = np.random.default_rng(5).dirichlet(np.ones(4), 50)
+    truth = np.random.default_rng(6).choice(FLANNEL, 50)
+    expected = brier_score_loss(
+        truth, probabilities[:, np.argsort(FLANNEL)], labels=sorted(FLANNEL), scale_by_half=False
+    )
+    assert scores(list(truth), probabilities).brier == pytest.approx(expected)
+
+
+def test_rankings_equal_scikit_learn_with_weights_and_equal_scores():
+    generator = np.random.default_rng(8)
+    score = generator.integers(0, 12, 90) / 12  # like votes: many radiographs share a score
+    positive = generator.random(90) < 0.3
+    weights = generator.integers(0, 4, (7, 90)).astype(float)
+    areas, precisions = ranking(score, positive, weights)
+    for row, area, precision in zip(weights, areas, precisions, strict=True):
+        assert area == pytest.approx(roc_auc_score(positive, score, sample_weight=row))
+        expected = average_precision_score(positive, score, sample_weight=row)
+        assert precision == pytest.approx(expected)
+
+
+def test_a_class_that_is_never_predicted_has_f1_zero_and_no_precision():
     measured = scores([COVID, NORMAL], certain([NORMAL, NORMAL]))
     assert measured.by_class[COVID].f1 == 0
+    assert np.isnan(measured.by_class[COVID].precision)
+    assert np.isnan(measured.by_class["macro"].precision)
+    assert measured.undefined[COVID, "precision"] == "COVID-19 is never predicted"
+    assert measured.undefined["macro", "precision"] == "undefined for COVID-19"
+    assert np.isnan(measured.mcc)
+    assert "one and the same" in measured.undefined[OVERALL, "mcc"]
 
 
 def test_a_class_that_nobody_has_is_undefined_and_outside_the_macro_mean():
     measured = scores([COVID, NORMAL], certain([COVID, NORMAL]))
     assert np.isnan(measured.by_class[VIRAL].f1)
     assert measured.by_class["macro"].f1 == 1
+    assert measured.undefined[VIRAL, "roc_auc"] == "no radiograph is Viral pneumonia"
+    assert (VIRAL, "specificity") not in measured.undefined
+    assert measured.by_class[VIRAL].specificity == 1
+
+
+def test_one_diagnosis_alone_leaves_no_specificity_and_no_curve():
+    measured = scores([COVID, COVID], certain([COVID, NORMAL]))
+    assert np.isnan([measured.by_class[COVID].specificity, measured.by_class[COVID].roc_auc]).all()
+    assert measured.undefined[COVID, "roc_auc"] == "every radiograph is COVID-19"
+    assert measured.undefined["macro", "specificity"] == "undefined for COVID-19"
+    assert measured.by_class[COVID].average_precision == 1
 
 
 def test_numbers_are_compared_as_numbers():
