@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32
+import pandas as pd
+from jaxtyping import Float, Float32, Int
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -64,6 +65,21 @@ class Interval:
     def excludes_zero(self) -> bool:
         """Whether a difference is shown: the interval is there and lies on one side of 0."""
         return self.low > 0 or self.high < 0
+
+
+def owners(groups: pd.Series, draws: GroupDraws) -> Int[np.ndarray, " images"]:
+    """Gives each image's place among the drawn groups.
+
+    Raises:
+        ValueError: If an image's group is not drawn.
+    """
+    places = pd.Index(draws.groups).get_indexer(groups)
+    if (places < 0).any():
+        raise ValueError(
+            f"The group {groups.iloc[int(np.argmin(places))]!r} is not among the "
+            f"{len(draws.groups)} drawn ones; draw the groups of all tables."
+        )
+    return places
 
 
 def percentiles(drawn: Float[np.ndarray, " resamples"]) -> tuple[float, float, str]:

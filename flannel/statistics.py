@@ -37,7 +37,7 @@ from flannel.metrics import (
     with_macro,
 )
 from flannel.predictions import probability_columns
-from flannel.resampling import GroupDraws, Interval, percentiles
+from flannel.resampling import GroupDraws, Interval, owners, percentiles
 
 AT_ONCE = 500
 """Resamples that are ranked at once: a bound on memory."""
@@ -175,7 +175,7 @@ def measured(
         found[fold] = scores(truth, probabilities, diagnoses)
         # What is undefined even for predictions without an error lies in the radiographs.
         left_out[fold] = scores(truth, np.eye(len(diagnoses))[true], diagnoses).undefined
-        owner = _owners(table["group"], draws)
+        owner = owners(table["group"], draws)
         parts.append(_resampled(true, probabilities, owner, draws, diagnoses, ranks))
     return Measured(
         diagnoses=tuple(diagnoses),
@@ -223,17 +223,6 @@ def by_part(
 def listed(folds: Sequence[int]) -> str:
     """Gives folds as text, such as `0, 1`."""
     return ", ".join(str(fold) for fold in folds)
-
-
-def _owners(groups: pd.Series, draws: GroupDraws) -> np.ndarray:
-    """Gives each image's place among the drawn groups."""
-    places = pd.Index(draws.groups).get_indexer(groups)
-    if (places < 0).any():
-        raise ValueError(
-            f"The group {groups.iloc[int(np.argmin(places))]!r} is not among the "
-            f"{len(draws.groups)} drawn ones; draw the groups of all tables."
-        )
-    return places
 
 
 def _resampled(
