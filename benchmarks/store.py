@@ -95,7 +95,7 @@ def compare_reading(folder: Path, repeats: int) -> None:
         top, left = np.clip(centre - PATCH_PX // 2, 0, STORE_PX - PATCH_PX).tolist()
         store.part(image_id, Box(top, left, PATCH_PX, PATCH_PX), masked=True)
 
-    view = PatchView(PATCH_PX, PATCH_PX, "uniform", "inside", masked=True)
+    view = PatchView((PATCH_PX,), PATCH_PX, "uniform", "inside", masked=True)
     draw = Draw(torch.Generator().manual_seed(1), True, 1, flip=0.0, rotation_degrees=0)
 
     chosen = generator.choice(store.image_ids, repeats).tolist()

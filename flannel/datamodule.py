@@ -16,14 +16,14 @@ from flannel.data.store import Store
 from flannel.datasets import Batch, EpochSampler, RadiographDataset, collate
 from flannel.predictions import SPLITS
 from flannel.views import (
-    Border,
-    Centres,
     Greyscale,
     Normalisation,
     PatchView,
+    PatchWeights,
     WholeView,
     normalise,
 )
+from patching.sampling import Border, Strategy
 
 Arm = Literal["global", "masked", "patched"]
 
@@ -43,14 +43,19 @@ class RadiographDataModule(LightningDataModule):
         predict_batch_size: Images a step without gradients, on one device; `batch_size` when None.
         size_px: Side of the network's input; 299 for InceptionV3.
         resize_px: Side to which a whole radiograph is resized before its crop.
-        window_px: Side of a patch, in the store's pixels.
+        window_px: Side of a patch, in the store's pixels; of several, such as [224, 448], an
+            image's patches take the next in turn, and the network sees them all at `size_px`.
+        lung_box: Add the square around both lungs as one more view behind an image's patches.
         train_patches: Patches an image and epoch in training, each an example of its own.
         val_patches: Patches an image in validation, the same in every epoch. The original draws
             one anew each time.
         predict_patches: K of paper 004, patches an image that vote in prediction.
-        centres: "uniform" over the lung, "spread", or "independent" rows and columns as the code.
+        centres: "uniform" over the lung as the paper's text, or "independent" rows and columns as
+            its code; "spread", "blue_noise" and "relaxed" keep them apart (`patching.strategies`).
         border: "inside" moves the window in, "padded" fills with 0, "stretched" as the code.
         mask_patches: Cut patches from the masked radiograph, as the paper.
+        patch_weights: "equal" votes, as the paper, or each weighed by the "area" of the lungs that
+            is nearest to its patch. Training counts every patch alike.
         greyscale: "plain", or "equalised" as the lung segmenter's input.
         normalisation: "imagenet", "half" ((x - 0.5) / 0.5, FLANNEL's code) or "levels" (0..255,
             the patched code).
@@ -70,13 +75,15 @@ class RadiographDataModule(LightningDataModule):
         predict_batch_size: int | None = None,
         size_px: int = 224,
         resize_px: int = 336,
-        window_px: int = 224,
+        window_px: int | list[int] = 224,
+        lung_box: bool = False,
         train_patches: int = 1,
         val_patches: int = 4,
         predict_patches: int = 100,
-        centres: Centres = "uniform",
+        centres: Strategy = "uniform",
         border: Border = "inside",
         mask_patches: bool = True,
+        patch_weights: PatchWeights = "equal",
         greyscale: Greyscale = "plain",
         normalisation: Normalisation = "imagenet",
         flip: float = 0.5,
@@ -91,12 +98,27 @@ class RadiographDataModule(LightningDataModule):
                 f"resize_px is {resize_px} and size_px {size_px}: a radiograph cannot be cropped "
                 "to more than it is resized to. Raise data.resize_px."
             )
+        windows_px = (window_px,) if isinstance(window_px, int) else tuple(window_px)
+        if not windows_px or min(windows_px) < 1:
+            raise CohortError(
+                f"window_px is {window_px}: a patch needs a side of at least 1 pixel. Give a side, "
+                "or several in a list, as data.window_px."
+            )
         self.study, self.arm, self.fold = study, arm, fold
         self.batch_size = batch_size
         self.predict_batch_size = predict_batch_size or batch_size
         self.patches = {"train": train_patches, "val": val_patches, "predict": predict_patches}
         self.view: WholeView | PatchView = (
-            PatchView(window_px, size_px, centres, border, mask_patches, greyscale)
+            PatchView(
+                windows_px,
+                size_px,
+                centres,
+                border,
+                mask_patches,
+                greyscale,
+                patch_weights,
+                lung_box,
+            )
             if arm == "patched"
             else WholeView(resize_px, size_px, arm == "masked", greyscale)
         )

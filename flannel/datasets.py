@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from flannel.data.diagnosis import index_of
 from flannel.data.store import Store
 from flannel.runs import derived_seed
-from flannel.views import Draw, PatchView, WholeView
+from flannel.views import Draw, PatchView, Places, WholeView
 
 
 class Batch(NamedTuple):
@@ -25,15 +25,13 @@ class Batch(NamedTuple):
             normalised float32 with three channels.
         target: Class indices.
         image_ids: One per image.
-        centres: Patch centres in store pixels, (images, views, 2); -1 for whole radiographs.
-        coverage: Share of the lung's pixels that the patches see, 0 to 1; NaN for whole ones.
+        places: Where the views lie, and how much each counts.
     """
 
     pixels: Tensor
     target: Int[Tensor, " images"]
     image_ids: list[str]
-    centres: Int[Tensor, "images views 2"]
-    coverage: Float[Tensor, " images"]
+    places: Places
 
 
 class Key(NamedTuple):
@@ -121,14 +119,8 @@ class RadiographDataset(Dataset[Batch]):
         moment = ("train", key.epoch) if self.training else ("fixed",)
         generator = torch.Generator().manual_seed(derived_seed(self.seed, *moment, image_id))
         draw = Draw(generator, self.training, self.patches, self.flip, self.rotation_degrees)
-        pixels, centres, seen = self.view.views(self.store, image_id, draw)
-        return Batch(
-            pixels,
-            torch.tensor(self.targets[key.row]),
-            [image_id],
-            centres,
-            torch.tensor(seen, dtype=torch.float32),
-        )
+        pixels, places = self.view.views(self.store, image_id, draw)
+        return Batch(pixels, torch.tensor(self.targets[key.row]), [image_id], places)
 
 
 def collate(items: Sequence[Batch]) -> Batch:
@@ -137,6 +129,5 @@ def collate(items: Sequence[Batch]) -> Batch:
         torch.stack([item.pixels for item in items]),
         torch.stack([item.target for item in items]),
         [image_id for item in items for image_id in item.image_ids],
-        torch.stack([item.centres for item in items]),
-        torch.stack([item.coverage for item in items]),
+        Places(*map(torch.stack, zip(*(item.places for item in items), strict=True))),
     )

@@ -20,7 +20,6 @@ from flannel.datasets import Batch
 from flannel.metrics import classification_metrics, measured_splits
 from flannel.opinions import Opinion, PredictionsWriter
 from flannel.runs import Run, digest_of, write_json
-from flannel.views import PatchView
 from patching.vote import Rule, vote
 
 
@@ -106,14 +105,14 @@ class BaseLearner(LightningModule):
         loss = F.cross_entropy(logits.flatten(0, 1), target)
         images = len(batch.target)
         self.log(f"{split}/loss", loss, batch_size=images, sync_dist=True)
-        metrics.update(vote(logits, self.rule), batch.target)
+        metrics.update(vote(logits, self.rule, batch.places.weights), batch.target)
         self.log_dict(metrics, batch_size=images)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Opinion:
         """Gives the opinion on a batch."""
         logits = self(batch.pixels).float()
-        confidences = vote(logits, self.rule)
-        return Opinion(batch.image_ids, logits, confidences, batch.centres, batch.coverage)
+        confidences = vote(logits, self.rule, batch.places.weights)
+        return Opinion(batch.image_ids, logits, confidences, batch.places)
 
 
 def place_of(arguments: Namespace, study: Path) -> RunPlace:
@@ -139,8 +138,7 @@ def write_predictions(cli: StudyCLI, run: Run) -> None:
     if not isinstance(data, RadiographDataModule):
         raise TypeError("a base learner's data are radiographs")
     data.setup("predict")
-    window_px = data.view.window_px if isinstance(data.view, PatchView) else None
-    writer = PredictionsWriter(run.folder, data.table, window_px)
+    writer = PredictionsWriter(run.folder, data.table, data.view)
     cli.trainer.callbacks.append(writer)  # type: ignore[attr-defined]
     cli.trainer.predict(cli.model, datamodule=data, return_predictions=False)
     if not cli.trainer.is_global_zero:

@@ -8,19 +8,20 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from flannel.data.diagnosis import FLANNEL
-from flannel.data.files import whole_file
+from flannel.patches import Patches, save_patches
 from flannel.predictions import (
     IDENTITY,
     PredictionsError,
     probability_columns,
     save_predictions,
 )
+from flannel.views import PatchView, Places, WholeView
 
 
 class Opinion(NamedTuple):
@@ -30,15 +31,13 @@ class Opinion(NamedTuple):
         image_ids: One per image.
         logits: (images, views, classes).
         confidences: (images, classes), after the vote.
-        centres: (images, views, 2), -1 for whole radiographs.
-        coverage: (images,), NaN for whole radiographs.
+        places: Where the views lie, and how much each counts in the vote.
     """
 
     image_ids: list[str]
     logits: Float[Tensor, "images views classes"]
     confidences: Float[Tensor, "images classes"]
-    centres: Int[Tensor, "images views 2"]
-    coverage: Float[Tensor, " images"]
+    places: Places
 
 
 class PredictionsWriter(BasePredictionWriter):
@@ -47,9 +46,8 @@ class PredictionsWriter(BasePredictionWriter):
     Args:
         folder: The run's folder.
         table: The images that are predicted: identity columns, one row per image.
-        window_px: Side of a patch in store pixels: also write `patches.npz` (image_id, centres,
-            logits in float16, size_px), so that votes and K can be studied without a model. None
-            for whole radiographs.
+        view: What the learner sees. Of patches, `patches.npz` is written too, so that votes and K
+            can be studied without a model.
         diagnoses: The label set.
     """
 
@@ -57,15 +55,15 @@ class PredictionsWriter(BasePredictionWriter):
         self,
         folder: Path,
         table: pd.DataFrame,
-        window_px: int | None,
+        view: WholeView | PatchView,
         diagnoses: Sequence[str] = FLANNEL,
     ) -> None:
         super().__init__(write_interval="batch")
-        self.folder, self.identity, self.window_px = folder, table, window_px
+        self.folder, self.identity, self.view = folder, table, view
         self.diagnoses = diagnoses
         self.table = pd.DataFrame()
         self._rows: list[dict[str, object]] = []
-        self._patches: list[tuple[str, np.ndarray, np.ndarray]] = []
+        self._patches: list[tuple[str, list[np.ndarray]]] = []
         self._shown = 0.0
 
     def write_on_batch_end(
@@ -80,24 +78,21 @@ class PredictionsWriter(BasePredictionWriter):
     ) -> None:
         """Keeps a batch's rows, and says how far it is every ten seconds."""
         confidences = prediction.confidences.cpu().numpy()
-        whole = bool((prediction.centres < 0).all())
+        coverage = prediction.places.coverage.tolist()
+        patched = isinstance(self.view, PatchView)
         for at, image_id in enumerate(prediction.image_ids):
             self._rows.append(
                 {
                     "image_id": image_id,
                     **dict(zip(probability_columns(self.diagnoses), confidences[at], strict=True)),
-                    "patches": 0 if whole else prediction.logits.shape[1],
-                    "coverage": float(prediction.coverage[at]),
+                    "patches": prediction.logits.shape[1] if patched else 0,
+                    "coverage": coverage[at],
                 }
             )
-            if self.window_px is not None:
-                self._patches.append(
-                    (
-                        image_id,
-                        prediction.centres[at].cpu().numpy().astype(np.int16),
-                        prediction.logits[at].cpu().numpy().astype(np.float16),
-                    )
-                )
+            if patched:
+                centres, windows_px, weights, _ = prediction.places
+                kept = (centres.short(), windows_px.short(), weights, prediction.logits.half())
+                self._patches.append((image_id, [part[at].cpu().numpy() for part in kept]))
         if time.monotonic() - self._shown > 10 and trainer.is_global_zero:
             self._shown = time.monotonic()
             print(f"predict {len(self._rows)}/{len(self.identity)} images", flush=True)
@@ -120,13 +115,20 @@ class PredictionsWriter(BasePredictionWriter):
         if not trainer.is_global_zero:
             return
         save_predictions(self.table, self.folder / "predictions.csv")
-        if self.window_px is not None:
+        if isinstance(self.view, PatchView):
             patches.sort(key=lambda entry: entry[0])
-            with whole_file(self.folder / "patches.npz") as beside:
-                np.savez_compressed(
-                    beside,
-                    image_id=np.array([entry[0] for entry in patches]),
-                    centres=np.stack([entry[1] for entry in patches]),
-                    logits=np.stack([entry[2] for entry in patches]),
-                    size_px=np.array(self.window_px),
-                )
+            centres, windows_px, weights, logits = map(
+                np.stack, zip(*(kept for _, kept in patches), strict=True)
+            )
+            save_patches(
+                Patches(
+                    image_id=tuple(image_id for image_id, _ in patches),
+                    centres=centres,
+                    windows_px=windows_px,
+                    weights=weights,
+                    logits=logits,
+                    strategy=self.view.centres,
+                    lung_box=self.view.lung_box,
+                ),
+                self.folder / "patches.npz",
+            )

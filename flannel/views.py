@@ -1,20 +1,27 @@
 """What a network sees of one radiograph: the whole of it, or patches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 from torchvision.transforms.v2 import functional as pictures
 
 from flannel.data.greyscale import Box
 from flannel.data.store import Store
-from patching.coverage import coverage
-from patching.sampling import box_of_windows, crop_patches, sample_centres
+from patching.coverage import area_weights, coverage
+from patching.sampling import (
+    Border,
+    Strategy,
+    box_of_windows,
+    crop_patches,
+    lung_box,
+    sample_centres,
+)
 
-Centres = Literal["uniform", "spread", "independent"]
-Border = Literal["inside", "padded", "stretched"]
+PatchWeights = Literal["equal", "area"]
 Greyscale = Literal["plain", "equalised"]
 Normalisation = Literal["imagenet", "half", "levels"]
 
@@ -24,6 +31,31 @@ _STATISTICS: dict[Normalisation, tuple[tuple[float, ...], tuple[float, ...]]] = 
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "levels": ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
 }
+
+
+class Places(NamedTuple):
+    """Where the views of one image, or of each image of a batch, lie in the store's radiograph.
+
+    Attributes:
+        centres: Row and column of a patch's centre; -1 for a whole radiograph.
+        windows_px: Side of a patch in store pixels; 0 for a whole radiograph.
+        weights: How much a patch counts in the vote beside the others of its image; on average 1.
+        coverage: Share of the lung pixels that the patches see, 0 to 1; NaN in training and for
+            whole radiographs. The box around the lungs, which sees them all, is left out of it.
+    """
+
+    centres: Int64[Tensor, "*images views 2"]
+    windows_px: Int64[Tensor, "*images views"]
+    weights: Float32[Tensor, "*images views"]
+    coverage: Float32[Tensor, "*images"]
+
+
+WHOLE = Places(
+    torch.full((1, 2), -1),
+    torch.zeros(1, dtype=torch.int64),
+    torch.ones(1),
+    torch.tensor(float("nan")),
+)
 
 
 @dataclass(frozen=True)
@@ -72,8 +104,8 @@ class WholeView:
     masked: bool
     greyscale: Greyscale = "plain"
 
-    def views(self, store: Store, image_id: str, draw: Draw) -> tuple[Tensor, Tensor, float]:
-        """Gives pixels (1, 1, size, size), no centres, and no coverage."""
+    def views(self, store: Store, image_id: str, draw: Draw) -> tuple[Tensor, Places]:
+        """Gives pixels (1, 1, size, size), and that they are of the whole radiograph."""
         box = Box(0, 0, store.size_px, store.size_px)
         whole = store.part(image_id, box, self.masked, self.greyscale == "equalised")
         resized = pictures.resize(
@@ -87,7 +119,7 @@ class WholeView:
             draw.integers(slack + 1, 2) if draw.training else (round(slack / 2), round(slack / 2))
         )
         crop = resized[:, top : top + self.size_px, left : left + self.size_px]
-        return draw.augment(crop[None]), torch.full((1, 2), -1), float("nan")
+        return draw.augment(crop[None]), WHOLE
 
 
 @dataclass(frozen=True)
@@ -95,35 +127,49 @@ class PatchView:
     """Patches centred in the lungs of the masked radiograph (paper 004, Section 2.2).
 
     Attributes:
-        window_px: Side of a patch in the store's pixels.
+        windows_px: Side of a patch in the store's pixels; of several, each patch takes the next in
+            turn. The paper has one, and asks in its discussion what larger patches would do.
         size_px: Side that the network sees; patches are resized where it differs.
         centres: How centres are drawn; "independent" is what the papers' code does.
         border: What happens at the border; "stretched" is what the papers' code does.
         masked: Cut from the masked radiograph, as the paper; else from the whole one.
         greyscale: "plain" levels, or "equalised" ones (histogram equalisation and gamma 0.5).
+        weights: "equal" votes, as the paper, or by the "area" of the lungs nearest to a patch.
+        lung_box: Add one more view behind the patches, the square around both lungs.
     """
 
-    window_px: int
+    windows_px: tuple[int, ...]
     size_px: int
-    centres: Centres
+    centres: Strategy
     border: Border
     masked: bool
     greyscale: Greyscale = "plain"
+    weights: PatchWeights = "equal"
+    lung_box: bool = False
 
-    def views(self, store: Store, image_id: str, draw: Draw) -> tuple[Tensor, Tensor, float]:
-        """Gives pixels (patches, 1, size, size), centres (patches, 2), and the coverage."""
+    def views(self, store: Store, image_id: str, draw: Draw) -> tuple[Tensor, Places]:
+        """Gives pixels (views, 1, size, size), and where they were cut."""
+        sides = self._sides(draw)
         centres = self._centres(store, image_id, draw)
-        window_px, side = self.window_px, store.size_px
-        box = Box(*box_of_windows(centres, window_px, side, side, self.border))
-        part = store.part(image_id, box, self.masked, self.greyscale == "equalised")
-        within = centres - torch.tensor([box.top, box.left])
-        patches = crop_patches(torch.from_numpy(part)[None], within, window_px, self.border)
-        if self.size_px != window_px:
-            patches = pictures.resize(patches, [self.size_px, self.size_px], antialias=True)
-        seen = float("nan")
+        weights, seen = torch.ones(len(sides)), torch.tensor(float("nan"))
         if not draw.training:
-            seen = coverage(torch.from_numpy(store.lung_mask(image_id)), centres, window_px)
-        return draw.augment(patches), centres, seen
+            lungs = torch.from_numpy(store.lung_mask(image_id))
+            seen = coverage(lungs, centres, torch.tensor(sides))[-1].float()
+            if self.weights == "area":
+                weights = area_weights(lungs, centres)
+        if self.lung_box:
+            middle, side = lung_box(torch.from_numpy(store.lung_mask(image_id)))
+            sides = [*sides, side]
+            centres = torch.cat([centres, middle[None]])
+            weights = torch.cat([weights, torch.ones(1)])
+        pixels = self._cut(store, image_id, centres, sides)
+        return draw.augment(pixels), Places(centres, torch.tensor(sides), weights, seen)
+
+    def _sides(self, draw: Draw) -> list[int]:
+        """Gives each patch its side; in training the turn begins anywhere, for it may be short."""
+        scales = len(self.windows_px)
+        first = draw.integers(scales, 1)[0] if draw.training and scales > 1 else 0
+        return [self.windows_px[(first + n) % scales] for n in range(draw.patches)]
 
     def _centres(self, store: Store, image_id: str, draw: Draw) -> Int64[Tensor, "patches 2"]:
         """Draws the centres; uniform ones by number, from the packed mask."""
@@ -134,6 +180,30 @@ class PatchView:
             return torch.from_numpy(store.lung_pixels(image_id, numbers.numpy()))
         lungs = torch.from_numpy(store.lung_mask(image_id))
         return sample_centres(lungs, draw.patches, draw.generator, self.centres)
+
+    def _cut(
+        self, store: Store, image_id: str, centres: Int64[Tensor, "views 2"], sides: Sequence[int]
+    ) -> UInt8[Tensor, "views 1 size size"]:
+        """Cuts the patches, all of one side at a time."""
+        if len(set(sides)) == 1:
+            return self._cut_alike(store, image_id, centres, sides[0])
+        pixels = torch.empty(len(sides), 1, self.size_px, self.size_px, dtype=torch.uint8)
+        for side in set(sides):
+            alike = [place for place, other in enumerate(sides) if other == side]
+            pixels[alike] = self._cut_alike(store, image_id, centres[alike], side)
+        return pixels
+
+    def _cut_alike(
+        self, store: Store, image_id: str, centres: Int64[Tensor, "views 2"], side: int
+    ) -> UInt8[Tensor, "views 1 size size"]:
+        """Cuts patches of one side from the box that they lie in, and resizes them if need be."""
+        box = Box(*box_of_windows(centres, side, store.size_px, store.size_px, self.border))
+        part = store.part(image_id, box, self.masked, self.greyscale == "equalised")
+        within = centres - torch.tensor([box.top, box.left])
+        patches = crop_patches(torch.from_numpy(part)[None], within, side, self.border)
+        if self.size_px != side:
+            patches = pictures.resize(patches, [self.size_px, self.size_px], antialias=True)
+        return patches
 
 
 def normalise(

@@ -134,9 +134,9 @@ def corners_inside(
     wrong = sides[(sides < 1) | (sides > min(height, width))]
     if len(wrong):
         raise ValueError(
-            f"A window of {int(wrong[0])} pixels does not fit inside an image of {height} x {width} "
-            "pixels: choose a window between 1 and the image's shorter side, or the border rule "
-            "'padded'."
+            f"A window of {int(wrong[0])} pixels does not fit inside an image of {height} x "
+            f"{width} pixels: choose a window between 1 and the image's shorter side, or the "
+            "border rule 'padded'."
         )
     last = torch.tensor([height, width], device=centres.device) - sides[:, None]
     return torch.minimum((centres - sides[:, None] // 2).clamp(min=0), last)
@@ -185,7 +185,7 @@ def lung_box(mask: Bool[Tensor, "height width"]) -> tuple[Int64[Tensor, "2"], in
     first = torch.stack([rows[0], columns[0]])
     extent = torch.stack([rows[-1], columns[-1]]) - first + 1
     side = int(extent.max())
-    return first - (side - extent) // 2 + side // 2, side
+    return first + (extent - side) // 2 + side // 2, side
 
 
 def _crop_padded(

@@ -1,9 +1,9 @@
 """Ways to draw the centres of patches: chance alone, or chance that keeps the centres apart.
 
-The papers draw every centre for itself. What the patches see and how they vote then varies from draw
-to draw, and it takes many patches to cover the lungs. The strategies beside theirs place the same
-number of centres so that they vary less. None lists the lung's pixels: counts along the rows (or
-along bands of rows) tell where the pixel with a given number lies.
+The papers draw every centre for itself. What the patches see and how they vote then varies from
+draw to draw, and it takes many patches to cover the lungs. The strategies beside theirs place the
+same number of centres so that they vary less. None lists the lung's pixels: counts along the rows
+(or along bands of rows) tell where the pixel with a given number lies.
 """
 
 import torch
@@ -117,7 +117,7 @@ def relaxed(
 def distances(
     some: Float32[Tensor, "some 2"], others: Float32[Tensor, "others 2"]
 ) -> Float32[Tensor, "some others"]:
-    """Measures how far each of some places is from each of the others, exactly, not by a product."""
+    """Measures how far each of some places is from each of the others, without rounding away."""
     return torch.cdist(some, others, compute_mode="donot_use_mm_for_euclid_dist")
 
 

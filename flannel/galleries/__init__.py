@@ -38,11 +38,12 @@ def write_galleries(comparison: Comparison, folder: Path) -> dict[str, Path]:
     if masked:
         drawn["segmentation"] = segmentation_triptych(store, next(iter(masked)))
         drawn["masks"] = masks_examples(store, masked | flagged(study, store))
-    patches = first_patches(comparison)
-    if patches is not None:
+    found = first_patches(comparison)
+    if found is not None:
+        run, patches = found
         seen = {key: name for key, name in examples.items() if key in patches.image_id}
         if seen:
-            drawn["votes"] = votes(store, patches, seen, comparison.diagnoses)
+            drawn["votes"] = votes(store, run, patches, seen, comparison.diagnoses)
     return {name: save_figure(figure, folder, name) for name, figure in drawn.items()}
 
 

@@ -1,10 +1,8 @@
 """Patches on their radiographs in the colour of their vote, and the share of each diagnosis."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float16, Int16
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -14,52 +12,33 @@ from flannel.comparison import Comparison
 from flannel.data.store import Store
 from flannel.figures.style import drawn_in_style
 from flannel.galleries.radiographs import CLASS_COLOURS, shortened, show
+from flannel.patches import Patches, load_patches
 
 BOXES = 12
 
 
-@dataclass(frozen=True)
-class Patches:
-    """What a patched run keeps of every radiograph, from its `patches.npz`.
-
-    Attributes:
-        name: The run, such as `patched vgg19_bn fold 0`.
-        image_id: The radiographs.
-        centres: Row and column of each patch's centre in store pixels.
-        logits: Each patch's scores.
-        size_px: Side of the patch window in store pixels; None where the file does not say.
-    """
-
-    name: str
-    image_id: list[str]
-    centres: Int16[np.ndarray, "images patches 2"]
-    logits: Float16[np.ndarray, "images patches classes"]
-    size_px: int | None
-
-
-def first_patches(comparison: Comparison) -> Patches | None:
-    """Reads the patches of the first run that kept some."""
+def first_patches(comparison: Comparison) -> tuple[str, Patches] | None:
+    """Reads the patches of the first run that kept some, with a name such as patched vgg19_bn."""
     for result in comparison.results:
         path = result.run.folder / "patches.npz"
         if path.is_file():
-            with np.load(path, allow_pickle=False) as kept:
-                return Patches(
-                    name=f"{result.run.arm} {result.run.learner} fold {result.run.fold}",
-                    image_id=[str(image_id) for image_id in kept["image_id"]],
-                    centres=kept["centres"],
-                    logits=kept["logits"],
-                    size_px=int(kept["size_px"]) if "size_px" in kept else None,
-                )
+            name = f"{result.run.arm} {result.run.learner} fold {result.run.fold}"
+            return name, load_patches(path)
     return None
 
 
 def votes(
-    store: Store, patches: Patches, captions: Mapping[str, str], diagnoses: tuple[str, ...]
+    store: Store,
+    name: str,
+    patches: Patches,
+    captions: Mapping[str, str],
+    diagnoses: tuple[str, ...],
 ) -> Figure:
     """Draws radiographs with their patches coloured by vote, above the share of each diagnosis.
 
     Args:
         store: Radiographs.
+        name: Of the run.
         patches: One run's patches; the first twelve of an image are drawn as boxes, all as dots.
         captions: The true diagnosis, by image.
         diagnoses: The label set, in order.
@@ -74,11 +53,10 @@ def votes(
             _draw_patches(panels[0, column], store.size_px, patches, place)
             panels[0, column].set_title(f"true: {caption}")
             panels[0, column].set_xlabel(shortened(image_id), fontsize=6)
-            shares = np.bincount(chosen, minlength=len(diagnoses)) / len(chosen)
+            weights = patches.weights[place]
+            shares = np.bincount(chosen, weights, len(diagnoses)) / weights.sum()
             _draw_shares(panels[1, column], shares.tolist(), diagnoses, named=column == 0)
-        figure.suptitle(
-            f"{patches.name}: votes of {patches.centres.shape[1]} patches per radiograph"
-        )
+        figure.suptitle(f"{name}: votes of {patches.centres.shape[1]} patches per radiograph")
         marks = [
             Line2D([], [], color=colour, marker="s", linestyle="", label=name)
             for name, colour in zip(diagnoses, CLASS_COLOURS, strict=False)
@@ -96,16 +74,10 @@ def _draw_patches(axes: Axes, store_px: int, patches: Patches, place: int) -> No
             column, row, "o", color=colour, markersize=4, markeredgecolor="white", zorder=3,
             markeredgewidth=0.5,
         )  # fmt: skip
-        if patches.size_px is not None and number < BOXES:
-            top, left = (
-                int(np.clip(at - patches.size_px // 2, 0, store_px - patches.size_px))
-                for at in (row, column)
-            )
-            axes.add_patch(
-                Rectangle(
-                    (left, top), patches.size_px, patches.size_px, fill=False, edgecolor=colour
-                )
-            )
+        if number < BOXES:
+            side = int(patches.windows_px[place, number])
+            top, left = (int(np.clip(at - side // 2, 0, store_px - side)) for at in (row, column))
+            axes.add_patch(Rectangle((left, top), side, side, fill=False, edgecolor=colour))
 
 
 def _draw_shares(axes: Axes, shares: list[float], diagnoses: tuple[str, ...], named: bool) -> None:

@@ -11,6 +11,7 @@ from flannel.data.diagnosis import FLANNEL
 from flannel.data.files import sha256_of
 from flannel.data.manifest import COLUMNS, save_manifest
 from flannel.data.store import build_store, fill_lung_masks
+from flannel.patches import Patches, save_patches
 from flannel.predictions import save_predictions
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
@@ -109,12 +110,18 @@ class StudyFiles:
         for i, name in enumerate(TRUTH):
             logits[i, 1:, FLANNEL.index(name)] = 3
             logits[i, 0, (FLANNEL.index(name) + 1) % len(FLANNEL)] = 3
-        np.savez_compressed(
+        shape = logits.shape[:2]
+        save_patches(
+            Patches(
+                image_id=tuple(f"test-{i}" for i in range(len(TRUTH))),
+                centres=centres,
+                windows_px=np.full(shape, 16, np.int16),
+                weights=np.ones(shape, np.float32),
+                logits=logits,
+                strategy="uniform",
+                lung_box=False,
+            ),
             self.folder / place / "patches.npz",
-            image_id=np.array([f"test-{i}" for i in range(len(TRUTH))]),
-            centres=centres,
-            logits=logits,
-            size_px=16,
         )
 
 

@@ -63,8 +63,8 @@ def test_the_global_arm_sees_the_middle_of_the_resized_radiograph(phantom_study)
     assert batch.pixels.shape == (4, 1, 1, 64, 64)
     stored = Store(phantom_study / "store").radiograph(batch.image_ids[0])
     np.testing.assert_array_equal(batch.pixels[0, 0, 0].numpy(), stored)
-    assert (batch.centres == -1).all()
-    assert batch.coverage.isnan().all()
+    assert (batch.places.centres == -1).all()
+    assert batch.places.coverage.isnan().all()
 
 
 def test_the_masked_arm_sees_nothing_but_the_lungs(phantom_study):
@@ -89,12 +89,12 @@ def test_patches_are_windows_of_the_masked_radiograph_around_lung_pixels(phantom
     data = module(phantom_study, arm="patched", size_px=24, predict_patches=6)
     batch = first(data.predict_dataloader())
     assert batch.pixels.shape == (4, 6, 1, 24, 24)
-    assert ((batch.coverage > 0) & (batch.coverage <= 1)).all()
+    assert ((batch.places.coverage > 0) & (batch.places.coverage <= 1)).all()
     store = Store(phantom_study / "store")
     for at, image_id in enumerate(batch.image_ids):
         mask = store.lung_mask(image_id)
         masked = store.radiograph(image_id) * mask
-        for view, (row, column) in enumerate(batch.centres[at].tolist()):
+        for view, (row, column) in enumerate(batch.places.centres[at].tolist()):
             assert mask[row, column]
             top = min(max(row - 12, 0), 64 - 24)
             left = min(max(column - 12, 0), 64 - 24)
@@ -103,17 +103,22 @@ def test_patches_are_windows_of_the_masked_radiograph_around_lung_pixels(phantom
 
 
 def test_validation_patches_are_the_same_in_every_epoch_and_training_patches_new(phantom_study):
-    data = module(phantom_study, arm="patched", size_px=24, val_patches=3)
+    data = module(
+        phantom_study, arm="patched", window_px=[24, 40], size_px=24, val_patches=3, flip=0.5
+    )
     loader = data.val_dataloader()
-    before = first(loader)
+    before = list(loader)
     loader.sampler.set_epoch(1)
-    assert torch.equal(first(loader).centres, before.centres)
+    for batch, same in zip(loader, before, strict=True):
+        assert batch.image_ids == same.image_ids
+        assert torch.equal(batch.pixels, same.pixels)
+        assert all(map(torch.equal, batch.places, same.places))
 
     def centres_by_image(epoch):
         loader = data.train_dataloader()
         loader.sampler.set_epoch(epoch)
         return {
-            image_id: batch.centres[at].tolist()
+            image_id: batch.places.centres[at].tolist()
             for batch in loader
             for at, image_id in enumerate(batch.image_ids)
         }
@@ -143,6 +148,12 @@ def test_an_image_without_lungs_is_named_or_skipped(phantom_study):
         module(phantom_study, arm="patched")
     assert len(module(phantom_study, arm="patched", on_missing_mask="skip").table) == 39
     assert len(module(phantom_study, arm="global").table) == 40
+
+
+@pytest.mark.parametrize("window_px", [0, [], [24, -1]])
+def test_a_patch_without_pixels_is_refused(phantom_study, window_px):
+    with pytest.raises(CohortError, match="at least 1 pixel"):
+        module(phantom_study, arm="patched", window_px=window_px)
 
 
 def test_a_crop_larger_than_the_radiograph_is_refused(phantom_study):

@@ -40,4 +40,4 @@ def test_random_crops_stay_inside_and_differ(phantom_study):
         for key in EpochSampler(1, 1, False)
     ]
     assert len({crop.numpy().tobytes() for crop in crops}) > 1
-    assert PatchView(24, 24, "uniform", "inside", True).masked
+    assert PatchView((24,), 24, "uniform", "inside", True).masked

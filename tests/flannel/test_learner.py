@@ -11,6 +11,7 @@ import yaml
 from flannel import learner
 from flannel.__main__ import main
 from flannel.learner import BaseLearner, TrainingError
+from flannel.patches import load_patches
 from flannel.predictions import load_predictions, probability_columns
 from flannel.runs import RunError
 from patching.vote import vote
@@ -82,13 +83,35 @@ def test_a_run_leaves_the_files_of_the_house(train, arm, phantom_study):
 def test_votes_can_be_counted_again_without_the_model(train, phantom_study):
     folder = train("patched")
     table = load_predictions(folder / "predictions.csv")
-    with np.load(folder / "patches.npz", allow_pickle=False) as patches:
-        assert patches["image_id"].tolist() == table["image_id"].tolist()
-        assert patches["centres"].shape == (40, 5, 2)
-        assert int(patches["size_px"]) == 24
-        again = vote(torch.tensor(patches["logits"].astype(np.float32)), "share").numpy()
+    patches = load_patches(folder / "patches.npz")
+    assert list(patches.image_id) == table["image_id"].tolist()
+    assert patches.centres.shape == (40, 5, 2)
+    assert (patches.windows_px == 24).all()
+    assert (patches.strategy, patches.lung_box) == ("uniform", False)
+    again = vote(torch.tensor(patches.logits.astype(np.float32)), "share").numpy()
     np.testing.assert_allclose(again, table[probability_columns()], atol=1e-6)
     assert set(np.unique((again * 5).round(4))) <= {0, 1, 2, 3, 4, 5}
+
+
+def test_scales_box_and_area_weights_reach_the_predictions(train):
+    folder = train(
+        "patched",
+        "--data.window_px=[16, 32]",
+        "--data.lung_box=true",
+        "--data.patch_weights=area",
+        "--data.centres=blue_noise",
+        "--trainer.max_epochs=1",
+    )
+    table = load_predictions(folder / "predictions.csv")
+    patches = load_patches(folder / "patches.npz")
+    assert set(table["patches"]) == {6}
+    assert (patches.windows_px[:, :5] == [16, 32, 16, 32, 16]).all()
+    assert (patches.strategy, patches.lung_box) == ("blue_noise", True)
+    np.testing.assert_allclose(patches.weights.mean(axis=1), 1, atol=1e-5)
+    assert patches.weights.std() > 0.1
+    choice = patches.logits.astype(np.float32).argmax(axis=2)
+    shares = np.stack([(patches.weights * (choice == c)).sum(axis=1) / 6 for c in range(4)], axis=1)
+    np.testing.assert_allclose(shares, table[probability_columns()], atol=1e-5)
 
 
 @pytest.mark.slow

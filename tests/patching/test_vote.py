@@ -45,8 +45,29 @@ def test_confidences_sum_to_one_whatever_the_order_of_patches(images, patches, c
     assert torch.allclose(vote(logits.flip(1), rule), confidences, atol=1e-6)
 
 
+def test_votes_count_by_weight():
+    """The first patch votes for class 0, the others for class 1."""
+    weights = torch.tensor([[2.0, 1.0, 0.0, 1.0]])
+    assert vote(LOGITS, weights=weights).tolist() == [[0.5, 0.5, 0.0]]
+    for rule in ("mean_softmax", "mean_sigmoid"):
+        values = LOGITS.softmax(dim=2) if rule == "mean_softmax" else LOGITS.sigmoid()
+        expected = (2 * values[:, 0] + values[:, 1] + values[:, 3]) / 4
+        torch.testing.assert_close(vote(LOGITS, rule, weights), expected)
+
+
+@pytest.mark.parametrize("rule", ["share", "mean_softmax", "mean_sigmoid"])
+def test_equal_weights_change_nothing(rule):
+    """Equal to the last bit, so that a tie between diagnoses stays one."""
+    logits = torch.randn(5, 7, 4, generator=torch.Generator().manual_seed(3))
+    plain, weighed = vote(logits, rule), vote(logits, rule, torch.ones(5, 7))
+    assert torch.equal(plain, weighed) if rule == "share" else torch.allclose(plain, weighed)
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="no patch"):
         vote(torch.zeros(1, 0, 3))
     with pytest.raises(ValueError, match="'loudest'"):
         vote(LOGITS, "loudest")
+    for weights in ([[0.0, 0.0, 0.0, 0.0]], [[1.0, -1.0, 1.0, 1.0]]):
+        with pytest.raises(ValueError, match="negative or all 0"):
+            vote(LOGITS, weights=torch.tensor(weights))
