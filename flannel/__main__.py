@@ -2,7 +2,7 @@
 
 import sys
 
-from flannel.runs import run_command
+from flannel.commands import run_command
 
 COHORT = "flannel.stages.cohort"
 BASE_MODELS = "flannel.stages.base_models"

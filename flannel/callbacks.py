@@ -60,7 +60,10 @@ class EpochLine(Callback):
             writer.writerows(self.epochs)
         chief = [name for name in ("train/loss", "val/loss", self.selection) if name in values]
         shown = "  ".join(f"{name} {values[name]:.4f}" for name in chief)
-        print(f"epoch {epoch + 1}/{trainer.max_epochs}  {shown}  {seconds:.0f} s", flush=True)
+        planned = max(trainer.max_epochs or 0, epoch + 1)  # -1 has no end
+        left = seconds / len(self.epochs) * (planned - epoch - 1)
+        taken = f"{seconds:.0f} s, at most {left:.0f} s left"  # early stopping may end it sooner
+        print(f"epoch {epoch + 1}/{planned}  {shown}  {taken}", flush=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Gives what `last.ckpt` keeps."""
@@ -69,6 +72,18 @@ class EpochLine(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up the epochs of an interrupted run."""
         self.epochs = list(state_dict["epochs"])
+
+
+class StayStopped(Callback):
+    """Trains no further where early stopping had ended a run that was killed while it predicted.
+
+    `last.ckpt` keeps how long early stopping has waited, but not that it stopped.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops before the first epoch, if an earlier process had."""
+        waited = [one.wait_count >= one.patience for one in trainer.early_stopping_callbacks]
+        trainer.should_stop = trainer.should_stop or any(waited)
 
 
 class SeedEachEpoch(Callback):

@@ -1,10 +1,11 @@
 """How a run is started: LightningCLI with a run folder, a fingerprint, and resumable habits."""
 
+import contextlib
 import logging
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,25 +16,22 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import WandbLogger
+from torch import nn
 
 from flannel import __version__
-from flannel.callbacks import EpochLine, RefreshBatchNorm, SeedEachEpoch
+from flannel.callbacks import EpochLine, RefreshBatchNorm, SeedEachEpoch, StayStopped
 from flannel.runs import (
     Run,
     RunError,
     RunFinishedError,
     WandbMode,
     digest_of,
+    read_json,
     wandb_mode,
     write_json,
 )
-
-# What may differ between two machines without changing a result.
-_MACHINE_KEYS = {
-    "study", "redo", "wandb", "log_images", "resume_every", "config", "ckpt_path", "num_nodes",
-    "devices", "strategy", "accelerator", "workers", "weights_only", "logger", "default_root_dir",
-}  # fmt: skip
+from flannel.wandb_runs import log_final_values, wandb_logger, without_machine
 
 # What libraries say to each other, or of things that are meant here; nothing that a user can mend.
 _LIBRARY_NOISE = (
@@ -93,21 +91,22 @@ class StudyCLI(LightningCLI):
         # Without this, `--trainer.max_epoch` would pass as an abbreviation of max_epochs.
         strict: dict[str, Any] = {"allow_abbrev": False}
         self._lock: BaseFileLock | None = None
-        self._logs_to_wandb = False
+        self._wandb: WandbLogger | None = None
         try:
-            super().__init__(  # parses, builds and runs
-                model_class,
-                datamodule_class,
-                save_config_callback=None,
-                seed_everything_default=1,
-                parser_kwargs={**strict, **{name: dict(strict) for name in self.subcommands()}},
-                load_from_checkpoint_support=False,
-                args=args,
-            )
+            with _hushed_libraries():
+                super().__init__(  # parses, builds and runs
+                    model_class,
+                    datamodule_class,
+                    save_config_callback=None,
+                    seed_everything_default=1,
+                    parser_kwargs={**strict, **{name: dict(strict) for name in self.subcommands()}},
+                    load_from_checkpoint_support=False,
+                    args=args,
+                )
         finally:
             if self._lock is not None:
                 self._lock.release()
-            if self._logs_to_wandb:
+            if self._wandb is not None:
                 import wandb
 
                 wandb.finish()  # else the next run of this process would go on in this one
@@ -165,6 +164,7 @@ class StudyCLI(LightningCLI):
                 "trainer.enable_model_summary": False,
                 "trainer.num_sanity_val_steps": 0,
                 "trainer.use_distributed_sampler": False,  # the data modules shard by themselves
+                "trainer.sync_batchnorm": True,  # over several devices: the recipe's batch
                 "trainer.log_every_n_steps": 10,
             }
         )
@@ -178,39 +178,56 @@ class StudyCLI(LightningCLI):
         """Finds the run's place and settles whether it may run, before anything heavy is built.
 
         Raises:
-            RunError: If the run exists with another fingerprint, or the batch does not divide.
+            RunFinishedError: If the run is there already.
+            RunHeldError: If another process works on it.
+            RunError: If it exists with another fingerprint.
         """
         arguments = self.arguments
         ckpt_path = arguments.get("ckpt_path")
         if ckpt_path and "://" in str(ckpt_path):
             raise RunError(f"ckpt_path {ckpt_path} is an address; give a file on this machine.")
-        self._check_batch_divides(arguments)
         self.study = Path(arguments.study)
         self.place = self._find_place(arguments, self.study)
-        parser = self._parser(self.subcommand)
-        config = _plain(arguments)
         parts = {
             **self.place.inputs,
-            "config": digest_of(_without_machine(config)),
+            "config": digest_of(without_machine(arguments.as_dict())),
             "code": __version__,
         }
         self.run = Run(self.study / self.place.folder, parts)
-        self._config_text = parser.dump(arguments, skip_unset=False)
+        self._config_text = self._parser(self.subcommand).dump(arguments, skip_unset=False)
         if self.subcommand == "fit" and _is_first_rank():
             self._lock = self.run.lock()
             self.run.check(arguments.redo)
-            self.run.start(arguments.redo)
-            (self.run.folder / "config.yaml").write_text(self._config_text, encoding="utf-8")
 
-    @staticmethod
-    def _check_batch_divides(arguments: Namespace) -> None:
-        devices, batch_size = arguments.trainer.devices, arguments.data.get("batch_size")
-        if isinstance(devices, str) and devices.isdigit():
-            devices = int(devices)
-        if isinstance(devices, int) and devices > 1 and batch_size and batch_size % devices:
+    def before_fit(self) -> None:
+        """Takes the run's folder into use, now that everything could be built.
+
+        Raises:
+            RunError: If the batch or BatchNorm cannot be spread over the devices.
+        """
+        self._check_devices()
+        if not _is_first_rank():
+            return
+        self.run.start(self.arguments.redo)
+        (self.run.folder / "config.yaml").write_text(self._config_text, encoding="utf-8")
+        word = "continuing" if self.run.last.is_file() else "starting"
+        print(f"{word} {self.run.folder}, {time.strftime('%Y-%m-%d %H:%M')}", flush=True)
+
+    def _check_devices(self) -> None:
+        ranks, batch_size = self.trainer.world_size, self.arguments.data.get("batch_size")
+        if batch_size and batch_size % ranks:
             raise RunError(
-                f"The batch of {batch_size} does not divide over {devices} devices. Choose a "
-                "number of devices that divides it, or another data.batch_size."
+                f"The batch of {batch_size} does not divide over {ranks} devices. Choose a number "
+                "of devices that divides it (DEVICES=n, or --trainer.devices), or another "
+                "data.batch_size."
+            )
+        normed = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.model.modules())
+        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        if ranks > 1 and on_cpu and normed and self.arguments.trainer.sync_batchnorm:
+            raise RunError(
+                f"BatchNorm cannot be synchronised over {ranks} processes on the CPU. Train in one "
+                "process, or say --trainer.sync_batchnorm=false: each then normalises its share "
+                "of the batch by itself, which the recipe does not."
             )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401  Lightning's signature
@@ -219,6 +236,7 @@ class StudyCLI(LightningCLI):
         self.epoch_line = EpochLine(selection, self.run.folder / "curves.csv")
         common: dict[str, Any] = {"dirpath": self.run.folder, "enable_version_counter": False}
         callbacks = [
+            StayStopped(),
             SeedEachEpoch(self.arguments.seed_everything),
             ModelCheckpoint(
                 filename="best", monitor=selection, mode="max", save_weights_only=True, **common
@@ -237,8 +255,16 @@ class StudyCLI(LightningCLI):
         if self.arguments.refresh_batch_norm:
             callbacks.insert(0, RefreshBatchNorm(self.arguments.refresh_batch_norm))
         self.trainer_defaults = {"callbacks": [*callbacks, *self.stage_callbacks()]}
+        if self.subcommand == "fit" and self.arguments.wandb != "off":
+            self._wandb = wandb_logger(
+                self.study,
+                "/".join(self.place.folder.split("/")[1:]),
+                self.place.labels,
+                self.arguments.as_dict(),
+                self.arguments.wandb,
+            )
         return super().instantiate_trainer(
-            logger=self._loggers() if self.subcommand == "fit" else False,
+            logger=self._wandb or False,  # `curves.csv` is written in any case
             default_root_dir=str(self.run.folder),
             **kwargs,
         )
@@ -253,32 +279,9 @@ class StudyCLI(LightningCLI):
         asked: bool | None = self.arguments.log_images
         return self.arguments.wandb == "offline" if asked is None else asked
 
-    def _loggers(self) -> list[Logger]:
-        """Gives the W&B logger, unless that is off; `curves.csv` is written in any case."""
-        loggers: list[Logger] = []
-        mode = self.arguments.wandb
-        if mode != "off":
-            self._logs_to_wandb = True
-            labels = self.place.labels
-            loggers.append(
-                WandbLogger(
-                    project="patched-flannel",
-                    name="/".join(self.place.folder.split("/")[1:]),
-                    group=self.study.name,
-                    job_type=str(labels["stage"]),
-                    tags=[str(value) for value in labels.values()],
-                    save_dir=self.study,
-                    offline=mode == "offline",
-                    config={**labels, **_public(_plain(self.arguments))},
-                    settings=wandb_room(self.study),
-                )
-            )
-        return loggers
-
     def fit(self, model: LightningModule, datamodule: LightningDataModule, ckpt_path: Any) -> None:  # noqa: ANN401
         """Trains, or continues where a killed run stopped, and concludes the run."""
         if ckpt_path is None and self.run.last.is_file():
-            print(f"continuing {self.run.folder} from last.ckpt", flush=True)
             ckpt_path = self.run.last
         self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         if not self.run.best.is_file():
@@ -306,6 +309,10 @@ class StudyCLI(LightningCLI):
                 },
                 self.run.folder / "cost.json",
             )
+            if self._wandb is not None:
+                files = {name: self.run.folder / f"{name}.json" for name in ("metrics", "cost")}
+                found = {name: read_json(file) for name, file in files.items() if file.is_file()}
+                log_final_values(self._wandb, found)
             self.run.finish()
 
 
@@ -315,16 +322,22 @@ def run_stage(start: Callable[[], StudyCLI]) -> int:
     Returns:
         The exit status, 0.
     """
+    try:
+        start()
+    except RunFinishedError as finished:
+        print(finished, flush=True)
+    return 0
+
+
+@contextlib.contextmanager
+def _hushed_libraries() -> Iterator[None]:
+    """Keeps from the screen what libraries say to each other."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for message in _LIBRARY_NOISE:
             warnings.filterwarnings("ignore", message)
-        try:
-            start()
-        except RunFinishedError as finished:
-            print(finished, flush=True)
-    return 0
+        yield
 
 
 def _is_first_rank() -> bool:
@@ -336,51 +349,3 @@ def _is_first_rank() -> bool:
 def _device_name(trainer: Trainer) -> str:
     device = trainer.strategy.root_device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _plain(arguments: Namespace) -> dict[str, Any]:
-    return arguments.as_dict()
-
-
-def _without_machine(value: Any) -> Any:  # noqa: ANN401  a tree of plain values
-    if isinstance(value, dict):
-        return {k: _without_machine(v) for k, v in value.items() if k not in _MACHINE_KEYS}
-    if isinstance(value, list | tuple):
-        return [_without_machine(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _public(config: dict[str, Any]) -> dict[str, Any]:
-    """Gives what a dashboard may see of a config: everything but paths and machine settings."""
-    chosen = {
-        key: value for key, value in config.items() if key in ("model", "data", "seed_everything")
-    }
-    chosen["max_epochs"] = config["trainer"]["max_epochs"]
-    return cast(dict[str, Any], _without_paths(_without_machine(chosen)))
-
-
-def _without_paths(value: Any) -> Any:  # noqa: ANN401  a tree of plain values
-    if isinstance(value, dict):
-        return {k: _without_paths(v) for k, v in value.items()}
-    return "(path)" if isinstance(value, str) and os.sep in value else value
-
-
-def wandb_room(study: Path) -> Any:  # noqa: ANN401  wandb has no types
-    """Keeps W&B's staged files in the study, and what it would tell of this machine to itself.
-
-    Returns:
-        Settings that log no program path, arguments, code, host, hardware or console.
-    """
-    import wandb
-
-    os.environ["WANDB_DATA_DIR"] = str((study / "wandb").absolute())
-    return wandb.Settings(
-        disable_git=True,
-        save_code=False,
-        console="off",
-        silent=True,
-        host="(not told)",
-        x_disable_meta=True,
-        x_disable_machine_info=True,
-        x_disable_stats=True,
-    )

@@ -149,15 +149,27 @@ def write_predictions(cli: StudyCLI, run: Run) -> None:
     print(f"predicted {len(writer.table)} images: {', '.join(figures)}", flush=True)
 
 
+def train(arguments: list[str]) -> StudyCLI:
+    """Trains (or validates, or tests) one base learner.
+
+    Args:
+        arguments: The command line after `flannel learner`.
+
+    Raises:
+        RunFinishedError: If the run is there already.
+        RunHeldError: If another process works on it.
+        RunError: If it cannot go on; other modules' errors in a sentence likewise.
+    """
+    return StudyCLI(
+        BaseLearner,
+        RadiographDataModule,
+        place=place_of,
+        selection="val/macro_f1",
+        conclude=write_predictions,
+        args=arguments,
+    )
+
+
 def main(arguments: list[str]) -> int:
     """Runs `flannel learner fit | validate | test`."""
-    return run_stage(
-        lambda: StudyCLI(
-            BaseLearner,
-            RadiographDataModule,
-            place=place_of,
-            selection="val/macro_f1",
-            conclude=write_predictions,
-            args=arguments,
-        )
-    )
+    return run_stage(lambda: train(arguments))

@@ -182,7 +182,7 @@ def log_comparison(
         return
     import wandb
 
-    from flannel.cli import wandb_room
+    from flannel.wandb_runs import wandb_room
 
     study = comparison.study
     run = wandb.init(

@@ -2,7 +2,7 @@
 
 import sys
 
-from flannel.runs import run_command
+from flannel.commands import run_command
 
 # command: (module, function, what it does). A function called `main` parses its own arguments.
 COMMANDS = {

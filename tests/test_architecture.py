@@ -7,14 +7,23 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("flannel", "segmentation", "patching")
+# How a run is started, logged and kept.
+STARTING = ("flannel.cli", "flannel.commands", "flannel.runs")
 # Who may import what of ours: the first prefix that fits a module decides.
 FLOORS = (
     ("flannel.data", ("flannel.data",)),
-    ("flannel.cli", ("flannel", "flannel.runs", "flannel.callbacks", "flannel.data")),
+    (
+        "flannel.cli",
+        ("flannel", "flannel.callbacks", "flannel.wandb_runs", "flannel.runs", "flannel.data"),
+    ),
     ("flannel.callbacks", ("flannel.runs", "flannel.data")),
+    ("flannel.wandb_runs", ("flannel.runs", "flannel.data")),
+    ("flannel.commands", ("flannel.runs",)),
+    ("flannel.screen", ("flannel.queue", "flannel.runs", "flannel.data")),
+    ("flannel.queue", ("flannel.runs",)),
     ("flannel.runs", ("flannel.data",)),
     ("patching", ("patching",)),
-    ("segmentation", ("segmentation", "flannel.data", "flannel.cli", "flannel.runs", "patching")),
+    ("segmentation", ("segmentation", *STARTING, "flannel.data", "patching")),
     ("flannel", PACKAGES),
 )
 

@@ -1,17 +1,13 @@
 """The base learners of a study: which runs there are, and the queue that works through them."""
 
 import importlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from flannel.runs import (
-    QueuedRun,
-    RunError,
-    WandbMode,
-    gpu_slots,
-    speaks_plainly,
-    work_through,
-)
+from flannel.queue import QueuedRun, gpu_slots, work_through
+from flannel.runs import RunError, WandbMode
+from flannel.screen import screen_for
 from flannel.stages.recipes import config_flags, folds_of, recipe_names
 
 ARMS = ("global", "patched")
@@ -27,10 +23,13 @@ def base_models(
     experiments: Path = Path("experiments"),
     redo: bool = False,
     wandb: WandbMode | None = None,
+    list: bool = False,
+    index: int | None = None,
 ) -> None:
     """Trains the base learners of a fold, one run per GPU at a time, or one on the CPU.
 
-    Finished runs are skipped, killed ones continue, failed ones are named at the end.
+    Finished runs are skipped, killed ones continue, failed ones are named at the end. What another
+    invocation works on is left to it.
 
     Args:
         study: The study folder, with manifest and store.
@@ -42,25 +41,39 @@ def base_models(
         experiments: The folder of the recipes.
         redo: Replace finished runs.
         wandb: Overrides WANDB_MODE.
+        list: Print the command line of each run, one a line, and start none.
+        index: Start only this run of that list, from 0 on, as an array job of a cluster does.
+
+    Raises:
+        RunError: If the list is shorter than the index, or a run asks for GPUs that are not there.
     """
-    folds = folds_of(study, fold)
-    runs = []
-    for number in folds:
-        for one_arm in arm.split(","):
-            for name in _learners(experiments, one_arm, learner):
-                configs = base_configs(experiments, append, one_arm, name)
-                options = [f"--study={study}", f"--data.fold={number}", f"--redo={redo}"]
-                options += [f"--wandb={wandb}"] if wandb else []
-                options += [f"--trainer.devices={devices}"] if devices > 1 else []
-                runs.append(
-                    QueuedRun(
-                        f"{one_arm}/{name}/fold{number}",
-                        ("learner", "fit", *config_flags(configs), *options),
-                        study / "base" / one_arm / name / f"fold{number}" / "log.txt",
-                    )
-                )
+    options = [f"--redo={redo}"]
+    options += [f"--wandb={wandb}"] if wandb else []
+    options += [f"--trainer.devices={devices}"] if devices > 1 else []
+    runs = [
+        QueuedRun(
+            f"{one_arm}/{name}/fold{number}",
+            (
+                *("learner", "fit"),
+                *config_flags(base_configs(experiments, append, one_arm, name)),
+                *(f"--study={study}", f"--data.fold={number}", *options),
+            ),
+            study / "base" / one_arm / name / f"fold{number}",
+        )
+        for number in folds_of(study, fold)
+        for one_arm in arm.split(",")
+        for name in _learners(experiments, one_arm, learner)
+    ]
+    if list:
+        print("\n".join(shlex.join(("flannel", *run.arguments)) for run in runs))
+        return
+    if index is not None:
+        if not 0 <= index < len(runs):
+            raise RunError(f"index is {index}; there are {len(runs)} runs, numbered from 0.")
+        runs = [runs[index]]
+    slots = gpu_slots(devices)
     importlib.import_module("flannel.learner")  # once here, not once in every run
-    work_through(runs, _train, gpu_slots(devices))
+    work_through(runs, _train, screen_for(), slots)
     print(f"base learners: {study / 'base'}")
 
 
@@ -98,8 +111,8 @@ def _learners(experiments: Path, arm: str, learner: str) -> Sequence[str]:
     return (recipe_names(folder) or [learner]) if learner == "all" else learner.split(",")
 
 
-def _train(words: list[str]) -> int:
-    """Runs `flannel learner ...` in a process of the queue."""
-    from flannel.learner import main
+def _train(words: list[str]) -> None:
+    """Runs `flannel learner fit ...` in a process of the queue, which is told what went wrong."""
+    from flannel.learner import train
 
-    return speaks_plainly(lambda: main(words[1:]))
+    train(words[1:])

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from jsonargparse import Namespace
 
-from flannel import cli, learner
+from flannel import learner, wandb_runs
 from flannel.__main__ import main
 from flannel.runs import digest_of
 
@@ -48,7 +48,7 @@ def test_what_a_dashboard_sees_of_a_config_holds_no_path():
         "data": {"fold": 2, "study": "/data/hospital", "workers": 4},
         "trainer": {"max_epochs": 3, "devices": 8},
     }
-    seen = cli._public(config)
+    seen = wandb_runs.public(config)
     assert seen["data"] == {"fold": 2}
     assert seen["max_epochs"] == 3
     assert seen["model"]["network"]["init_args"]["weights"] == "(path)"
@@ -56,7 +56,7 @@ def test_what_a_dashboard_sees_of_a_config_holds_no_path():
 
 def test_machine_settings_do_not_change_a_fingerprint():
     def digest(**options):
-        return digest_of(cli._without_machine(Namespace(**options).as_dict()))
+        return digest_of(wandb_runs.without_machine(Namespace(**options).as_dict()))
 
     same = digest(study="a", trainer=Namespace(devices=1, max_epochs=2))
     assert digest(study="b", trainer=Namespace(devices=4, max_epochs=2)) == same

@@ -1,22 +1,19 @@
-"""Run folders, fingerprints, locks, and the queue."""
+"""Run folders, fingerprints and locks."""
 
-import io
-import multiprocessing
-import time
+import subprocess
+import sys
 
 import pytest
 
 from flannel.runs import (
-    QueuedRun,
     Run,
     RunError,
-    RunFailedError,
     RunFinishedError,
+    RunHeldError,
     derived_seed,
     digest_of,
-    speaks_plainly,
+    lock_folder,
     wandb_mode,
-    work_through,
 )
 
 PARTS = {"config": "1", "split": "2", "masks": "3"}
@@ -76,13 +73,38 @@ def test_redo_clears_the_folder(tmp_path):
     assert run.fingerprint.exists()
 
 
-def test_two_processes_do_not_work_on_one_run(tmp_path):
+def test_redo_empties_a_log_that_a_queue_is_writing_to(tmp_path):
     run = Run(tmp_path / "run", PARTS)
-    held = run.lock()
-    with pytest.raises(RunError, match="Another process is working in"):
-        run.lock()
-    held.release()
+    run.start(redo=False)
+    with run.log.open("a", buffering=1) as log:
+        log.write("the first attempt\n")
+        run.start(redo=True)
+        log.write("the second one\n")
+    assert run.log.read_text() == "the second one\n"
+
+
+def test_two_processes_do_not_work_on_one_run(tmp_path):
+    held = (
+        "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire();"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    run = Run(tmp_path / "run", PARTS)
+    run.folder.mkdir()
+    words = [sys.executable, "-c", held, str(run.folder / ".lock")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(RunHeldError, match="Another process is working in"):
+            run.lock()
+        other.kill()
     run.lock().release()
+
+
+def test_a_process_may_hold_a_run_twice(tmp_path):
+    outer, inner = lock_folder(tmp_path), Run(tmp_path, PARTS).lock()
+    inner.release()
+    assert outer.is_locked
+    outer.release()
+    assert not outer.is_locked
 
 
 def test_seeds_hang_on_every_part_and_on_nothing_else():
@@ -104,47 +126,3 @@ def test_one_variable_turns_wandb_off(monkeypatch, value, mode):
     if value:
         monkeypatch.setenv("WANDB_MODE", value)
     assert wandb_mode() == mode
-
-
-def test_an_error_of_ours_is_a_sentence_and_one_of_others_a_traceback(capsys):
-    def ours() -> int:
-        raise RunError("the mask is upside down")
-
-    def theirs() -> int:
-        raise ValueError("who knows")
-
-    assert speaks_plainly(ours) == 1
-    assert capsys.readouterr().err == "error: the mask is upside down\n"
-    with pytest.raises(ValueError, match="who knows"):
-        speaks_plainly(theirs)
-
-
-def _pretend(words: list[str]) -> int:
-    """What a queued run does in these tests: says its epoch, and fails when it is told to."""
-    print(f"epoch 1/1 {words[0]}", flush=True)
-    time.sleep(0.05)
-    return 1 if words[0] == "fail" else 0
-
-
-def runs(tmp_path, *words):
-    return [
-        QueuedRun(f"{at}-{word}", (word,), tmp_path / f"{at}.txt") for at, word in enumerate(words)
-    ]
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
-def test_the_queue_runs_all_and_shows_their_epochs(tmp_path):
-    screen = io.StringIO()
-    report = work_through(runs(tmp_path, "a", "b", "c"), _pretend, (None, None), screen)
-    assert sorted(report.done) == ["0-a", "1-b", "2-c"]
-    assert "epoch 1/1 b" in screen.getvalue()
-    assert "(3 of 3)" in screen.getvalue()
-    assert (tmp_path / "2.txt").read_text() == "epoch 1/1 c\n"
-    assert not multiprocessing.active_children()
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
-def test_a_failed_run_is_named_with_its_log_and_the_others_go_on(tmp_path):
-    with pytest.raises(RunFailedError, match=r"1 of 3 runs failed.*\n  1-fail: see .*1\.txt"):
-        work_through(runs(tmp_path, "a", "fail", "c"), _pretend, (None,), io.StringIO())
-    assert (tmp_path / "2.txt").read_text() == "epoch 1/1 c\n"

@@ -1,5 +1,6 @@
 """The stages that are plain functions: phantoms, manifest and store, the queue's recipes."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,39 @@ def test_a_recipe_that_is_not_there_names_those_that_are(experiments):
 def test_a_fold_that_is_no_number_is_a_sentence(tmp_path, fold, capsys):
     assert main(["base-models", f"--study={tmp_path}", f"--fold={fold}"]) == 1
     assert "expected a number such as 0, or all" in capsys.readouterr().err
+
+
+def test_the_runs_of_a_study_are_listed_and_one_of_them_is_started(
+    phantom_study, experiments, capsys, monkeypatch
+):
+    words = [
+        "base-models", f"--study={phantom_study}", f"--experiments={experiments}", "--fold=1,3",
+        "--arm=global,masked", "--learner=vgg19_bn,resnet152", "--wandb=off",
+    ]  # fmt: skip
+    assert main([*words, "--list=true"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8
+    parsed = [shlex.split(line) for line in lines]
+    assert {tuple(line[:3]) for line in parsed} == {("flannel", "learner", "fit")}
+    assert ["--data.fold=1" in line for line in parsed] == [True] * 4 + [False] * 4
+
+    started = []
+    monkeypatch.setattr(
+        "flannel.stages.base_models.work_through", lambda runs, *_: started.extend(runs)
+    )
+    for number in range(8):
+        assert main([*words, f"--index={number}"]) == 0
+    assert [["flannel", *run.arguments] for run in started] == parsed
+    assert [run.name for run in started[:2]] == ["global/vgg19_bn/fold1", "global/resnet152/fold1"]
+    capsys.readouterr()
+    assert main([*words, "--index=8"]) == 1
+    assert "index is 8; there are 8 runs, numbered from 0" in capsys.readouterr().err
+
+
+def test_a_run_over_more_gpus_than_there_are_is_refused(phantom_study, experiments, capsys):
+    words = ["base-models", f"--study={phantom_study}", f"--experiments={experiments}"]
+    assert main([*words, "--devices=64"]) == 1
+    assert "asks for 64 GPUs" in capsys.readouterr().err
 
 
 def test_a_store_of_another_shape_is_made_only_when_it_is_asked_for(phantom_study, capsys):
