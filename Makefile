@@ -105,6 +105,7 @@ ensemble: $(READY) ## FLANNEL for every arm and fold that has its base predictio
 
 .PHONY: compare
 compare: $(READY) ## tables, figures, report.html
+	$(PY) -m flannel cheats --study=$(STUDY)
 	$(PY) -m flannel compare --study=$(STUDY)
 
 .PHONY: study

@@ -20,6 +20,7 @@ COMMANDS = {
     "base-models": (BASE_MODELS, "base_models", "the base learners of a fold, over all GPUs"),
     "ensemble": ("flannel.ensemble", "main", "fit | validate | test one ensemble"),
     "ensembles": (ENSEMBLES, "ensembles", "FLANNEL for every arm and fold that can have it"),
+    "cheats": (COMPARISON, "cheats", "forests that see no lung, on the study's own folds"),
     "compare": (COMPARISON, "compare", "tables, figures and report.html"),
     "phantoms": (COHORT, "phantoms", "made-up radiographs in the layout of real ones"),
 }

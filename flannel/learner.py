@@ -12,14 +12,14 @@ from torchmetrics import MetricCollection
 
 from flannel.cli import RunPlace, StudyCLI, run_stage
 from flannel.data.diagnosis import FLANNEL
-from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.data.store import Store
 from flannel.datamodule import RadiographDataModule
 from flannel.datasets import Batch
+from flannel.inputs import fold_inputs
 from flannel.metrics import classification_metrics, measured_splits
 from flannel.opinions import Opinion, PredictionsWriter
-from flannel.runs import Run, digest_of, write_json
+from flannel.runs import Run, write_json
 from patching.vote import Rule, vote
 
 
@@ -118,17 +118,12 @@ class BaseLearner(LightningModule):
 def place_of(arguments: Namespace, study: Path) -> RunPlace:
     """Finds a base learner's run folder, and hashes what its result hangs on."""
     arm, fold = arguments.data.arm, arguments.data.fold
-    table = load_manifest(study / "manifest.csv").sort_values("image_id")
-    rows = zip(table["image_id"], table["diagnosis"], splits_of_fold(table, fold), strict=True)
-    inputs = {"split": digest_of([list(row) for row in rows])}
-    stored = Store(study / "store").fingerprint()
-    inputs["store"] = stored["store"]
-    if arm != "global":
-        inputs["masks"] = stored["masks"]
+    manifest = load_manifest(study / "manifest.csv")
+    store = Store(study / "store")
     return RunPlace(
         folder=f"base/{arm}/{arguments.name}/fold{fold}",
         labels={"stage": "base", "arm": arm, "learner": arguments.name, "fold": fold},
-        inputs=inputs,
+        inputs=fold_inputs(manifest, store, fold, masks=arm != "global"),
     )
 
 

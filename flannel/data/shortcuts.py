@@ -3,12 +3,16 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from flannel.data.evidence import Evidence
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestClassifier
 
 TARGETS = ("diagnosis", "source", "view")
 SIZE_AND_BORDER = "image size and border"
@@ -135,7 +139,6 @@ def tell(
         seed: Of forests and folds.
     """
     # scikit-learn takes long to import, and `--help` needs the command table only.
-    from sklearn.ensemble import RandomForestClassifier
     from sklearn.model_selection import StratifiedGroupKFold
 
     told = np.empty_like(truth)
@@ -144,15 +147,31 @@ def tell(
         # A class with few images is told badly, and its F1 shows it.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         for training, asked in folds.split(numbers, truth, groups):
-            forest = RandomForestClassifier(
-                TREES,
-                class_weight="balanced",
-                max_samples=min(TREE_IMAGES, len(training)),
-                random_state=seed,
-                n_jobs=1,
-            )
-            told[asked] = forest.fit(numbers[training], truth[training]).predict(numbers[asked])
+            forest = grown_forest(numbers[training], truth[training], seed)
+            told[asked] = forest.predict(numbers[asked])
     return told
+
+
+def grown_forest(
+    numbers: Float[np.ndarray, "images numbers"], truth: np.ndarray, seed: int
+) -> "RandomForestClassifier":
+    """Grows the forest that a cheat tells with; the same input and seed give the same forest.
+
+    Args:
+        numbers: What is seen of each image.
+        truth: The classes, which weigh alike however many images they have.
+        seed: Of the forest.
+    """
+    from sklearn.ensemble import RandomForestClassifier
+
+    forest = RandomForestClassifier(
+        TREES,
+        class_weight="balanced",
+        max_samples=min(TREE_IMAGES, len(truth)),
+        random_state=seed,
+        n_jobs=1,
+    )
+    return forest.fit(numbers, truth)
 
 
 def f1_by_class(confusion: Int[np.ndarray, "*draws classes classes"]) -> np.ndarray:

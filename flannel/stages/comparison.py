@@ -21,3 +21,18 @@ def compare(
 
     chosen = None if learners == "all" else tuple(learners.split(","))
     compare_study(study, chosen, wandb or wandb_mode())
+
+
+def cheats(study: Path = Path("runs/study"), seed: int = 1) -> None:
+    """Predicts with forests that see no lung, on the study's own folds: the rows to compare with.
+
+    Cheats that are there and up to date stay. Without a store there are none, which is said.
+
+    Args:
+        study: The study folder, with predictions, manifest and store.
+        seed: Of the forests.
+    """
+    from flannel.cheats import make_cheats
+
+    for sentence in make_cheats(study, seed):
+        print(sentence)
