@@ -7,7 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import nn
+from lightning.pytorch.callbacks import EarlyStopping
+from torch import Tensor, nn
 
 from flannel.data.files import whole_file
 from flannel.runs import RunError, derived_seed
@@ -84,6 +85,32 @@ class StayStopped(Callback):
         """Stops before the first epoch, if an earlier process had."""
         waited = [one.wait_count >= one.patience for one in trainer.early_stopping_callbacks]
         trainer.should_stop = trainer.should_stop or any(waited)
+
+
+class SteadyEarlyStopping(EarlyStopping):
+    """EarlyStopping whose best score never falls, so that a negative `min_delta` is a tolerance.
+
+    The patched code of paper 004 counts an epoch against its patience only where the score is 0.05
+    or more below the best. That is a `min_delta` of -0.05; but Lightning would take every epoch
+    that is not counted for the best one, and a slow decline would never end.
+    """
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Judges the epoch, where validations are the occasion for it."""
+        best = self.best_score
+        super().on_validation_end(trainer, pl_module)
+        self._keep(best)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Judges the epoch, where the ends of epochs are the occasion for it."""
+        best = self.best_score
+        super().on_train_epoch_end(trainer, pl_module)
+        self._keep(best)
+
+    def _keep(self, best: Tensor) -> None:
+        """Takes the best score back, if the epoch's is worse."""
+        better = torch.maximum if self.mode == "max" else torch.minimum
+        self.best_score = better(best.to(self.best_score), self.best_score)
 
 
 class SeedEachEpoch(Callback):

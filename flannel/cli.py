@@ -14,13 +14,19 @@ import torch
 from filelock import BaseFileLock
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from torch import nn
 
 from flannel import __version__
-from flannel.callbacks import EpochLine, RefreshBatchNorm, SeedEachEpoch, StayStopped
+from flannel.callbacks import (
+    EpochLine,
+    RefreshBatchNorm,
+    SeedEachEpoch,
+    StayStopped,
+    SteadyEarlyStopping,
+)
 from flannel.runs import (
     Run,
     RunError,
@@ -154,7 +160,7 @@ class StudyCLI(LightningCLI):
             default=1,
             help="epochs between the states that a killed run continues from; 0 keeps none",
         )
-        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.add_lightning_class_args(SteadyEarlyStopping, "early_stopping")
         parser.set_defaults({"early_stopping.mode": "max", "early_stopping.patience": 10_000})
         parser.link_arguments("selection", "early_stopping.monitor")
         parser.link_arguments("study", "data.study")

@@ -13,7 +13,7 @@ from flannel.data.diagnosis import FLANNEL
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.data.store import Store
-from flannel.datasets import Batch, EpochSampler, RadiographDataset, collate
+from flannel.datasets import Batch, EpochSampler, Order, RadiographDataset, collate
 from flannel.predictions import SPLITS
 from flannel.views import (
     Greyscale,
@@ -26,6 +26,7 @@ from flannel.views import (
 from patching.sampling import Border, Strategy
 
 Arm = Literal["global", "masked", "patched"]
+TrainingOrder = Literal["shuffled", "fixed", "balanced"]
 
 
 class CohortError(ValueError):
@@ -40,6 +41,9 @@ class RadiographDataModule(LightningDataModule):
         arm: "global", "masked" or "patched".
         fold: 0 to 4.
         batch_size: Images a training step, over all devices together.
+        accumulate: Micro-batches that a training step is made of: the step and its gradient stay,
+            its memory falls. Only BatchNorm notices, which takes its statistics of a micro-batch;
+            for its sake an image that would be one of its own is left out of the epoch.
         predict_batch_size: Images a step without gradients, on one device; `batch_size` when None.
         size_px: Side of the network's input; 299 for InceptionV3.
         resize_px: Side to which a whole radiograph is resized before its crop.
@@ -47,8 +51,9 @@ class RadiographDataModule(LightningDataModule):
             image's patches take the next in turn, and the network sees them all at `size_px`.
         lung_box: Add the square around both lungs as one more view behind an image's patches.
         train_patches: Patches an image and epoch in training, each an example of its own.
-        val_patches: Patches an image in validation, the same in every epoch. The original draws
-            one anew each time.
+        val_patches: Patches an image in validation; 1 in the patched code.
+        val_anew: Draw the validation patches anew in every epoch, as the patched code; else they
+            are the same each time, so that selection does not chase noise.
         predict_patches: K of paper 004, patches an image that vote in prediction.
         centres: "uniform" over the lung as the paper's text, or "independent" rows and columns as
             its code; "spread", "blue_noise" and "relaxed" keep them apart (`patching.strategies`).
@@ -59,6 +64,9 @@ class RadiographDataModule(LightningDataModule):
         greyscale: "plain", or "equalised" as the lung segmenter's input.
         normalisation: "imagenet", "half" ((x - 0.5) / 0.5, FLANNEL's code) or "levels" (0..255,
             the patched code).
+        order: Training images in an epoch: "shuffled" anew each time, "fixed" shuffled once (the
+            loaders of paper 004), or "balanced", drawn with replacement so that all diagnoses are
+            equally frequent (Oh, Park and Ye).
         flip: Probability of a horizontal flip in training.
         rotation_degrees: Random rotation in training by whole degrees; the patched code has 5.
         on_missing_mask: "error", or "skip" images without a (non-empty) lung mask, by name.
@@ -72,6 +80,7 @@ class RadiographDataModule(LightningDataModule):
         arm: Arm = "global",
         fold: int = 0,
         batch_size: int = 10,
+        accumulate: int = 1,
         predict_batch_size: int | None = None,
         size_px: int = 224,
         resize_px: int = 336,
@@ -79,6 +88,7 @@ class RadiographDataModule(LightningDataModule):
         lung_box: bool = False,
         train_patches: int = 1,
         val_patches: int = 4,
+        val_anew: bool = False,
         predict_patches: int = 100,
         centres: Strategy = "uniform",
         border: Border = "inside",
@@ -86,6 +96,7 @@ class RadiographDataModule(LightningDataModule):
         patch_weights: PatchWeights = "equal",
         greyscale: Greyscale = "plain",
         normalisation: Normalisation = "imagenet",
+        order: TrainingOrder = "shuffled",
         flip: float = 0.5,
         rotation_degrees: int = 0,
         on_missing_mask: Literal["error", "skip"] = "error",
@@ -105,7 +116,7 @@ class RadiographDataModule(LightningDataModule):
                 "or several in a list, as data.window_px."
             )
         self.study, self.arm, self.fold = study, arm, fold
-        self.batch_size = batch_size
+        self.batch_size, self.accumulate = batch_size, accumulate
         self.predict_batch_size = predict_batch_size or batch_size
         self.patches = {"train": train_patches, "val": val_patches, "predict": predict_patches}
         self.view: WholeView | PatchView = (
@@ -123,6 +134,8 @@ class RadiographDataModule(LightningDataModule):
             else WholeView(resize_px, size_px, arm == "masked", greyscale)
         )
         self.normalisation: Normalisation = normalisation
+        self.val_anew = val_anew
+        self.order: TrainingOrder = order
         self.flip, self.rotation_degrees = flip, rotation_degrees
         self.on_missing_mask, self.workers, self.seed = on_missing_mask, workers, seed
         self.table = pd.DataFrame()
@@ -169,9 +182,6 @@ class RadiographDataModule(LightningDataModule):
 
     def _loader(self, splits: Sequence[str], purpose: str) -> DataLoader[Batch]:
         training = purpose == "train"
-        rank, ranks = (
-            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        )
         table = self.table[self.table["split"].isin(splits)]
         dataset = RadiographDataset(
             table,
@@ -179,12 +189,14 @@ class RadiographDataModule(LightningDataModule):
             self.view,
             patches=self.patches[purpose],
             training=training,
+            anew=training or (purpose == "val" and self.val_anew),
             seed=self.seed,
             flip=self.flip,
             rotation_degrees=self.rotation_degrees,
         )
-        sampler = EpochSampler(len(dataset), self.seed, training, rank, ranks, even=training)
-        size = self.batch_size // ranks if training else self.predict_batch_size
+        order: Order = self.order if training else "listed"
+        sampler = EpochSampler(dataset.targets, self.seed, order, *self._rank(), even=training)
+        size = self._micro_batch() if training else self.predict_batch_size
         return DataLoader(
             dataset=dataset,
             batch_size=size,
@@ -198,6 +210,40 @@ class RadiographDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
         )
+
+    def _rank(self) -> tuple[int, int]:
+        """Gives this process's number, and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _micro_batch(self) -> int:
+        """Gives the images of a micro-batch on one device.
+
+        Raises:
+            CohortError: If the batch does not divide into such.
+        """
+        parts = self._rank()[1] * self.accumulate
+        if self.accumulate < 1 or self.batch_size % parts:
+            raise CohortError(
+                f"The batch of {self.batch_size} does not divide into {self.accumulate} "
+                f"micro-batches on each of {self._rank()[1]} devices. Choose a data.accumulate "
+                "that divides it."
+            )
+        return self.batch_size // parts
+
+    def share_of_step(self, batch_idx: int, images: int) -> float:
+        """Gives the share of a micro-batch in its training step, of which shares add up to 1.
+
+        Args:
+            batch_idx: The micro-batch's number in the epoch.
+            images: Its number of images, on this device.
+        """
+        micro_batch = self._micro_batch()
+        in_epoch = sum(self.class_counts().values()) // self._rank()[1]
+        if in_epoch % micro_batch == 1:
+            in_epoch -= 1  # which the loader drops
+        step = micro_batch * self.accumulate
+        begin = batch_idx // self.accumulate * step
+        return images / min(step, in_epoch - begin)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Gives the fold's training images, augmented."""

@@ -1,8 +1,9 @@
 """Radiographs as batches: the samples of an epoch, the views of an image, and their stacking."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from flannel.data.diagnosis import index_of
 from flannel.data.store import Store
 from flannel.runs import derived_seed
 from flannel.views import Draw, PatchView, Places, WholeView
+
+Order = Literal["listed", "shuffled", "fixed", "balanced"]
 
 
 class Batch(NamedTuple):
@@ -35,29 +38,49 @@ class Batch(NamedTuple):
 
 
 class Key(NamedTuple):
-    """What a sampler asks a dataset for: a row, in an epoch that its randomness hangs on."""
+    """What a sampler asks a dataset for.
+
+    Attributes:
+        epoch: The epoch that the sample's randomness hangs on.
+        row: The image.
+        turn: How often the image came before in the epoch, so that each time it looks different.
+    """
 
     epoch: int
     row: int
+    turn: int = 0
 
 
 class EpochSampler(Sampler[Key]):
     """Gives this rank's images of an epoch, in an order derived from (seed, epoch).
 
     Args:
-        count: Number of images.
+        targets: Class index of each image.
         seed: Seed of the order.
-        shuffle: Draw an order; else the images come as they are.
+        order: "listed" as they are; "shuffled" anew in every epoch; "fixed", shuffled once and the
+            same in every epoch, as the loaders of paper 004 have it; "balanced", as many draws as
+            there are images, with replacement, an image of class c as likely as N / n_c, as Oh,
+            Park and Ye draw.
         rank: This process, 0 to ranks - 1.
         ranks: Number of processes.
         even: Give every rank equally many by leaving out the last few of the order, as training
             over several devices needs. Otherwise no image is left out and none comes twice.
+
+    Raises:
+        ValueError: If the order is unknown.
     """
 
     def __init__(
-        self, count: int, seed: int, shuffle: bool, rank: int = 0, ranks: int = 1, even: bool = True
+        self,
+        targets: Sequence[int],
+        seed: int,
+        order: Order,
+        rank: int = 0,
+        ranks: int = 1,
+        even: bool = True,
     ) -> None:
-        self.count, self.seed, self.shuffle = count, seed, shuffle
+        self.targets = np.asarray(targets, dtype=np.int64)
+        self.seed, self.order = seed, order
         self.rank, self.ranks, self.even = rank, ranks, even
         self.epoch = 0
 
@@ -66,15 +89,37 @@ class EpochSampler(Sampler[Key]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        mine = range(self.rank, self.count, self.ranks)
-        return self.count // self.ranks if self.even else len(mine)
+        count = len(self.targets)
+        return count // self.ranks if self.even else len(range(self.rank, count, self.ranks))
 
     def __iter__(self) -> Iterator[Key]:
-        order = np.arange(self.count)
-        if self.shuffle:
-            order = np.random.default_rng(derived_seed(self.seed, self.epoch)).permutation(order)
-        for index in order[self.rank :: self.ranks][: len(self)]:
-            yield Key(self.epoch, int(index))
+        came: Counter[int] = Counter()
+        keys = []
+        for row in self._rows().tolist():
+            keys.append(Key(self.epoch, row, came[row]))
+            came[row] += 1
+        yield from keys[self.rank :: self.ranks][: len(self)]
+
+    def _rows(self) -> Int[np.ndarray, " images"]:
+        """Gives the rows of an epoch for all ranks together."""
+        count = len(self.targets)
+        match self.order:
+            case "listed":
+                return np.arange(count)
+            case "shuffled":
+                return self._generator(self.epoch).permutation(count)
+            case "fixed":
+                return self._generator(0).permutation(count)
+            case "balanced":
+                likely = 1.0 / np.bincount(self.targets)[self.targets]
+                return self._generator(self.epoch).choice(count, count, p=likely / likely.sum())
+            case _:
+                raise ValueError(
+                    f"order is {self.order!r}; expected listed, shuffled, fixed or balanced."
+                )
+
+    def _generator(self, epoch: int) -> np.random.Generator:
+        return np.random.default_rng(derived_seed(self.seed, epoch))
 
 
 class RadiographDataset(Dataset[Batch]):
@@ -85,8 +130,10 @@ class RadiographDataset(Dataset[Batch]):
         store: Folder of the store.
         view: Whole radiographs or patches.
         patches: Patches an image; without meaning for whole radiographs.
-        training: Crop, flip and rotate at random, anew in every epoch.
-        seed: All randomness derives from (seed, epoch, image_id), outside training without epoch.
+        training: Crop, flip and rotate at random.
+        anew: Draw centres, crops, flips and rotations anew in every epoch, from (seed, epoch, turn,
+            image_id); else from (seed, image_id), the same each time.
+        seed: Of all that is drawn.
         flip: Probability of a horizontal flip.
         rotation_degrees: Rotation by a whole number of degrees in [-r, r].
     """
@@ -99,6 +146,7 @@ class RadiographDataset(Dataset[Batch]):
         *,
         patches: int,
         training: bool,
+        anew: bool,
         seed: int,
         flip: float,
         rotation_degrees: int,
@@ -106,7 +154,7 @@ class RadiographDataset(Dataset[Batch]):
         self.image_ids = list(table["image_id"])
         self.targets = [index_of(diagnosis) for diagnosis in table["diagnosis"]]
         self.folder, self.view = store, view
-        self.patches, self.training, self.seed = patches, training, seed
+        self.patches, self.training, self.anew, self.seed = patches, training, anew, seed
         self.flip, self.rotation_degrees = flip, rotation_degrees
         self.store: Store | None = None  # opened in each worker
 
@@ -116,7 +164,7 @@ class RadiographDataset(Dataset[Batch]):
     def __getitem__(self, key: Key) -> Batch:
         self.store = self.store or Store(self.folder)
         image_id = self.image_ids[key.row]
-        moment = ("train", key.epoch) if self.training else ("fixed",)
+        moment = ("epoch", key.epoch, key.turn) if self.anew else ("fixed",)
         generator = torch.Generator().manual_seed(derived_seed(self.seed, *moment, image_id))
         draw = Draw(generator, self.training, self.patches, self.flip, self.rotation_degrees)
         pixels, places = self.view.views(self.store, image_id, draw)

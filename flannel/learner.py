@@ -1,12 +1,13 @@
 """A base learner: one network that classifies views, and the votes that make them a diagnosis."""
 
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from jsonargparse import Namespace
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.cli import LightningArgumentParser
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
@@ -17,6 +18,7 @@ from flannel.data.store import Store
 from flannel.datamodule import RadiographDataModule
 from flannel.datasets import Batch
 from flannel.inputs import fold_inputs
+from flannel.losses import balanced_weights
 from flannel.metrics import classification_metrics, measured_splits
 from flannel.opinions import Opinion, PredictionsWriter
 from flannel.runs import Run, write_json
@@ -36,7 +38,12 @@ class BaseLearner(LightningModule):
         vote: How the views' logits become one confidence per diagnosis: "share" of hard votes
             (paper 004, Section 2.2), "mean_softmax", or "mean_sigmoid" (its code). For a whole
             radiograph, "mean_softmax" is the softmax.
-        auxiliary_weight: Weight of the auxiliary head's cross-entropy; 0.4 in the patched code.
+        loss: Any module from logits (batch, classes) and targets (batch,) to one loss a view;
+            cross-entropy, as both papers, when None. `FocalLoss` with reduction "none" is
+            FLANNEL's loss for its ensemble, which its code has commented out here.
+        class_weights: "inverse_frequency" multiplies the losses of class c by N / (classes x n_c),
+            n_c of the fold's N training images; None weighs all alike, as both papers.
+        auxiliary_weight: Weight of the auxiliary head's loss; 0.4 in the patched code.
         l1: Factor of the sum of absolute parameters that is added to the training loss. The
             patch-based ancestor has 1e-5; the patched code has it commented out.
         channels_last: Keep the network in the memory format that convolutions prefer.
@@ -46,6 +53,8 @@ class BaseLearner(LightningModule):
         self,
         network: nn.Module,
         vote: Rule = "share",
+        loss: nn.Module | None = None,
+        class_weights: Literal["inverse_frequency"] | None = None,
         auxiliary_weight: float = 0.4,
         l1: float = 0.0,
         channels_last: bool = True,
@@ -55,9 +64,20 @@ class BaseLearner(LightningModule):
         if channels_last:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.rule: Rule = vote
+        self.loss = nn.CrossEntropyLoss(reduction="none") if loss is None else loss
+        self.class_weights = class_weights
+        self.register_buffer("weight_of_class", torch.ones(len(FLANNEL)), persistent=False)
         self.auxiliary_weight, self.l1 = auxiliary_weight, l1
+        self._share = 1.0
         self.val_metrics = classification_metrics(len(FLANNEL), prefix="val/")
         self.test_metrics = classification_metrics(len(FLANNEL), prefix="test/")
+
+    def setup(self, stage: str) -> None:
+        """Takes the class weights from the fold's training images."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.class_weights is not None and isinstance(data, RadiographDataModule):
+            counts = torch.tensor([data.class_counts()[name] for name in FLANNEL])
+            self.weight_of_class = balanced_weights(counts)
 
     def forward(
         self, pixels: Float[Tensor, "images views 3 side side"]
@@ -71,14 +91,21 @@ class BaseLearner(LightningModule):
         """Runs a training batch forward, for `RefreshBatchNorm`."""
         self.network(batch.pixels.flatten(0, 1))
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Notes what the batch counts in its optimiser step, where several make one."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, RadiographDataModule) and data.accumulate > 1:
+            share = data.share_of_step(batch_idx, len(batch.target))
+            self._share = share * data.accumulate  # Lightning divides by the number
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Learns from every view as an example of its image's diagnosis."""
         out = self.network(batch.pixels.flatten(0, 1))
         target = batch.target.repeat_interleave(batch.pixels.shape[1])
         logits, auxiliary = out if isinstance(out, tuple) else (out, None)
-        loss = F.cross_entropy(logits.float(), target)
+        loss = self._loss(logits, target)
         if auxiliary is not None:
-            loss = loss + self.auxiliary_weight * F.cross_entropy(auxiliary.float(), target)
+            loss = loss + self.auxiliary_weight * self._loss(auxiliary, target)
         if self.l1:
             loss = loss + self.l1 * sum(p.abs().sum() for p in self.network.parameters())
         if not torch.isfinite(loss):
@@ -89,7 +116,19 @@ class BaseLearner(LightningModule):
         self.log(
             "train/loss", loss, on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True
         )
-        return loss
+        return self._share * loss
+
+    def _loss(
+        self, logits: Float[Tensor, "views classes"], target: Int[Tensor, " views"]
+    ) -> Float[Tensor, ""]:
+        """Averages the views' losses, each times the weight of its class."""
+        each: Tensor = self.loss(logits.float(), target)
+        if each.shape != target.shape:
+            raise TrainingError(
+                f"{type(self.loss).__name__} gave a tensor of shape {tuple(each.shape)} for "
+                f"{len(target)} views; expected one loss a view. Set the loss's reduction to none."
+            )
+        return (self.weight_of_class[target] * each).mean()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measures a validation batch."""
@@ -102,7 +141,7 @@ class BaseLearner(LightningModule):
     def _measure(self, batch: Batch, split: str, metrics: MetricCollection) -> None:
         logits = self(batch.pixels).float()
         target = batch.target.repeat_interleave(logits.shape[1])
-        loss = F.cross_entropy(logits.flatten(0, 1), target)
+        loss = self._loss(logits.flatten(0, 1), target)
         images = len(batch.target)
         self.log(f"{split}/loss", loss, batch_size=images, sync_dist=True)
         metrics.update(vote(logits, self.rule, batch.places.weights), batch.target)
@@ -144,6 +183,36 @@ def write_predictions(cli: StudyCLI, run: Run) -> None:
     print(f"predicted {len(writer.table)} images: {', '.join(figures)}", flush=True)
 
 
+class LearnerCLI(StudyCLI):
+    """StudyCLI whose Trainer accumulates as the data are cut, and that explains a full memory."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the study's arguments, and the link from the micro-batches to the Trainer."""
+        super().add_arguments_to_parser(parser)
+        parser.link_arguments("data.accumulate", "trainer.accumulate_grad_batches")
+
+    def fit(self, model: LightningModule, datamodule: LightningDataModule, ckpt_path: Any) -> None:  # noqa: ANN401
+        """Trains and predicts.
+
+        Raises:
+            TrainingError: If the memory does not suffice, naming the options that need less.
+        """
+        try:
+            super().fit(model, datamodule, ckpt_path)
+        except RuntimeError as fault:  # the CPU has no error of its own
+            if not isinstance(fault, torch.OutOfMemoryError) and "can't allocate" not in str(fault):
+                raise
+            data, trainer = self.arguments.data, self.arguments.trainer
+            raise TrainingError(
+                "The memory of the device does not suffice "
+                f"({str(fault).splitlines()[0]}). In training, raise data.accumulate (now "
+                f"{data.accumulate}), which keeps the batch of {data.batch_size}; in prediction, "
+                f"lower data.predict_batch_size (now {data.predict_batch_size}); in both, use a "
+                f"trainer.precision of 16-mixed or bf16-mixed (now {trainer.precision}), or "
+                "spread the batch over GPUs with DEVICES=n."
+            ) from fault
+
+
 def train(arguments: list[str]) -> StudyCLI:
     """Trains (or validates, or tests) one base learner.
 
@@ -155,7 +224,7 @@ def train(arguments: list[str]) -> StudyCLI:
         RunHeldError: If another process works on it.
         RunError: If it cannot go on; other modules' errors in a sentence likewise.
     """
-    return StudyCLI(
+    return LearnerCLI(
         BaseLearner,
         RadiographDataModule,
         place=place_of,

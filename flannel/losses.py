@@ -1,4 +1,4 @@
-"""The ensemble's loss."""
+"""The losses: focal loss, and what a class weighs in a loss."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -8,6 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 Reduction = Literal["sum", "mean"]
+
+
+class ClassCountError(ValueError):
+    """Training images of which a class has none, in a sentence."""
 
 
 class FocalLoss(nn.Module):
@@ -20,7 +24,7 @@ class FocalLoss(nn.Module):
     Args:
         gamma: Focusing parameter; 0 is the weighted cross-entropy. The original uses 10.
         alpha: One weight per class, 1000 / count in the original; None weighs all alike.
-        reduction: "sum" over the batch as the original does, or "mean".
+        reduction: "sum" over the batch as the original does, "mean", or "none" for one loss a row.
 
     Raises:
         ValueError: If gamma is negative or the reduction unknown.
@@ -32,13 +36,13 @@ class FocalLoss(nn.Module):
         self,
         gamma: float,
         alpha: Tensor | Sequence[float] | None = None,
-        reduction: Reduction = "sum",
+        reduction: Reduction | Literal["none"] = "sum",
     ) -> None:
         super().__init__()
         if gamma < 0:
             raise ValueError(f"gamma is {gamma}; expected 0 or more.")
-        if reduction not in ("sum", "mean"):
-            raise ValueError(f"reduction is {reduction!r}; expected 'sum' or 'mean'.")
+        if reduction not in ("sum", "mean", "none"):
+            raise ValueError(f"reduction is {reduction!r}; expected 'sum', 'mean' or 'none'.")
         self.gamma = gamma
         self.reduction = reduction
         weights = None if alpha is None else torch.as_tensor(alpha, dtype=torch.float32)
@@ -46,8 +50,8 @@ class FocalLoss(nn.Module):
 
     def forward(
         self, scores: Float[Tensor, "batch classes"], target: Int[Tensor, " batch"]
-    ) -> Float[Tensor, ""]:
-        """Computes the loss of a batch.
+    ) -> Float[Tensor, ""] | Float[Tensor, " batch"]:
+        """Computes the loss of a batch, or of each of its rows.
 
         Args:
             scores: Combined scores before the softmax.
@@ -57,7 +61,13 @@ class FocalLoss(nn.Module):
         each = -((1 - log_p.exp()) ** self.gamma) * log_p
         if self.alpha is not None:
             each = self.alpha.to(each.dtype)[target] * each
-        return each.sum() if self.reduction == "sum" else each.mean()
+        match self.reduction:
+            case "sum":
+                return each.sum()
+            case "mean":
+                return each.mean()
+            case "none":
+                return each
 
 
 def inverse_frequency(counts: Int[Tensor, " classes"]) -> Float[Tensor, " classes"]:
@@ -66,11 +76,24 @@ def inverse_frequency(counts: Int[Tensor, " classes"]) -> Float[Tensor, " classe
     Paper 004 calls alpha the inverse class frequency; the factor 1000 is the code's.
 
     Raises:
-        ValueError: If a class has no training image.
+        ClassCountError: If a class has no training image.
     """
     if bool((counts == 0).any()):
-        raise ValueError(
+        raise ClassCountError(
             f"The training images per class are {counts.tolist()}: a class without any has no "
-            "inverse frequency. Choose another fold, or set alpha to null."
+            "inverse frequency. Choose another fold, or weigh all classes alike."
         )
     return 1000.0 / counts.float()
+
+
+def balanced_weights(counts: Int[Tensor, " classes"]) -> Float[Tensor, " classes"]:
+    """Gives `inverse_frequency` at a scale at which the training images weigh 1 on average.
+
+    A weight is N / (classes x count). The ensemble's 1000 / count is the same but for a factor,
+    which would be one of the learning rate here, where no public code weighs a base learner's loss.
+
+    Raises:
+        ClassCountError: If a class has no training image.
+    """
+    weights = inverse_frequency(counts)
+    return weights * (counts.sum() / (weights * counts).sum())

@@ -26,8 +26,10 @@ class ImageNetNetwork(nn.Module):
     Args:
         architecture: A name that `torchvision.models.get_model` knows.
         classes: Size of the new head.
-        weights: "imagenet" (torchvision's IMAGENET1K_V1, checked by hash), "random", or the path of
-            a state dictionary of the same architecture with its 1000 ImageNet classes.
+        weights: "imagenet" (torchvision's IMAGENET1K_V1, fetched once and checked by hash);
+            "random"; or a path. In a folder the architecture's file is taken, by torchvision's name
+            for it and with its hash checked. A file holds a state dictionary of the architecture
+            with its 1000 ImageNet classes, whoever trained it.
         auxiliary: Keep InceptionV3's auxiliary head, with `classes` outputs. In training it needs
             299 px images. Other networks have none.
 
@@ -105,42 +107,57 @@ def _build(architecture: str) -> nn.Module:
 
 def _pretrained(architecture: str, weights: str) -> dict[str, Tensor]:
     """Finds the state dictionary that `weights` names."""
-    if weights == "imagenet":
-        return _imagenet(architecture)
     path = Path(weights)
-    if not path.is_file():
+    if weights == "imagenet" or path.is_dir():
+        path = _published_file(architecture, weights)
+    elif not path.is_file():
         raise WeightsError(
-            f"weights is {weights!r}; expected 'imagenet', 'random', or the path of a file."
+            f"weights is {weights!r}; expected 'imagenet', 'random', or the path of a folder or "
+            "file."
         )
-    return torch.load(path, map_location="cpu", weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {_today(key): value for key, value in state.items()}
 
 
-def _imagenet(architecture: str) -> dict[str, Tensor]:
-    """Loads torchvision's weights; the file's hash is checked whether it is new or was there."""
-    entry = torchvision.models.get_model_weights(architecture).IMAGENET1K_V1
-    name = Path(urlparse(entry.url).path).name
+def _published_file(architecture: str, weights: str) -> Path:
+    """Finds torchvision's file in a folder, or for "imagenet" in its cache, where it is fetched."""
+    address: str = torchvision.models.get_model_weights(architecture).IMAGENET1K_V1.url
+    name = Path(urlparse(address).path).name
+    if weights != "imagenet":
+        path = Path(weights) / name
+        if not path.is_file():
+            raise WeightsError(
+                f"The folder {weights} has no {name}, the ImageNet weights of {architecture}. Put "
+                f"it there, from {address}."
+            )
+        _check_hash(path, "Put the published file there, or name another file by its path.")
+        return path
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not path.is_file():
         try:
             torch.hub.load_state_dict_from_url(
-                entry.url, map_location="cpu", check_hash=True, weights_only=True
+                address, map_location="cpu", check_hash=True, weights_only=True
             )
         except OSError as fault:
             raise WeightsError(
                 f"The ImageNet weights of {architecture} could not be fetched ({fault}). Put "
-                f"{name} into {path.parent}, or set model.network.init_args.weights to 'random' "
-                "or to the path of a file."
+                f"{name} into {path.parent}, or set model.network.init_args.weights to a folder "
+                "that holds it, or to 'random'."
             ) from fault
+    _check_hash(path, "Delete it and let it be fetched again.")
+    return path
+
+
+def _check_hash(path: Path, way_out: str) -> None:
+    """Compares a file with the hash in its name, whether it is new or was there."""
     expected = path.stem.rpartition("-")[2]
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if not found.startswith(expected):
         raise WeightsError(
             f"{path} is not the published file: its SHA-256 begins with {found[:8]}, expected "
-            f"{expected}. Delete it and let it be fetched again."
+            f"{expected}. {way_out}"
         )
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return {_today(key): value for key, value in state.items()}
 
 
 def _today(key: str) -> str:

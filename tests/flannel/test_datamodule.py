@@ -175,3 +175,41 @@ def test_normalisation(normalisation, black, white):
     assert out.shape == (2, 3, 1, 1)
     np.testing.assert_allclose(out[0].flatten().numpy(), black, rtol=1e-5)
     np.testing.assert_allclose(out[1].flatten().numpy(), white, rtol=1e-5)
+
+
+def test_validation_patches_are_drawn_anew_when_asked_as_the_patched_code_does(phantom_study):
+    data = module(phantom_study, arm="patched", size_px=24, val_patches=1, val_anew=True)
+    loader = data.val_dataloader()
+    before = first(loader)
+    loader.sampler.set_epoch(1)
+    assert not torch.equal(first(loader).places.centres, before.places.centres)
+    predicted = data.predict_dataloader()
+    before = first(predicted)
+    predicted.sampler.set_epoch(1)
+    assert torch.equal(first(predicted).places.centres, before.places.centres)
+
+
+def test_balanced_training_leaves_validation_and_prediction_as_they_are(phantom_study):
+    data = module(phantom_study, order="balanced", batch_size=5)
+    train = [image_id for batch in data.train_dataloader() for image_id in batch.image_ids]
+    assert len(set(train)) < len(train) == (data.table["split"] == "train").sum()
+    assert set(train) <= set(data.table["image_id"][data.table["split"] == "train"])
+    predicted = [i for batch in data.predict_dataloader() for i in batch.image_ids]
+    assert sorted(predicted) == sorted(data.table["image_id"])
+
+
+def test_micro_batches_are_parts_of_the_batch(phantom_study):
+    data = module(phantom_study, batch_size=8, accumulate=4)
+    assert [len(batch.target) for batch in data.train_dataloader()][:4] == [2, 2, 2, 2]
+    with pytest.raises(CohortError, match="batch of 8 does not divide into 3 micro-batches"):
+        module(phantom_study, batch_size=8, accumulate=3).train_dataloader()
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(10, 2), (10, 5), (14, 7), (7, 7)])
+def test_the_shares_of_a_step_s_micro_batches_add_up_to_1(phantom_study, batch_size, accumulate):
+    data = module(phantom_study, batch_size=batch_size, accumulate=accumulate)
+    batches = [len(batch.target) for batch in data.train_dataloader()]
+    assert sum(batches) % batch_size  # the last step is a short one
+    shares = [data.share_of_step(at, images) for at, images in enumerate(batches)]
+    for begin in range(0, len(shares), accumulate):
+        assert sum(shares[begin : begin + accumulate]) == pytest.approx(1.0)

@@ -7,13 +7,17 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 
 from flannel import learner
 from flannel.__main__ import main
+from flannel.datamodule import RadiographDataModule
 from flannel.learner import BaseLearner, TrainingError
+from flannel.losses import FocalLoss
 from flannel.patches import load_patches
 from flannel.predictions import load_predictions, probability_columns
 from flannel.runs import RunError
+from flannel.views import normalise
 from patching.vote import vote
 
 SMALL = {
@@ -202,29 +206,130 @@ def test_a_fold_that_does_not_exist_is_a_sentence(phantom_study, experiments, tm
 
 
 def test_a_loss_that_is_no_number_stops_with_the_images(train, monkeypatch):
-    monkeypatch.setattr(
-        "flannel.learner.F.cross_entropy", lambda *_: torch.tensor(float("nan"), requires_grad=True)
-    )
+    nothing = torch.tensor(float("nan"), requires_grad=True)
+    monkeypatch.setattr(BaseLearner, "_loss", lambda *_: nothing)
     with pytest.raises(TrainingError, match=r"The loss is nan in epoch 1 on the images [ck]cx-"):
         train("global")
 
 
-def test_the_l1_term_adds_the_absolute_parameters(phantom_study):
-    from flannel.datamodule import RadiographDataModule
-    from flannel.views import normalise
+@pytest.mark.parametrize(
+    "fault",
+    [torch.OutOfMemoryError("CUDA out of memory.\nTried"), RuntimeError("can't allocate memory")],
+)
+def test_a_full_memory_is_a_sentence_with_the_options_that_need_less(train, monkeypatch, fault):
+    def full(*_):
+        raise fault
 
-    data = RadiographDataModule(phantom_study, batch_size=4, size_px=32, resize_px=40)
+    monkeypatch.setattr(BaseLearner, "_loss", full)
+    with pytest.raises(TrainingError, match=r"data\.accumulate \(now 2\).* batch of 8"):
+        train("global", "--data.accumulate=2")
+
+
+def test_another_error_stays_what_it_is(train, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(BaseLearner, "_loss", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        train("global")
+
+
+@pytest.fixture
+def batch(phantom_study):
+    """Eight training images as a learner gets them, with those of each class counted."""
+    data = RadiographDataModule(phantom_study, batch_size=8, size_px=32, resize_px=40)
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
-    batch = batch._replace(pixels=normalise(batch.pixels, "imagenet"))
+    return batch._replace(pixels=normalise(batch.pixels, "imagenet"))
 
-    def loss(l1):
-        torch.manual_seed(0)
-        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 4))
-        model = BaseLearner(network, l1=l1, channels_last=False)
-        model.log = lambda *_args, **_options: None
-        return model.training_step(batch, 0).item(), network
 
-    plain, network = loss(0.0)
-    absolute = sum(p.abs().sum().item() for p in network.parameters())
-    assert loss(0.01)[0] - plain == pytest.approx(0.01 * absolute, rel=1e-4)
+def small_learner(**options):
+    """Builds a learner with a network without BatchNorm, that is not in a Trainer."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 4))
+    model = BaseLearner(network, channels_last=False, **options)
+    model.log = lambda *_args, **_options: None
+    return model
+
+
+def test_the_l1_term_adds_the_absolute_parameters(batch):
+    plain, with_l1 = small_learner(), small_learner(l1=0.01)
+    absolute = sum(p.abs().sum().item() for p in plain.network.parameters())
+    difference = with_l1.training_step(batch, 0).item() - plain.training_step(batch, 0).item()
+    assert difference == pytest.approx(0.01 * absolute, rel=1e-4)
+
+
+def test_the_loss_is_cross_entropy_by_default_and_focal_loss_by_class_path(batch):
+    plain = small_learner()
+    logits = plain.network(batch.pixels.flatten(0, 1))
+    expected = torch.nn.functional.cross_entropy(logits, batch.target)
+    torch.testing.assert_close(plain.training_step(batch, 0), expected)
+    focal = small_learner(loss=FocalLoss(2, reduction="none"))
+    torch.testing.assert_close(
+        focal.training_step(batch, 0), FocalLoss(2, reduction="mean")(logits, batch.target)
+    )
+
+
+def test_class_weights_multiply_the_losses_of_their_class(batch):
+    model = small_learner(class_weights="inverse_frequency")
+    model.weight_of_class = torch.tensor([4.0, 3.0, 2.0, 1.0])
+    logits = model.network(batch.pixels.flatten(0, 1))
+    each = torch.nn.functional.cross_entropy(logits, batch.target, reduction="none")
+    expected = sum((4 - t) * loss for t, loss in zip(batch.target, each, strict=True)) / 8
+    torch.testing.assert_close(model.training_step(batch, 0), expected)
+
+
+def test_a_loss_that_sums_by_itself_is_refused(batch):
+    with pytest.raises(TrainingError, match=r"FocalLoss gave a tensor of shape .* for 8 views"):
+        small_learner(loss=FocalLoss(2)).training_step(batch, 0)
+
+
+def test_options_of_loss_and_order_reach_the_run(train, phantom_study):
+    seen = {}
+
+    class Watch(BaseLearner):
+        def on_train_start(self):
+            seen["weights"], seen["loss"] = self.weight_of_class, self.loss
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learner, "BaseLearner", Watch)
+        train(
+            "global", "--model.loss=flannel.losses.FocalLoss", "--model.loss.gamma=2",
+            "--model.loss.reduction=none", "--model.class_weights=inverse_frequency",
+            "--data.order=fixed", "--selection=val/accuracy", "--trainer.max_epochs=1",
+        )  # fmt: skip
+    data = RadiographDataModule(phantom_study, fold=1)
+    data.setup("fit")
+    counts = torch.tensor(list(data.class_counts().values()))
+    torch.testing.assert_close(seen["weights"], counts.sum() / (4 * counts))
+    assert (seen["loss"].gamma, seen["loss"].reduction) == (2, "none")
+
+
+@pytest.mark.filterwarnings("ignore")  # of Lightning's, about itself
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(10, 2), (12, 3)])
+def test_micro_batches_give_the_gradient_of_the_batch(phantom_study, batch_size, accumulate):
+    """Without BatchNorm; 25 training images in steps of 10 leave a short last step of 5."""
+
+    def gradients(parts):
+        model = small_learner(l1=1e-3, class_weights="inverse_frequency")
+        found = []
+        model.configure_optimizers = lambda: torch.optim.SGD(model.parameters(), lr=0.1)
+        model.on_before_optimizer_step = lambda _: found.append(
+            model.network[1].weight.grad.clone()
+        )
+        trainer = Trainer(
+            max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+            use_distributed_sampler=False, accumulate_grad_batches=parts,
+        )  # fmt: skip
+        data = RadiographDataModule(
+            phantom_study, batch_size=batch_size, size_px=32, resize_px=40,
+            accumulate=parts,
+        )  # fmt: skip
+        trainer.fit(model, datamodule=data)
+        return found
+
+    whole, parted = gradients(1), gradients(accumulate)
+    assert len(whole) == len(parted) >= 2
+    for a, b in zip(whole, parted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)

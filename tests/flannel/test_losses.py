@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from flannel.losses import FocalLoss, inverse_frequency
+from flannel.losses import ClassCountError, FocalLoss, balanced_weights, inverse_frequency
 
 
 def test_equals_the_original_loss_and_gradient(golden):
@@ -43,6 +43,9 @@ def test_gamma_0_is_cross_entropy_and_mean_is_the_sum_by_rows():
     assert float(FocalLoss(0)(scores, target)) == pytest.approx(float(plain))
     mean = FocalLoss(3, reduction="mean")(scores, target)
     assert float(mean) == pytest.approx(float(FocalLoss(3)(scores, target)) / 8)
+    each = FocalLoss(3, [1, 2, 3, 4], reduction="none")(scores, target)
+    assert each.shape == target.shape
+    assert float(each.sum()) == pytest.approx(float(FocalLoss(3, [1, 2, 3, 4])(scores, target)))
 
 
 def test_a_certain_error_stays_finite():
@@ -59,7 +62,7 @@ def test_alpha_is_1000_over_the_count_as_in_the_original(golden):
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
-    [({"gamma": -1}, "gamma is -1"), ({"gamma": 1, "reduction": "none"}, "reduction is 'none'")],
+    [({"gamma": -1}, "gamma is -1"), ({"gamma": 1, "reduction": "max"}, "reduction is 'max'")],
 )
 def test_wrong_arguments_are_named(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
@@ -67,5 +70,13 @@ def test_wrong_arguments_are_named(arguments, sentence):
 
 
 def test_a_class_without_training_images_is_named():
-    with pytest.raises(ValueError, match=r"\[3, 0, 1\]"):
+    with pytest.raises(ClassCountError, match=r"\[3, 0, 1\]"):
         inverse_frequency(torch.tensor([3, 0, 1]))
+
+
+def test_balanced_weights_are_inverse_frequencies_that_average_1_over_the_images():
+    counts = torch.tensor([298, 941, 1839, 1026])  # fold cv1 of paper 004
+    weights = balanced_weights(counts)
+    torch.testing.assert_close(weights, 4104 / (4 * counts))
+    torch.testing.assert_close(weights / weights[0], inverse_frequency(counts) * 298 / 1000)
+    assert float((weights * counts).sum()) == pytest.approx(4104)

@@ -1,5 +1,8 @@
 """Networks with a new head: sizes from the original, and weights that are checked."""
 
+import hashlib
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torchvision
@@ -60,7 +63,7 @@ def test_unknown_names_and_heads_are_refused():
         ImageNetNetwork("resnet15", 4, "random")
     with pytest.raises(ValueError, match="resnet18 has no auxiliary head"):
         ImageNetNetwork("resnet18", 4, "random", auxiliary=True)
-    with pytest.raises(WeightsError, match="expected 'imagenet', 'random', or the path"):
+    with pytest.raises(WeightsError, match="expected 'imagenet', 'random', or the path of"):
         ImageNetNetwork("resnet18", 4, "imagnet")
 
 
@@ -70,6 +73,33 @@ def test_weights_come_from_a_local_file(tmp_path):
     torch.save(source.state_dict(), tmp_path / "weights.pth")
     network = ImageNetNetwork("mobilenet_v3_small", 4, str(tmp_path / "weights.pth"))
     torch.testing.assert_close(network.network.features[0][0].weight, source.features[0][0].weight)
+
+
+def published(architecture, folder):
+    """Writes a state dictionary under the name that torchvision would give it, hash and all."""
+    torch.manual_seed(0)
+    source = torchvision.models.get_model(architecture, weights=None)
+    folder.mkdir()
+    torch.save(source.state_dict(), folder / "new.pth")
+    with (folder / "new.pth").open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    file = (folder / "new.pth").rename(folder / f"{architecture}-{digest[:8]}.pth")
+    return file, source
+
+
+def test_a_folder_gives_the_architecture_s_published_file(tmp_path, monkeypatch):
+    file, source = published("mobilenet_v3_small", tmp_path / "weights")
+    entry = SimpleNamespace(url=f"https://example.org/models/{file.name}")
+    weights = SimpleNamespace(IMAGENET1K_V1=entry)
+    monkeypatch.setattr(torchvision.models, "get_model_weights", lambda _: weights)
+    network = ImageNetNetwork("mobilenet_v3_small", 4, str(file.parent))
+    torch.testing.assert_close(network.network.features[0][0].weight, source.features[0][0].weight)
+    file.write_bytes(b"something else")
+    with pytest.raises(WeightsError, match=r"not the published file.*or name another file"):
+        ImageNetNetwork("mobilenet_v3_small", 4, str(file.parent))
+    file.unlink()
+    with pytest.raises(WeightsError, match=rf"has no {file.name}, .* from https://example.org"):
+        ImageNetNetwork("mobilenet_v3_small", 4, str(file.parent))
 
 
 def test_a_cached_file_that_is_not_the_published_one_is_refused(tmp_path, monkeypatch):
