@@ -108,6 +108,10 @@ compare: $(READY) ## tables, figures, report.html
 	$(PY) -m flannel cheats --study=$(STUDY)
 	$(PY) -m flannel compare --study=$(STUDY)
 
+.PHONY: patch-study
+patch-study: $(READY) ## how many patches it takes: F1, spread and coverage by K, from the base runs' patches
+	$(PY) -m flannel patches --study=$(STUDY)
+
 .PHONY: study
 study: ## all stages in a row: DATA=folder MASKS=folder
 	$(MAKE) data

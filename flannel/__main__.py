@@ -22,6 +22,11 @@ COMMANDS = {
     "ensembles": (ENSEMBLES, "ensembles", "FLANNEL for every arm and fold that can have it"),
     "cheats": (COMPARISON, "cheats", "forests that see no lung, on the study's own folds"),
     "compare": (COMPARISON, "compare", "tables, figures and report.html"),
+    "patches": (
+        COMPARISON,
+        "patches",
+        "how many patches it takes, from those that runs kept",
+    ),
     "phantoms": (COHORT, "phantoms", "made-up radiographs in the layout of real ones"),
 }
 

@@ -36,3 +36,19 @@ def cheats(study: Path = Path("runs/study"), seed: int = 1) -> None:
 
     for sentence in make_cheats(study, seed):
         print(sentence)
+
+
+def patches(study: Path = Path("runs/study"), repeats: int = 20, seed: int = 1) -> None:
+    """Writes how F1, the spread of the vote and the coverage hang on the number of patches.
+
+    Reads the patches that runs of the patched arm kept, and the store's masks; needs no model.
+
+    Args:
+        study: The study folder, with base runs of the patched arm.
+        repeats: Subsets of patches of each size.
+        seed: Of the subsets.
+    """
+    from flannel.patch_report import write_patch_study
+
+    for path in write_patch_study(study, repeats, seed):
+        print(path)
