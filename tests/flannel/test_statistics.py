@@ -153,6 +153,18 @@ def test_a_diagnosis_that_a_fold_lacks_is_left_out_there_by_name():
     assert alone.note
 
 
+def test_a_group_that_several_folds_test_is_drawn_together():
+    """Rotating test sets: other images of the same patients in each fold."""
+    first, second = table(seed=1), table(seed=2).assign(image_id=[f"b-{i}" for i in range(60)])
+    draws = drawn_from(first, second, resamples=40)
+    assert len(draws.groups) == 25
+    one = measured({0: first, 1: second}, draws, ranks=False)
+    alone = [
+        measured({0: rows}, draws, ranks=False).drawn("macro", "f1") for rows in (first, second)
+    ]
+    assert one.drawn("macro", "f1") == pytest.approx(np.mean(alone, axis=0))
+
+
 def test_what_a_learner_leaves_undefined_stays_so_with_its_reason():
     rows = table()
     rows[f"p_{VIRAL}"] = 0
