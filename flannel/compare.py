@@ -4,12 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from flannel.comparison import read_comparison
+from flannel.comparison import Comparison, read_comparison
+from flannel.costs import costs
+from flannel.dashboard import log_comparison
 from flannel.data.files import whole_file
 from flannel.figures import write_figures
 from flannel.galleries import write_galleries
-from flannel.report import log_comparison, write_report
-from flannel.tables import markdown, scores_table
+from flannel.measurements import measure_comparison
+from flannel.report import write_report
+from flannel.summary import summary
+from flannel.tables import all_tables
+from flannel.tables.f1 import scores_table
+from flannel.tables.layout import Table, write_table
 
 
 def compare_study(
@@ -19,9 +25,10 @@ def compare_study(
 ) -> None:
     """Compares learners, ensembles and arms from the study's files alone, without a model.
 
-    Writes `comparison/table.csv` (every fold), `table.md` (the paper's Table 3), `figures/` as PNG
-    and PDF and `report.html`, and prints the table and where they are. Figures that show
-    radiographs stay on this machine: they are in the report and never in W&B.
+    Writes to `comparison/`: `table.csv` (every fold), `table.md` (all tables in one document), each
+    table as Markdown, CSV and LaTeX, `figures/` as PNG and PDF, and `report.html`. Prints the
+    summary, Table 3, and where everything is. Figures that show radiographs stay on this machine:
+    they are in the report and never in W&B.
 
     Args:
         study: The study's folder.
@@ -32,16 +39,33 @@ def compare_study(
         StudyError: If there is nothing to compare, or runs do not belong into one table.
     """
     comparison = read_comparison(study, learners)
+    measurements = measure_comparison(comparison)
+    spent = costs(study)
     folder = study / "comparison"
     with whole_file(folder / "table.csv") as beside:
         scores_table(comparison).to_csv(beside, index=False, float_format="%.6f")
-    table = markdown(comparison)
+    tables = all_tables(measurements, spent)
+    for table in tables:
+        write_table(table, folder)
+    sentences = summary(measurements)
     with whole_file(folder / "table.md") as beside:
-        beside.write_text(table, encoding="utf-8")
-    figures = write_figures(comparison, folder / "figures")
+        beside.write_text(_document(comparison, sentences, tables), encoding="utf-8")
+    figures = write_figures(measurements, spent, folder / "figures")
     pictures = write_galleries(comparison, folder / "figures")
-    report = write_report(comparison, figures | pictures)
-    log_comparison(comparison, figures, wandb)
-    print(table)
+    report = write_report(measurements, tables, figures | pictures)
+    log_comparison(measurements, figures, wandb)
+    print(*sentences, *comparison.notes, sep="\n")
+    print("", next(table for table in tables if table.name == "table_3").markdown(), sep="\n")
     for path in (folder / "table.csv", folder / "table.md", folder / "figures", report):
         print(path)
+
+
+def _document(comparison: Comparison, sentences: Sequence[str], tables: Sequence[Table]) -> str:
+    """Joins summary, notes and tables in one Markdown document."""
+    parts = [
+        f"# {comparison.study.resolve().name}",
+        *sentences,
+        *(f"> {note}" for note in comparison.notes),
+        *(table.markdown(level=2) for table in tables),
+    ]
+    return "\n\n".join(parts)

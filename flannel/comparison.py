@@ -7,9 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from flannel.data.diagnosis import FLANNEL
+from flannel.data.manifest import load_manifest
 from flannel.metrics import Scores, scores
 from flannel.predictions import PredictionsError, load_predictions, probability_columns
 from flannel.study import (
+    LEARNERS,
     StudyError,
     StudyRun,
     check_fingerprints,
@@ -49,12 +51,14 @@ class Comparison:
         diagnoses: The label set, in order.
         results: By arm, learner and fold, in the order of the tables.
         notes: Sentences on what is missing, unfinished or left out.
+        scope: A sentence on the folds and learners of a partial study; empty for a whole one.
     """
 
     study: Path
     diagnoses: tuple[str, ...]
     results: tuple[Result, ...]
     notes: tuple[str, ...]
+    scope: str = ""
 
     @property
     def arms(self) -> list[str]:
@@ -125,7 +129,30 @@ def read_comparison(study: Path, learners: Sequence[str] | None = None) -> Compa
         for run, test in tests
     )
     notes = [*gaps(study, runs), *left_out, *fewer, *_absent(results), *_unusual_sums(results)]
-    return Comparison(study, FLANNEL, results, tuple(notes))
+    return Comparison(study, FLANNEL, results, tuple(notes), _scope(study, results))
+
+
+def _scope(study: Path, results: Sequence[Result]) -> str:
+    """Says which folds of the manifest and which of the paper's learners a partial study has."""
+    parts = []
+    folds = sorted({result.run.fold for result in results})
+    planned = _planned_folds(study)
+    if len(folds) < planned:
+        parts.append(f"fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))} of {planned}")
+    learners = {result.run.learner for result in results if result.run.stage == "base"}
+    known = [name for name in LEARNERS if name in learners]
+    if learners and len(known) < len(LEARNERS):
+        parts.append(
+            f"{len(known)} of the paper's {len(LEARNERS)} base learners"
+            + (f" ({', '.join(known)})" if known else "")
+        )
+    return f"A partial study: {' and '.join(parts)}." if parts else ""
+
+
+def _planned_folds(study: Path) -> int:
+    """Counts the manifest's folds, 0 without a manifest."""
+    path = study / "manifest.csv"
+    return int(load_manifest(path)["fold"].nunique()) if path.is_file() else 0
 
 
 def _readable(

@@ -61,7 +61,7 @@ def find_runs(study: Path) -> list[StudyRun]:
                     f"fold {run.fold}: move the one that does not count out of the study."
                 )
     return sorted(
-        runs.values(), key=lambda run: (_arm_place(run.arm), learner_place(run.learner), run.fold)
+        runs.values(), key=lambda run: (arm_place(run.arm), learner_place(run.learner), run.fold)
     )
 
 
@@ -169,7 +169,8 @@ def gaps(study: Path, runs: Sequence[StudyRun]) -> list[str]:
     return notes
 
 
-def _arm_place(arm: str) -> tuple[int, str]:
+def arm_place(arm: str) -> tuple[int, str]:
+    """Gives where an arm stands in the tables."""
     return (ARMS.index(arm) if arm in ARMS else len(ARMS), arm)
 
 

@@ -1,40 +1,63 @@
 """The figures that are drawn from the study's numbers: bars, matrices, weights and curves."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from flannel.comparison import Comparison
+from matplotlib.figure import Figure
+
+from flannel.costs import Cost
+from flannel.figures.calibration import reliability_curves
+from flannel.figures.cost import cost_bars
+from flannel.figures.curves import MICRO, ensemble_curves, learner_curves
 from flannel.figures.scores import confusion_matrices, f1_bars
 from flannel.figures.style import drawn_in_style, save_figure
 from flannel.figures.training import training_curves
 from flannel.figures.weights import learner_weights
+from flannel.measurements import Measurements
 from flannel.metrics import MACRO
-from flannel.tables import f1_rows
 
-__all__ = ["drawn_in_style", "save_figure", "write_figures"]
+__all__ = ["draw_figures", "drawn_in_style", "save_figure", "write_figures"]
 
 
-def write_figures(comparison: Comparison, folder: Path) -> dict[str, Path]:
-    """Draws and writes every figure that needs numbers only.
+def draw_figures(measurements: Measurements, costs: Sequence[Cost]) -> dict[str, Figure]:
+    """Draws every figure that needs numbers only, by name; figures without data are left out.
 
     Args:
-        comparison: The results to draw.
-        folder: Where the PNG and PDF files go.
-
-    Returns:
-        The PNG files by figure name; figures without data are left out.
+        measurements: The rows to draw.
+        costs: What the runs took.
     """
-    rows = f1_rows(comparison)
+    comparison = measurements.comparison
+    covid = comparison.diagnoses[0]
     drawn = {
-        "f1_covid19": f1_bars(rows, comparison.diagnoses[0]),
-        "f1_macro": f1_bars(rows, MACRO),
+        "f1_covid19": f1_bars(measurements, covid),
+        "f1_macro": f1_bars(measurements, MACRO),
+        "curves_covid19": learner_curves(measurements, covid),
+        "curves_micro": learner_curves(measurements, MICRO),
+        "curves_ensembles_covid19": ensemble_curves(measurements, covid),
+        "curves_ensembles_micro": ensemble_curves(measurements, MICRO),
         "learner_weights": learner_weights(comparison),
+        "reliability": reliability_curves(measurements),
         "training_curves": training_curves(comparison.study),
+        "cost": cost_bars(costs),
     } | {
         f"confusion_{learner}": confusion_matrices(comparison, learner)
         for learner in comparison.learners
     }
-    return {
-        name: save_figure(figure, folder, name)
-        for name, figure in drawn.items()
-        if figure is not None
-    }
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def write_figures(
+    measurements: Measurements, costs: Sequence[Cost], folder: Path
+) -> dict[str, Path]:
+    """Draws and writes every figure that needs numbers only.
+
+    Args:
+        measurements: The rows to draw.
+        costs: What the runs took.
+        folder: Where the PNG and PDF files go.
+
+    Returns:
+        The PNG files by figure name.
+    """
+    figures = draw_figures(measurements, costs)
+    return {name: save_figure(figure, folder, name) for name, figure in figures.items()}

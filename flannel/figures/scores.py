@@ -8,47 +8,65 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flannel.comparison import Comparison
-from flannel.figures.style import ARM_COLOURS, ARM_HATCHES, broken, drawn_in_style, name_ticks
+from flannel.figures.style import (
+    ARM_COLOURS,
+    ARM_HATCHES,
+    LINE_STYLES,
+    broken,
+    drawn_in_style,
+    legend_once,
+    name_ticks,
+)
+from flannel.measurements import Measurements, Row
 from flannel.metrics import MACRO
-from flannel.study import ENSEMBLE
-from flannel.tables import F1Row
+from flannel.study import learner_place
 
 
-def f1_bars(rows: Sequence[F1Row], name: str) -> Figure:
-    """Draws F1 of each learner and the ensemble, the arms side by side (paper 004's final report).
+def f1_bars(measurements: Measurements, name: str) -> Figure:
+    """Draws F1 of each learner and ensemble, the arms side by side (paper 004, Figure 3).
+
+    Over a bar stand the sample deviation over folds, thick and grey, and the 95 % interval over
+    groups of patients, thin and black; what the cheats reach is a line across.
 
     Args:
-        rows: The F1 table. Error bars show the sample deviation where there is more than one fold.
+        measurements: The rows.
         name: The diagnosis, or "macro".
     """
+    rows = [row for row in measurements.rows if row.stage != "cheat"] or list(measurements.rows)
     learners = list(dict.fromkeys(row.learner for row in rows))
-    learners.sort(key=lambda learner: learner == ENSEMBLE)
+    learners.sort(key=learner_place)
     with drawn_in_style():
-        figure = Figure(figsize=(max(4.5, 1.15 * len(learners) + 1), 3.4), layout="constrained")
+        width = 0.32 * len(rows) + 0.3 * len(learners) + 1.6
+        figure = Figure(figsize=(max(4.5, width), 3.6), layout="constrained")
         axes = figure.subplots()
         for place, learner in enumerate(learners):
             beside = [row for row in rows if row.learner == learner]
-            width = min(0.8 / len(beside), 0.3)
+            width = min(0.84 / len(beside), 0.3)
             for number, row in enumerate(beside):
                 x = place + (number - (len(beside) - 1) / 2) * width
                 _bar(axes, row, name, x, width)
+        for style, row in zip(LINE_STYLES[1:], measurements.cheats, strict=False):
+            value = row.measured.interval(name, "f1").value
+            if row not in rows and not np.isnan(value):
+                label = f"cheat: {row.learner.replace('_', ' ')}"
+                axes.axhline(
+                    value, color="#D55E00", linewidth=1.1, linestyle=style, zorder=2.5, label=label
+                )
         axes.set_xticks(range(len(learners)), learners, rotation=20 if len(learners) > 3 else 0)
         axes.set_xlim(-0.6, len(learners) - 0.4)
-        tops = np.nan_to_num([[row.means[name], row.deviations[name]] for row in rows]).sum(axis=1)
-        axes.set_ylim(0, max(1, tops.max() + 0.02))
+        axes.set_ylim(0, max(1.02, axes.dataLim.y1))
         axes.set_yticks(np.linspace(0, 1, 6))
         axes.set_ylabel(f"F1, {name}" if name != MACRO else "macro F1")
         axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
-        handles, labels = axes.get_legend_handles_labels()
-        by_arm = dict(zip(labels, handles, strict=True))
-        figure.legend(by_arm.values(), by_arm.keys(), loc="outside upper center", ncols=4)
+        legend_once(figure, [axes])
     return figure
 
 
-def _bar(axes: Axes, row: F1Row, name: str, x: float, width: float) -> None:
-    """Draws one arm's bar with its value at the foot, and its deviation where there is one."""
-    mean, deviation = row.means[name], row.deviations[name]
+def _bar(axes: Axes, row: Row, name: str, x: float, width: float) -> None:
+    """Draws one bar, its value at the foot and its doubt at the top."""
+    values, interval = row.measured.values(name, "f1"), row.measured.interval(name, "f1")
+    mean = interval.value
     if np.isnan(mean):
         axes.text(x, 0.02, "undefined", rotation=90, ha="center", va="bottom", fontsize=7)
         return
@@ -62,8 +80,28 @@ def _bar(axes: Axes, row: F1Row, name: str, x: float, width: float) -> None:
         linewidth=0,
         label=row.arm,
     )
-    if not np.isnan(deviation):
-        axes.errorbar(x, mean, deviation, color="black", capsize=2, linewidth=0.9)
+    if len(values) > 1:
+        deviation = values.std(ddof=1)
+        axes.vlines(
+            x,
+            mean - deviation,
+            mean + deviation,
+            color="#555555",
+            linewidth=4.5,
+            alpha=0.75,
+            label="± deviation over folds",
+        )
+    if not np.isnan(interval.low):
+        axes.errorbar(
+            x,
+            mean,
+            [[max(0.0, mean - interval.low)], [max(0.0, interval.high - mean)]],
+            color="black",
+            capsize=2.5,
+            linewidth=0.9,
+            zorder=3,
+            label="95 % interval",
+        )
     axes.text(
         x,
         0.02,

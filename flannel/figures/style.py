@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from flannel.data.files import whole_file
 
@@ -49,11 +50,12 @@ def save_figure(figure: Figure, folder: Path, name: str) -> Path:
 
 
 def legend_once(figure: Figure, panels: Sequence[Axes]) -> None:
-    """Puts one legend over the figure, however many panels and folds show the same name."""
+    """Puts one legend over the figure, however many panels show a name; lines come last."""
     named = {}
     for panel in panels:
         handles, labels = panel.get_legend_handles_labels()
         named.update(dict(zip(labels, handles, strict=True)))
+    named = dict(sorted(named.items(), key=lambda one: isinstance(one[1], Line2D)))
     figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=3)
 
 

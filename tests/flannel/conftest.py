@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from flannel.comparison import read_comparison
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.files import sha256_of
 from flannel.data.manifest import COLUMNS, save_manifest
 from flannel.data.store import build_store, fill_lung_masks
+from flannel.measurements import measure_comparison
 from flannel.patches import Patches, save_patches
 from flannel.predictions import save_predictions
 
@@ -57,6 +59,10 @@ class StudyFiles:
         self.json(f"{place}/fingerprint.json", {"finished": finished, "parts": parts or PARTS})
         self.json(f"{place}/cost.json", {"seconds": 90.0, "device": "cpu"})
         return folder
+
+    def measured(self, learners=None):
+        """Reads and measures the study."""
+        return measure_comparison(read_comparison(self.folder, learners))
 
     def json(self, place, content):
         path = self.folder / place

@@ -20,11 +20,17 @@ def test_compare_study_writes_everything_from_files(study_files, capsys):
     folder = study_files.folder / "comparison"
     assert len(pd.read_csv(folder / "table.csv")) == 4 * 5
     printed = capsys.readouterr().out
-    assert (folder / "table.md").read_text() in printed
+    assert (folder / "table_3.md").read_text() in printed
+    document = (folder / "table.md").read_text()
+    for path in folder.glob("*_*.md"):
+        assert path.with_suffix(".csv").is_file()
+        assert path.with_suffix(".tex").is_file()
+        assert path.read_text().splitlines()[-1] in document
     assert str(folder / "report.html") in printed
     figures = {path.stem for path in (folder / "figures").iterdir()}
     assert figures == {
         "f1_covid19", "f1_macro", "learner_weights", "confusion_vgg19_bn", "confusion_FLANNEL",
-        "segmentation", "masks", "votes",
+        "curves_covid19", "curves_micro", "curves_ensembles_covid19", "curves_ensembles_micro",
+        "reliability", "cost", "segmentation", "masks", "votes",
     }  # fmt: skip
     assert (folder / "report.html").read_text().count("data:image/png;base64,") == len(figures)

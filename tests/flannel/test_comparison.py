@@ -3,7 +3,7 @@ import pytest
 from flannel.comparison import read_comparison
 from flannel.data.diagnosis import FLANNEL
 from flannel.study import StudyError
-from flannel.tables import markdown
+from flannel.tables.cells import caption_of
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
@@ -48,8 +48,8 @@ def test_folds_with_test_sets_of_their_own_are_taken_one_by_one(study_files):
     assert [(r.run.arm, len(r.predictions)) for r in comparison.results] == [
         ("global", 8), ("global", 7), ("patched", 8), ("patched", 7),
     ]  # fmt: skip
-    assert "8, 7 test radiographs" in markdown(comparison)
-    assert "each with a test set of its own" in markdown(comparison)
+    assert caption_of(comparison).startswith("8, 7 test radiographs")
+    assert "each with a test set of its own" in caption_of(comparison)
     study_files.run("base/global/resnet152/fold0", TRUTH[:5], truth=TRUTH[:5])
     assert read_comparison(study_files.folder).test_sizes == [5, 7]
 
@@ -59,7 +59,7 @@ def test_one_test_set_has_one_size(study_files):
         study_files.run(f"base/global/vgg19_bn/fold{fold}", TRUTH)
     comparison = read_comparison(study_files.folder)
     assert comparison.test_sizes == [8]
-    assert "the folds share one test set" in markdown(comparison)
+    assert "which share one test set" in caption_of(comparison)
 
 
 def test_a_diagnosis_that_changed_between_runs_is_refused(study_files):

@@ -4,7 +4,6 @@ from matplotlib.collections import LineCollection
 from flannel.comparison import read_comparison
 from flannel.data.diagnosis import FLANNEL
 from flannel.figures.scores import confusion_matrices, f1_bars
-from flannel.tables import f1_rows
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
@@ -19,24 +18,47 @@ def test_bars_stand_for_the_means_of_each_arm(study_files):
     study_files.run("base/global/vgg19_bn/fold0", TWO_WRONG)
     study_files.run("base/patched/vgg19_bn/fold0", TRUTH)
     study_files.run("ensemble/global/fold0", TRUTH)
-    axes = f1_bars(f1_rows(read_comparison(study_files.folder)), COVID).axes[0]
+    axes = f1_bars(study_files.measured(), COVID).axes[0]
     assert [bar.get_height() for bar in axes.patches] == [0.5, 1, 1]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["vgg19_bn", "FLANNEL"]
-    assert not [one for one in axes.collections if isinstance(one, LineCollection)]
+    assert lines(axes) == []
+
+
+def lines(axes):
+    """Ends of the vertical lines: intervals and deviations."""
+    found = [one for one in axes.collections if isinstance(one, LineCollection)]
+    return [segment[:, 1].tolist() for one in found for segment in one.get_segments()]
 
 
 def test_deviations_appear_with_the_second_fold(study_files):
     study_files.run("base/global/vgg19_bn/fold0", TWO_WRONG)
     study_files.run("base/global/vgg19_bn/fold1", TRUTH)
-    axes = f1_bars(f1_rows(read_comparison(study_files.folder)), COVID).axes[0]
-    (line,) = [one for one in axes.collections if isinstance(one, LineCollection)]
-    lower, upper = line.get_segments()[0][:, 1]
+    ((lower, upper),) = lines(f1_bars(study_files.measured(), COVID).axes[0])
     assert (upper - lower) / 2 == pytest.approx(0.35355339)
+
+
+def test_intervals_appear_with_enough_patients(study_files):
+    study_files.run("base/global/vgg19_bn/fold0", TWO_WRONG * 5, truth=TRUTH * 5)
+    measurements = study_files.measured()
+    ((lower, upper),) = lines(f1_bars(measurements, COVID).axes[0])
+    interval = measurements.rows[0].measured.interval(COVID, "f1")
+    assert (lower, upper) == pytest.approx((interval.low, interval.high))
+
+
+def test_a_cheat_is_a_line_across(study_files):
+    study_files.run("ensemble/global/fold0", TRUTH)
+    study_files.run("cheat/size_and_border/fold0", TWO_WRONG)
+    figure = f1_bars(study_files.measured(), COVID)
+    (line,) = [one for one in figure.axes[0].lines if one.get_label().startswith("cheat")]
+    assert line.get_ydata() == [0.5, 0.5]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "global", "cheat: size and border",
+    ]  # fmt: skip
 
 
 def test_an_undefined_score_is_written_instead_of_a_bar(study_files):
     study_files.run("base/global/vgg19_bn/fold0", (VIRAL,), truth=(VIRAL,))
-    axes = f1_bars(f1_rows(read_comparison(study_files.folder)), COVID).axes[0]
+    axes = f1_bars(study_files.measured(), COVID).axes[0]
     assert texts(axes) == ["undefined"]
     assert len(axes.patches) == 0
 

@@ -1,0 +1,136 @@
+"""Five sentences on a comparison, made from its numbers, that say nothing they do not show."""
+
+from collections import Counter
+
+import numpy as np
+
+from flannel.measurements import Measurements, Pair, Row
+from flannel.metrics import MACRO
+from flannel.study import ENSEMBLE
+from flannel.tables.cells import difference_cell, listed, measure_cell
+
+NOT_SHOWN = "no difference shown"
+
+
+def summary(measurements: Measurements) -> list[str]:
+    """Says what was tested, how well it went, what differs, what a cheat does, and the doubt."""
+    return [
+        _tested(measurements),
+        _reached(measurements),
+        _arms(measurements),
+        _cheat(measurements),
+        _doubt(measurements),
+    ]
+
+
+def _tested(measurements: Measurements) -> str:
+    comparison = measurements.comparison
+    sizes = comparison.test_sizes
+    table = comparison.results[0].predictions
+    counts = Counter(table["diagnosis"])
+    held = listed([f"{counts[name]} {name}" for name in comparison.diagnoses])
+    if len(sizes) > 1:
+        return (
+            f"Each of the {len(sizes)} folds has a test set of its own, of {listed(sizes)} "
+            f"radiographs; that of fold {comparison.folds[0]} holds {held}."
+        )
+    return (
+        f"The test set holds {len(table)} radiographs of {table['group'].nunique()} groups of "
+        f"patients ({held})."
+    )
+
+
+def _reached(measurements: Measurements) -> str:
+    covid = measurements.comparison.diagnoses[0]
+    rows = measurements.ensembles
+    if rows:
+        said = [
+            f"{measure_cell(row.measured, MACRO, 'f1')} in the arm {row.arm} "
+            f"({covid}: {measure_cell(row.measured, covid, 'f1')})"
+            for row in rows
+        ]
+        return f"{ENSEMBLE} reaches macro F1 {listed(said)}."
+    base = [row for row in measurements.rows if row.stage == "base"]
+    if not base:
+        return "No network's predictions are finished: only cheats stand in the tables."
+    means = [(row.measured.interval(MACRO, "f1").value, row) for row in base]
+    low, high = (pick(means, key=lambda one: one[0]) for pick in (min, max))
+    return (
+        f"No ensemble is finished; the base learners' macro F1 goes from {low[0]:.3f} "
+        f"({low[1].name}) to {high[0]:.3f} ({high[1].name})."
+    )
+
+
+def _arms(measurements: Measurements) -> str:
+    """Compares patched with global, by the ensemble or else by each base learner."""
+    pairs = [
+        pair
+        for pair in measurements.pairs
+        if (pair.first.arm, pair.second.arm) == ("global", "patched")
+        and pair.first.learner == pair.second.learner
+    ]
+    if not pairs:
+        return "Patches cannot be compared with whole radiographs: one of the two arms is missing."
+    chosen = [pair for pair in pairs if pair.first.learner == ENSEMBLE]
+    if chosen:
+        covid = measurements.comparison.diagnoses[0]
+        return (
+            f"{ENSEMBLE} on patches minus {ENSEMBLE} on whole radiographs is "
+            f"{_difference(chosen[0], MACRO, 'patches', 'whole radiographs')} in macro F1, and "
+            f"{_difference(chosen[0], covid, 'patches', 'whole radiographs')} in {covid} F1."
+        )
+    said = [
+        f"{_difference(pair, MACRO, 'patches', 'whole radiographs')} for {pair.first.learner}"
+        for pair in pairs
+    ]
+    return f"Patches minus whole radiographs, in macro F1, is {listed(said)}."
+
+
+def _cheat(measurements: Measurements) -> str:
+    if not measurements.cheats:
+        return (
+            "How much of this a program could tell that sees no lung is not measured: there is "
+            "no cheat's row in this study."
+        )
+    best = max(measurements.cheats, key=_macro)
+    sentence = (
+        f"The best cheat ({best.learner.replace('_', ' ')}), which sees no lung, reaches macro F1 "
+        f"{measure_cell(best.measured, MACRO, 'f1')}"
+    )
+    said = [
+        f"{_difference(pair, MACRO, pair.second.arm, 'the cheat')} in the arm {pair.second.arm}"
+        for pair in measurements.pairs
+        if pair.first is best and pair.second.learner == ENSEMBLE
+    ]
+    return sentence + (f"; {ENSEMBLE} minus this cheat is {listed(said)}." if said else ".")
+
+
+def _doubt(measurements: Measurements) -> str:
+    comparison = measurements.comparison
+    folds = comparison.folds
+    if len(folds) == 1:
+        training = f"one fold ({folds[0]}) was run, so that how much training varies is not known"
+    else:
+        training = f"± is the sample deviation over {len(folds)} folds, how much training varies"
+    scope = f" {comparison.scope}" if comparison.scope else ""
+    return (
+        "Brackets hold 95 % intervals, how much other patients of the same kind would change a "
+        f"number, and {training}; other hospitals are not told by either.{scope}"
+    )
+
+
+def _difference(pair: Pair, name: str, second: str, first: str) -> str:
+    """Writes a difference, and which side is higher only where the interval leaves zero out."""
+    one = pair.of(name)
+    text = difference_cell(one["difference"], (one["low"], one["high"]))
+    if np.isnan(one["low"]):
+        return f"{text} (too few patients for an interval)"
+    if one["low"] > 0:
+        return f"{text} ({second} higher)"
+    if one["high"] < 0:
+        return f"{text} ({first} higher)"
+    return f"{text} ({NOT_SHOWN})"
+
+
+def _macro(row: Row) -> float:
+    return row.measured.interval(MACRO, "f1").value

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from flannel.data.diagnosis import FLANNEL
+from flannel.figures.curves import MICRO, ensemble_curves, learner_curves, mean_curve
+
+COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
+TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
+TWO_WRONG = (COVID, VIRAL, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, COVID)
+
+
+@pytest.fixture
+def row(study_files):
+    for fold in (0, 1):
+        folder = study_files.run(f"base/global/vgg19_bn/fold{fold}", TRUTH * 3, truth=TRUTH * 3)
+        text = (folder / "predictions.csv").read_text()
+        generator = np.random.default_rng(fold)
+        while "0.7" in text:  # no two radiographs are alike
+            text = text.replace("0.7", f"{generator.uniform(0.05, 0.6):.4f}", 1)
+        (folder / "predictions.csv").write_text(text)
+    return study_files.measured().rows[0]
+
+
+@pytest.mark.parametrize(
+    ("measure", "area"),
+    [("roc_auc", roc_auc_score), ("average_precision", average_precision_score)],
+)
+@pytest.mark.parametrize("name", [COVID, MICRO])
+def test_the_area_under_the_mean_is_the_mean_of_the_areas(row, name, measure, area):
+    chosen = list(FLANNEL) if name == MICRO else [name]
+    expected = np.mean(
+        [
+            area(
+                np.stack([table["diagnosis"] == one for one in chosen], axis=1).ravel(),
+                table[[f"p_{one}" for one in chosen]].to_numpy().ravel(),
+            )
+            for table in row.tests.values()
+        ]
+    )
+    x, y, text = mean_curve(row, name, measure, FLANNEL)
+    assert 0.1 < expected < 0.95
+    assert np.trapezoid(y, x) == pytest.approx(expected, abs=3e-3)
+    assert text.startswith(f"{expected:.2f}")
+
+
+def test_a_column_per_arm_and_a_line_per_learner(study_files):
+    for arm in ("global", "patched"):
+        study_files.run(f"base/{arm}/vgg19_bn/fold0", TRUTH)
+        study_files.run(f"ensemble/{arm}/fold0", TRUTH)
+    study_files.run("cheat/size_and_border/fold0", TWO_WRONG)
+    measurements = study_files.measured()
+    panels = learner_curves(measurements, COVID).axes
+    assert [axes.get_title() for axes in panels] == [
+        "global: ROC, COVID-19 against the rest",
+        "patched: ROC, COVID-19 against the rest",
+        "global: precision and recall, COVID-19 against the rest",
+        "patched: precision and recall, COVID-19 against the rest",
+    ]
+    assert [line.get_label() for line in panels[0].lines] == ["vgg19_bn 1.00", "FLANNEL 1.00"]
+    together = ensemble_curves(measurements, MICRO).axes[0]
+    assert [line.get_label()[:-5] for line in together.lines] == [
+        "global", "patched", "cheat: size and border",
+    ]  # fmt: skip
+
+
+def test_without_the_diagnosis_there_is_no_curve(study_files):
+    study_files.run("base/global/vgg19_bn/fold0", (VIRAL,), truth=(VIRAL,))
+    assert learner_curves(study_files.measured(), COVID) is None
+    assert ensemble_curves(study_files.measured(), MICRO) is None
