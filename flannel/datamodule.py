@@ -21,7 +21,6 @@ from flannel.views import (
     PatchView,
     PatchWeights,
     WholeView,
-    normalise,
 )
 from patching.sampling import Border, Strategy
 
@@ -187,6 +186,7 @@ class RadiographDataModule(LightningDataModule):
             table,
             self.study / "store",
             self.view,
+            normalisation=self.normalisation,
             patches=self.patches[purpose],
             training=training,
             anew=training or (purpose == "val" and self.val_anew),
@@ -260,7 +260,3 @@ class RadiographDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Gives every image of the fold, train, val and test, with all patches."""
         return self._loader(SPLITS, "predict")
-
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalises on the device, and gives grey images the network's three channels."""
-        return batch._replace(pixels=normalise(batch.pixels, self.normalisation))

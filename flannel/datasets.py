@@ -8,14 +8,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from flannel.data.diagnosis import index_of
 from flannel.data.store import Store
 from flannel.runs import derived_seed
-from flannel.views import Draw, PatchView, Places, WholeView
+from flannel.views import Draw, Normalisation, PatchView, Places, WholeView
 
 Order = Literal["listed", "shuffled", "fixed", "balanced"]
 
@@ -24,17 +24,18 @@ class Batch(NamedTuple):
     """What a learner sees: every image as one or more views.
 
     Attributes:
-        pixels: uint8 grey levels from the loader, (images, views, 1, side, side); on the device
-            normalised float32 with three channels.
+        pixels: Grey levels 0..255 of one channel, which travel to the device as bytes.
         target: Class indices.
         image_ids: One per image.
         places: Where the views lie, and how much each counts.
+        normalisation: How the network wants the grey levels (`flannel.views.normalise`).
     """
 
-    pixels: Tensor
+    pixels: UInt8[Tensor, "images views 1 side side"]
     target: Int[Tensor, " images"]
     image_ids: list[str]
     places: Places
+    normalisation: Normalisation
 
 
 class Key(NamedTuple):
@@ -129,6 +130,7 @@ class RadiographDataset(Dataset[Batch]):
         table: Rows with `image_id` and `diagnosis`.
         store: Folder of the store.
         view: Whole radiographs or patches.
+        normalisation: Noted in every batch, for the learner.
         patches: Patches an image; without meaning for whole radiographs.
         training: Crop, flip and rotate at random.
         anew: Draw centres, crops, flips and rotations anew in every epoch, from (seed, epoch, turn,
@@ -144,6 +146,7 @@ class RadiographDataset(Dataset[Batch]):
         store: Path,
         view: WholeView | PatchView,
         *,
+        normalisation: Normalisation,
         patches: int,
         training: bool,
         anew: bool,
@@ -154,6 +157,7 @@ class RadiographDataset(Dataset[Batch]):
         self.image_ids = list(table["image_id"])
         self.targets = [index_of(diagnosis) for diagnosis in table["diagnosis"]]
         self.folder, self.view = store, view
+        self.normalisation: Normalisation = normalisation
         self.patches, self.training, self.anew, self.seed = patches, training, anew, seed
         self.flip, self.rotation_degrees = flip, rotation_degrees
         self.store: Store | None = None  # opened in each worker
@@ -168,7 +172,8 @@ class RadiographDataset(Dataset[Batch]):
         generator = torch.Generator().manual_seed(derived_seed(self.seed, *moment, image_id))
         draw = Draw(generator, self.training, self.patches, self.flip, self.rotation_degrees)
         pixels, places = self.view.views(self.store, image_id, draw)
-        return Batch(pixels, torch.tensor(self.targets[key.row]), [image_id], places)
+        target = torch.tensor(self.targets[key.row])
+        return Batch(pixels, target, [image_id], places, self.normalisation)
 
 
 def collate(items: Sequence[Batch]) -> Batch:
@@ -178,4 +183,5 @@ def collate(items: Sequence[Batch]) -> Batch:
         torch.stack([item.target for item in items]),
         [image_id for item in items for image_id in item.image_ids],
         Places(*map(torch.stack, zip(*(item.places for item in items), strict=True))),
+        items[0].normalisation,
     )

@@ -17,11 +17,13 @@ from flannel.data.manifest import load_manifest
 from flannel.data.store import Store
 from flannel.datamodule import RadiographDataModule
 from flannel.datasets import Batch
+from flannel.inference import for_inference, inference_dtype, logits_in_parts
 from flannel.inputs import fold_inputs
 from flannel.losses import balanced_weights
 from flannel.metrics import classification_metrics, measured_splits
 from flannel.opinions import Opinion, PredictionsWriter
 from flannel.runs import Run, write_json
+from flannel.views import normalise
 from patching.vote import Rule, vote
 
 
@@ -46,7 +48,9 @@ class BaseLearner(LightningModule):
         auxiliary_weight: Weight of the auxiliary head's loss; 0.4 in the patched code.
         l1: Factor of the sum of absolute parameters that is added to the training loss. The
             patch-based ancestor has 1e-5; the patched code has it commented out.
-        channels_last: Keep the network in the memory format that convolutions prefer.
+        channels_last: Train in the memory format that convolutions prefer; prediction always does.
+        views_at_once: Views of a forward pass without gradients, which bounds its memory: K patches
+            of an image, or the patches of several images, are sent through in parts.
     """
 
     def __init__(
@@ -58,11 +62,13 @@ class BaseLearner(LightningModule):
         auxiliary_weight: float = 0.4,
         l1: float = 0.0,
         channels_last: bool = True,
+        views_at_once: int = 64,
     ) -> None:
         super().__init__()
-        self.network = network
-        if channels_last:
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.views_at_once = views_at_once
+        self._for_inference: tuple[nn.Module, ...] = ()  # no submodule, so in no checkpoint
         self.rule: Rule = vote
         self.loss = nn.CrossEntropyLoss(reduction="none") if loss is None else loss
         self.class_weights = class_weights
@@ -79,17 +85,14 @@ class BaseLearner(LightningModule):
             counts = torch.tensor([data.class_counts()[name] for name in FLANNEL])
             self.weight_of_class = balanced_weights(counts)
 
-    def forward(
-        self, pixels: Float[Tensor, "images views 3 side side"]
-    ) -> Float[Tensor, "images views classes"]:
-        """Gives the logits of every view."""
-        out = self.network(pixels.flatten(0, 1))
-        logits = out[0] if isinstance(out, tuple) else out
-        return logits.unflatten(0, pixels.shape[:2])
+    def _images(self, batch: Batch) -> Float[Tensor, "examples 3 side side"]:
+        """Gives every view as an example of its own."""
+        images = normalise(batch.pixels.flatten(0, 1), batch.normalisation)
+        return images.to(memory_format=self.memory_format)
 
     def refresh(self, batch: Batch) -> None:
         """Runs a training batch forward, for `RefreshBatchNorm`."""
-        self.network(batch.pixels.flatten(0, 1))
+        self.network(self._images(batch))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Notes what the batch counts in its optimiser step, where several make one."""
@@ -100,7 +103,7 @@ class BaseLearner(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Learns from every view as an example of its image's diagnosis."""
-        out = self.network(batch.pixels.flatten(0, 1))
+        out = self.network(self._images(batch))
         target = batch.target.repeat_interleave(batch.pixels.shape[1])
         logits, auxiliary = out if isinstance(out, tuple) else (out, None)
         loss = self._loss(logits, target)
@@ -139,7 +142,9 @@ class BaseLearner(LightningModule):
         self._measure(batch, "test", self.test_metrics)
 
     def _measure(self, batch: Batch, split: str, metrics: MetricCollection) -> None:
-        logits = self(batch.pixels).float()
+        logits = logits_in_parts(
+            self.network, batch.pixels, batch.normalisation, self.views_at_once
+        )
         target = batch.target.repeat_interleave(logits.shape[1])
         loss = self._loss(logits.flatten(0, 1), target)
         images = len(batch.target)
@@ -147,9 +152,19 @@ class BaseLearner(LightningModule):
         metrics.update(vote(logits, self.rule, batch.places.weights), batch.target)
         self.log_dict(metrics, batch_size=images)
 
+    def on_predict_start(self) -> None:
+        """Makes the copy of the network that predicts."""
+        dtype = inference_dtype(self.trainer.precision, self.network)
+        self._for_inference = (for_inference(self.network, dtype),)
+
+    def on_predict_end(self) -> None:
+        """Lets go of the copy."""
+        self._for_inference = ()
+
     def predict_step(self, batch: Batch, batch_idx: int) -> Opinion:
         """Gives the opinion on a batch."""
-        logits = self(batch.pixels).float()
+        (network,) = self._for_inference
+        logits = logits_in_parts(network, batch.pixels, batch.normalisation, self.views_at_once)
         confidences = vote(logits, self.rule, batch.places.weights)
         return Opinion(batch.image_ids, logits, confidences, batch.places)
 

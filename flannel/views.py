@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 from torchvision.transforms.v2 import functional as pictures
@@ -207,11 +208,24 @@ class PatchView:
 
 
 def normalise(
-    pixels: UInt8[Tensor, "*views 1 height width"], normalisation: Normalisation
+    pixels: UInt8[Tensor, "*views 1 height width"],
+    normalisation: Normalisation,
+    dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "*views 3 height width"]:
-    """Turns grey levels 0..255 into the input of an ImageNet network."""
-    mean, deviation = _STATISTICS[normalisation]
-    shape = (3, 1, 1)
-    scale = torch.tensor(deviation, device=pixels.device).view(shape)
-    shift = torch.tensor(mean, device=pixels.device).view(shape)
-    return (pixels.float() / 255 - shift) / scale
+    """Turns grey levels 0..255 into the input of an ImageNet network, on the device they are on.
+
+    Each of the 256 levels is normalised once, in float32, and then looked up. The result lies
+    channels last in memory, as convolutions prefer it.
+
+    Args:
+        pixels: Grey levels.
+        normalisation: By whose mean and deviation.
+        dtype: Of the result.
+    """
+    mean, deviation = (
+        torch.tensor(of_channels, device=pixels.device)
+        for of_channels in _STATISTICS[normalisation]
+    )
+    levels = torch.arange(256, device=pixels.device)[:, None] / 255
+    table = ((levels - mean) / deviation).to(dtype)  # (256, 3)
+    return F.embedding(pixels.squeeze(-3).int(), table).movedim(-1, -3)

@@ -213,3 +213,13 @@ def test_the_shares_of_a_step_s_micro_batches_add_up_to_1(phantom_study, batch_s
     shares = [data.share_of_step(at, images) for at, images in enumerate(batches)]
     for begin in range(0, len(shares), accumulate):
         assert sum(shares[begin : begin + accumulate]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_normalisation_looks_up_what_the_formula_gives(dtype):
+    pixels = torch.randint(256, (2, 3, 1, 8, 9), dtype=torch.uint8)
+    mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
+    expected = ((pixels / 255 - mean) / deviation).to(dtype)
+    assert torch.equal(normalise(pixels, "imagenet", dtype), expected)
+    laid_out = normalise(pixels[0], "imagenet", dtype)
+    assert laid_out.is_contiguous(memory_format=torch.channels_last)

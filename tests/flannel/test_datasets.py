@@ -75,10 +75,9 @@ def test_an_unknown_order_is_refused():
 
 def dataset(study, view, **options):
     chosen = {"patches": 1, "training": True, "anew": True, "seed": 1, "flip": 0.0}
+    fixed = {"normalisation": "imagenet", "rotation_degrees": 0}
     table = load_manifest(study / "manifest.csv")
-    return RadiographDataset(
-        table, study / "store", view, **{**chosen, "rotation_degrees": 0, **options}
-    )
+    return RadiographDataset(table, study / "store", view, **{**chosen, **fixed, **options})
 
 
 def test_random_crops_stay_inside_and_differ(phantom_study):

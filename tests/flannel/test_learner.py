@@ -239,8 +239,7 @@ def batch(phantom_study):
     """Eight training images as a learner gets them, with those of each class counted."""
     data = RadiographDataModule(phantom_study, batch_size=8, size_px=32, resize_px=40)
     data.setup("fit")
-    batch = next(iter(data.train_dataloader()))
-    return batch._replace(pixels=normalise(batch.pixels, "imagenet"))
+    return next(iter(data.train_dataloader()))
 
 
 def small_learner(**options):
@@ -261,7 +260,7 @@ def test_the_l1_term_adds_the_absolute_parameters(batch):
 
 def test_the_loss_is_cross_entropy_by_default_and_focal_loss_by_class_path(batch):
     plain = small_learner()
-    logits = plain.network(batch.pixels.flatten(0, 1))
+    logits = plain.network(normalise(batch.pixels.flatten(0, 1), "imagenet"))
     expected = torch.nn.functional.cross_entropy(logits, batch.target)
     torch.testing.assert_close(plain.training_step(batch, 0), expected)
     focal = small_learner(loss=FocalLoss(2, reduction="none"))
@@ -273,7 +272,7 @@ def test_the_loss_is_cross_entropy_by_default_and_focal_loss_by_class_path(batch
 def test_class_weights_multiply_the_losses_of_their_class(batch):
     model = small_learner(class_weights="inverse_frequency")
     model.weight_of_class = torch.tensor([4.0, 3.0, 2.0, 1.0])
-    logits = model.network(batch.pixels.flatten(0, 1))
+    logits = model.network(normalise(batch.pixels.flatten(0, 1), "imagenet"))
     each = torch.nn.functional.cross_entropy(logits, batch.target, reduction="none")
     expected = sum((4 - t) * loss for t, loss in zip(batch.target, each, strict=True)) / 8
     torch.testing.assert_close(model.training_step(batch, 0), expected)
