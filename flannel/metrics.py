@@ -102,7 +102,7 @@ def scores(
     np.add.at(confusion, (true, probabilities.argmax(axis=1)), 1)
     support = confusion.sum(axis=1)
     by_class = counted(confusion, support > 0)
-    alike = np.ones((1, len(true)))
+    alike = np.ones((len(true), 1))
     ranked = [ranking(probabilities[:, i], true == i, alike) for i in range(len(diagnoses))]
     for measure, columns in zip(RANKED, zip(*ranked, strict=True), strict=True):
         by_class[measure] = with_macro(np.concatenate(columns), support > 0)
@@ -185,9 +185,9 @@ def matthews(confusion: Num[np.ndarray, "*draws classes classes"]) -> Float[np.n
 def ranking(
     score: Float[np.ndarray, " images"],
     positive: Bool[np.ndarray, " images"],
-    weights: Float[np.ndarray, "draws images"],
+    weights: Float[np.ndarray, "images draws"],
 ) -> tuple[Float[np.ndarray, " draws"], Float[np.ndarray, " draws"]]:
-    """Gives ROC-AUC and average precision of a score under each row of weights.
+    """Gives ROC-AUC and average precision of a score under each column of weights.
 
     The area counts half for a pair of equal scores (Mann and Whitney). Average precision is the sum
     over the distinct scores of precision times the gain in recall, without interpolation.
@@ -198,20 +198,17 @@ def ranking(
         weights: How much each image counts, such as how often a resample drew it.
     """
     order = np.argsort(-score, kind="stable")
-    level = np.flatnonzero(
-        np.diff(score[order], prepend=np.inf)
-    )  # where each distinct score begins
-    ordered = weights[:, order]
-    hits = np.add.reduceat(ordered * positive[order], level, axis=1)
-    alarms = np.add.reduceat(ordered, level, axis=1) - hits
-    hits_above, alarms_above = np.cumsum(hits, axis=1), np.cumsum(alarms, axis=1)
-    positives, negatives = hits_above[:, -1], alarms_above[:, -1]
-    below = negatives[:, None] - alarms_above + alarms / 2
-    precise = hits * np.nan_to_num(ratio(hits_above, hits_above + alarms_above))
-    return (
-        ratio((hits * below).sum(axis=1), positives * negatives),
-        ratio(precise.sum(axis=1), positives),
-    )
+    last = np.flatnonzero(np.diff(score[order], append=-np.inf))  # image of each distinct score
+    ordered = weights[order]
+    above = np.cumsum(ordered, axis=0)[last]  # (distinct scores, draws), those that share it too
+    hits_above = np.cumsum(ordered * positive[order, None], axis=0)[last]
+    everything, hits = (np.diff(summed, axis=0, prepend=0) for summed in (above, hits_above))
+    positives, total = hits_above[-1], above[-1]
+    # Of the negatives, those below a score and half of those that share it.
+    beaten = (total - positives) - (above - hits_above) + (everything - hits) / 2
+    area = np.einsum("ld,ld->d", hits, beaten)
+    gained = np.einsum("ld,ld->d", hits, hits_above / np.maximum(above, np.finfo(above.dtype).tiny))
+    return ratio(area, positives * (total - positives)), ratio(gained, positives)
 
 
 def squared_distances(

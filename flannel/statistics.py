@@ -279,7 +279,7 @@ def _ranked(
             axis=-1,
         )
         for weights in (
-            draws.counts[start : start + AT_ONCE][:, owner]
+            draws.counts[start : start + AT_ONCE].T[owner]
             for start in range(0, len(draws.counts), AT_ONCE)
         )
     ]  # each (measures, resamples of the block, classes)

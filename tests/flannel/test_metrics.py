@@ -87,7 +87,7 @@ def test_rankings_equal_scikit_learn_with_weights_and_equal_scores():
     score = generator.integers(0, 12, 90) / 12  # like votes: many radiographs share a score
     positive = generator.random(90) < 0.3
     weights = generator.integers(0, 4, (7, 90)).astype(float)
-    areas, precisions = ranking(score, positive, weights)
+    areas, precisions = ranking(score, positive, weights.T)
     for row, area, precision in zip(weights, areas, precisions, strict=True):
         assert area == pytest.approx(roc_auc_score(positive, score, sample_weight=row))
         expected = average_precision_score(positive, score, sample_weight=row)
