@@ -14,6 +14,7 @@ STUDY  ?= runs/study
 FOLD   ?= 0
 ARM    ?= global,patched
 LEARNER ?= all
+FORM   ?=
 DEVICES ?= 1
 SPLIT  ?= patient
 SEED   ?= 1
@@ -100,8 +101,8 @@ base-models: $(READY) ## FOLD=0: five base learners in the arms global and patch
 	  --devices=$(DEVICES) --redo=$(REDO) $(appended)
 
 .PHONY: ensemble
-ensemble: $(READY) ## FLANNEL for every arm and fold that has its base predictions
-	$(PY) -m flannel ensembles --study=$(STUDY) --redo=$(REDO) $(appended)
+ensemble: $(READY) ## FLANNEL and its baselines for every arm and fold that has its base predictions; FORM=all for more
+	$(PY) -m flannel ensembles --study=$(STUDY) --redo=$(REDO) $(if $(FORM),--form="$(FORM)") $(appended)
 
 .PHONY: compare
 compare: $(READY) ## tables, figures, report.html

@@ -19,7 +19,8 @@ COMMANDS = {
     "learner": ("flannel.learner", "main", "fit | validate | test one base learner"),
     "base-models": (BASE_MODELS, "base_models", "the base learners of a fold, over all GPUs"),
     "ensemble": ("flannel.ensemble", "main", "fit | validate | test one ensemble"),
-    "ensembles": (ENSEMBLES, "ensembles", "FLANNEL for every arm and fold that can have it"),
+    "baseline": ("flannel.baselines", "main", "best learner, mean, vote or regression of one fold"),
+    "ensembles": (ENSEMBLES, "ensembles", "FLANNEL and baselines for every arm and fold that can"),
     "cheats": (COMPARISON, "cheats", "forests that see no lung, on the study's own folds"),
     "compare": (COMPARISON, "compare", "tables, figures and report.html"),
     "patches": (

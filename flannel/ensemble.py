@@ -1,79 +1,27 @@
-"""FLANNEL: a neural weight module that gives every base learner its weight, image by image."""
+"""FLANNEL: trains the combination of the base learners, image by image, with focal loss."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.utils.data import DataLoader, Dataset, Sampler
 from torchmetrics import MetricCollection
 
 from flannel.cli import RunPlace, StudyCLI, run_stage
-from flannel.data.diagnosis import FLANNEL, index_of
+from flannel.combinations import NeuralWeightModule
+from flannel.data.diagnosis import FLANNEL
+from flannel.ensemble_runs import base_inputs, ensemble_folder, short_names, write_predictions
 from flannel.losses import FocalLoss, Reduction, inverse_frequency
-from flannel.metrics import classification_metrics, measured_splits
-from flannel.predictions import (
-    aligned_probabilities,
-    load_predictions,
-    probability_columns,
-    save_predictions,
-)
-from flannel.runs import Run, RunError, derived_seed, digest_of, read_json, write_json
-
-
-class EnsembleError(ValueError):
-    """Base predictions that cannot be put together, in a sentence."""
-
-
-class NeuralWeightModule(nn.Module):
-    """Weighs N learners by the outer product of their concatenated outputs.
-
-    Paper 004, Section 2.3 and Algorithm 1: f = [p_1, ..., p_N]; w = tanh(W vec(f f^T) + b), one
-    weight per learner in (-1, 1), neither normalised nor kept positive; the combined scores are
-    sum_i w_i p_i. The softmax that makes them probabilities is inside the loss. With five learners
-    and four classes it has 2,005 parameters, and since the scores are weighted sums of
-    probabilities, no confidence can exceed e^5 / (e^5 + 3) = 0.980.
-
-    Args:
-        learners: Number of base learners, N.
-        classes: Number of diagnoses.
-        weights: "tanh" as the paper, or "softmax" (positive, summing to one: the original file's
-            other form).
-    """
-
-    def __init__(
-        self, learners: int, classes: int, weights: Literal["tanh", "softmax"] = "tanh"
-    ) -> None:
-        super().__init__()
-        if weights not in ("tanh", "softmax"):
-            raise ValueError(f"weights is {weights!r}; expected 'tanh' or 'softmax'.")
-        self.learners, self.classes, self.weights = learners, classes, weights
-        self.linear = nn.Linear((learners * classes) ** 2, learners)
-
-    def learner_weights(
-        self, probabilities: Float[Tensor, "batch learners classes"]
-    ) -> Float[Tensor, "batch learners"]:
-        """Gives the weight of each learner for each image."""
-        if probabilities.shape[1:] != (self.learners, self.classes):
-            raise ValueError(
-                f"probabilities has the shape {tuple(probabilities.shape)}; expected (batch, "
-                f"{self.learners} learners, {self.classes} classes)."
-            )
-        features = probabilities.flatten(1)  # (batch, learners * classes), learner-major
-        products = features[:, :, None] * features[:, None, :]
-        raw = self.linear(products.flatten(1))
-        return raw.tanh() if self.weights == "tanh" else raw.softmax(dim=1)
-
-    def forward(
-        self, probabilities: Float[Tensor, "batch learners classes"]
-    ) -> Float[Tensor, "batch classes"]:
-        """Gives the combined scores, before the softmax."""
-        return torch.einsum("bl,blc->bc", self.learner_weights(probabilities), probabilities)
+from flannel.metrics import classification_metrics
+from flannel.runs import Run, derived_seed
+from flannel.stacking import EnsembleError, Rows, Stack, Stacking, read_stack
 
 
 class EnsembleBatch(NamedTuple):
@@ -83,40 +31,50 @@ class EnsembleBatch(NamedTuple):
     target: Int[Tensor, " batch"]
 
 
-class Rows:
-    """Batches of rows that lie in memory: no files, no workers.
+class EpochOrder(Sampler[Tensor]):
+    """All rows of an epoch at once, in an order that derives from (seed, epoch).
 
     Args:
-        probabilities: All rows of the split.
-        target: Their class indices.
-        batch_size: Rows a batch.
-        seed: With a seed, the order is drawn anew from (seed, epoch); None keeps the order.
+        rows: Number of rows.
+        seed: Seed of the order; None leaves the rows as they are.
     """
 
-    def __init__(
-        self,
-        probabilities: Float[Tensor, "rows learners classes"],
-        target: Int[Tensor, " rows"],
-        batch_size: int,
-        seed: int | None,
-    ) -> None:
-        self.probabilities, self.target = probabilities, target
-        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+    def __init__(self, rows: int, seed: int | None) -> None:
+        self.rows, self.seed, self.epoch = rows, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Notes the epoch that the order hangs on."""
+        """Notes the epoch; Lightning calls this."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.target) // self.batch_size)
+        return 1
 
-    def __iter__(self) -> Iterator[EnsembleBatch]:
-        order = torch.arange(len(self.target))
-        if self.seed is not None:
+    def __iter__(self) -> Iterator[Int[Tensor, " rows"]]:
+        if self.seed is None:
+            yield torch.arange(self.rows)
+        else:
             generator = torch.Generator().manual_seed(derived_seed(self.seed, self.epoch))
-            order = order[torch.randperm(len(order), generator=generator)]
-        for index in order.split(self.batch_size):
-            yield EnsembleBatch(self.probabilities[index], self.target[index])
+            yield torch.randperm(self.rows, generator=generator)
+
+
+class RowsDataset(Dataset[EnsembleBatch]):
+    """Rows that lie in memory and are taken many at once: no files, no workers, no collating.
+
+    Args:
+        rows: The images.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self.probabilities = torch.from_numpy(rows.probabilities)
+        self.target = torch.from_numpy(rows.targets)
+
+    def __getitem__(self, index: Int[Tensor, " batch"]) -> EnsembleBatch:
+        return EnsembleBatch(self.probabilities[index], self.target[index])
+
+
+def whole_split(rows: Rows, seed: int | None = None) -> DataLoader[EnsembleBatch]:
+    """Hands over all rows as one batch; with a seed, in another order in each epoch."""
+    return DataLoader(RowsDataset(rows), batch_size=None, sampler=EpochOrder(len(rows), seed))
 
 
 class PredictionsDataModule(LightningDataModule):
@@ -127,9 +85,13 @@ class PredictionsDataModule(LightningDataModule):
         arm: The ensemble's arm, for example "global" or "fused".
         learners: The base runs in the ensemble's order, as "<arm>/<learner>".
         fold: 0 to 4.
+        stacking: What is learnt from: the fold's own training images ("in_sample", as the paper),
+            or the other folds' validation images ("out_of_fold"; see `read_stack`).
         batch_size: Rows a training step.
         seed: Of the order.
     """
+
+    stack: Stack
 
     def __init__(
         self,
@@ -137,55 +99,48 @@ class PredictionsDataModule(LightningDataModule):
         arm: str,
         learners: list[str],
         fold: int = 0,
+        stacking: Stacking = "in_sample",
         batch_size: int = 20,
         seed: int = 1,
     ) -> None:
         super().__init__()
         self.study, self.arm, self.learners, self.fold = study, arm, learners, fold
-        self.batch_size, self.seed = batch_size, seed
-        self.identity = pd.DataFrame()
-        self.probabilities = np.empty((0, len(learners), len(FLANNEL)), dtype=np.float32)
+        self.stacking, self.batch_size, self.seed = stacking, batch_size, seed
+        self._is_read = False
 
     def setup(self, stage: str) -> None:
-        """Reads and aligns the base predictions."""
-        if not self.identity.empty:
+        """Reads and aligns the base predictions, once."""
+        if self._is_read:
             return
-        folders = base_folders(self.study, self.learners, self.fold)
-        tables = {name: load_predictions(path / "predictions.csv") for name, path in folders}
-        self.identity, self.probabilities = aligned_probabilities(tables)
-
-    def rows(self, split: str, seed: int | None = None) -> Rows:
-        """Gives the rows of a split; the "train" rows are in-sample, as in the paper."""
-        chosen = (self.identity["split"] == split).to_numpy()
-        if not chosen.any():
-            raise EnsembleError(f"Fold {self.fold} has no {split} rows in the base predictions.")
-        target = [index_of(name) for name in self.identity["diagnosis"][chosen]]
-        return Rows(
-            torch.from_numpy(self.probabilities[chosen]),
-            torch.tensor(target),
-            self.batch_size,
-            seed,
-        )
+        self.stack = read_stack(self.study, self.learners, self.fold, self.stacking)
+        self._is_read = True
+        for note in self.stack.notes:
+            print(note, flush=True)
 
     def class_counts(self) -> Int[Tensor, " classes"]:
         """Counts the training rows of each diagnosis."""
-        return torch.bincount(self.rows("train").target, minlength=len(FLANNEL))
+        targets = torch.from_numpy(self.stack.training.targets)
+        return torch.bincount(targets, minlength=len(FLANNEL))
 
-    def train_dataloader(self) -> Rows:
-        """Gives the training rows, shuffled anew in every epoch."""
-        return self.rows("train", self.seed)
+    def train_dataloader(self) -> DataLoader[EnsembleBatch]:
+        """Gives the training rows, in another order in each epoch."""
+        return whole_split(self.stack.training, self.seed)
 
-    def val_dataloader(self) -> Rows:
+    def val_dataloader(self) -> DataLoader[EnsembleBatch]:
         """Gives the validation rows."""
-        return self.rows("val")
+        return whole_split(self.stack.validation)
 
-    def test_dataloader(self) -> Rows:
+    def test_dataloader(self) -> DataLoader[EnsembleBatch]:
         """Gives the test rows."""
-        return self.rows("test")
+        return whole_split(self.stack.rows.of("test"))
 
 
 class Ensemble(LightningModule):
     """Trains the combination of the base learners with focal loss.
+
+    A step of 20 rows takes less time than one turn of the Trainer's loop around it, so that loop
+    turns once an epoch: it hands over all training rows in the epoch's order, and `training_step`
+    walks through them in batches. What is computed is the same.
 
     Args:
         combination: Makes the combining module from (learners, classes); `NeuralWeightModule` is
@@ -205,134 +160,102 @@ class Ensemble(LightningModule):
         reduction: Reduction = "sum",
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.combination = combination(learners, len(FLANNEL))
         self.gamma, self.alpha, self.reduction = gamma, alpha, reduction
         self.loss = FocalLoss(gamma, None, reduction)
+        self.batch_size = 1
         self.val_metrics = classification_metrics(len(FLANNEL), prefix="val/")
         self.test_metrics = classification_metrics(len(FLANNEL), prefix="test/")
 
     def setup(self, stage: str) -> None:
-        """Takes alpha from the fold's training rows."""
+        """Takes batch size and alpha from the fold's data.
+
+        Raises:
+            EnsembleError: If the trainer has several devices or mixed precision.
+            ClassCountError: If a diagnosis has no training row to take alpha from.
+        """
+        if self.trainer.world_size > 1 or "mixed" in str(self.trainer.precision):
+            raise EnsembleError(
+                f"An ensemble trains on one device in one precision; trainer.devices gives "
+                f"{self.trainer.world_size}, trainer.precision is {self.trainer.precision}."
+            )
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if self.alpha is not None and isinstance(data, PredictionsDataModule):
-            alpha = inverse_frequency(data.class_counts())
-            self.loss = FocalLoss(self.gamma, alpha, self.reduction)
+        if isinstance(data, PredictionsDataModule):
+            self.batch_size = data.batch_size
+            if self.alpha is not None:
+                alpha = inverse_frequency(data.class_counts())
+                self.loss = FocalLoss(self.gamma, alpha, self.reduction)
 
-    def training_step(self, batch: EnsembleBatch, batch_idx: int) -> Tensor:
-        """Learns from a batch of rows."""
-        loss: Tensor = self.loss(self.combination(batch.probabilities), batch.target)
-        # By row, so that batch sums of different size can be compared.
-        rows = len(batch.target)
-        by_row = loss.detach() / rows if self.reduction == "sum" else loss.detach()
-        self.log("train/loss", by_row, on_step=False, on_epoch=True, batch_size=rows)
-        return loss
+    def training_step(self, epoch: EnsembleBatch, batch_idx: int) -> None:
+        """Learns from all training rows, batch by batch."""
+        optimizer = self.optimizers()
+        if not isinstance(optimizer, LightningOptimizer):
+            raise TypeError("an ensemble has one optimizer")
+        batches = [EnsembleBatch(*part) for part in zip(
+            epoch.probabilities.split(self.batch_size), epoch.target.split(self.batch_size),
+            strict=True,
+        )]  # fmt: skip
+        total = epoch.probabilities.new_zeros(())
+        for number, batch in enumerate(batches, start=1):
+            optimizer.zero_grad()
+            loss: Tensor = self.loss(self.combination(batch.probabilities), batch.target)
+            loss.backward()
+            # Only the last step is taken through the Trainer, which so counts epochs as its steps.
+            (optimizer if number == len(batches) else optimizer.optimizer).step()
+            total += loss.detach() * (1 if self.reduction == "sum" else len(batch.target))
+        rows = len(epoch.target)
+        self.log("train/loss", total / rows, on_step=False, on_epoch=True, batch_size=rows)
 
-    def validation_step(self, batch: EnsembleBatch, batch_idx: int) -> None:
-        """Measures validation rows."""
-        self._measure(batch, "val", self.val_metrics)
+    def on_train_epoch_end(self) -> None:
+        """Moves the learning rate's schedule on, where the recipe has one."""
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(self.trainer.callback_metrics[schedule.monitor])  # type: ignore[attr-defined]
+        elif isinstance(schedule, LRScheduler):
+            schedule.step()
 
-    def test_step(self, batch: EnsembleBatch, batch_idx: int) -> None:
-        """Measures test rows; reported numbers come from the predictions table."""
-        self._measure(batch, "test", self.test_metrics)
+    def validation_step(self, rows: EnsembleBatch, batch_idx: int) -> None:
+        """Measures the validation rows."""
+        self._measure(rows, "val", self.val_metrics)
 
-    def _measure(self, batch: EnsembleBatch, split: str, metrics: MetricCollection) -> None:
-        combined = self.combination(batch.probabilities)
-        rows = len(batch.target)
-        loss = self.loss(combined, batch.target) / (rows if self.reduction == "sum" else 1)
-        self.log(f"{split}/loss", loss, batch_size=rows)
-        metrics.update(combined, batch.target)
-        self.log_dict(metrics, batch_size=rows)
+    def test_step(self, rows: EnsembleBatch, batch_idx: int) -> None:
+        """Measures the test rows; reported numbers come from the predictions table."""
+        self._measure(rows, "test", self.test_metrics)
 
-
-def base_folders(study: Path, learners: list[str], fold: int) -> list[tuple[str, Path]]:
-    """Finds the finished base runs that an ensemble is made of.
-
-    Raises:
-        EnsembleError: If one is missing or unfinished, naming all of them and the command.
-    """
-    found, missing = [], []
-    for name in learners:
-        arm, _, learner = name.partition("/")
-        folder = study / "base" / arm / learner / f"fold{fold}"
-        fingerprint = folder / "fingerprint.json"
-        if fingerprint.is_file() and read_json(fingerprint).get("finished"):
-            found.append((name, folder))
-        else:
-            missing.append(name)
-    if missing:
-        raise EnsembleError(
-            f"Fold {fold} lacks the finished predictions of {', '.join(missing)} in "
-            f"{study / 'base'}. Run `make base-models FOLD={fold}` first."
-        )
-    return found
+    def _measure(self, rows: EnsembleBatch, split: str, metrics: MetricCollection) -> None:
+        combined = self.combination(rows.probabilities)
+        count = len(rows.target)
+        loss = self.loss(combined, rows.target) / (count if self.reduction == "sum" else 1)
+        self.log(f"{split}/loss", loss, batch_size=count)
+        metrics.update(combined, rows.target)
+        self.log_dict(metrics, batch_size=count)
 
 
 def place_of(arguments: Namespace, study: Path) -> RunPlace:
     """Finds an ensemble's run folder, and hashes the base runs that it hangs on."""
-    data = arguments.data
-    parts = {
-        name: read_json(folder / "fingerprint.json")["parts"]
-        for name, folder in base_folders(study, data.learners, data.fold)
-    }
-    common = {
-        name: {digest_of(part.get(name)) for part in parts.values() if isinstance(part, dict)}
-        for name in ("split", "store")
-    }
-    for name, digests in common.items():
-        if len(digests) > 1:
-            raise RunError(
-                f"The base learners of arm {data.arm}, fold {data.fold}, were trained with "
-                f"different fingerprints ({name}). Run `make base-models` for all of them again."
-            )
+    data, name = arguments.data, arguments.name
     return RunPlace(
-        folder=f"ensemble/{data.arm}/fold{data.fold}",
-        labels={
-            "stage": "ensemble",
-            "arm": data.arm,
-            "learner": arguments.name,
-            "fold": data.fold,
-        },
-        inputs={"base": digest_of(parts), **_shared_parts(parts)},
+        folder=ensemble_folder(data.arm, name, data.fold),
+        labels={"stage": "ensemble", "arm": data.arm, "learner": name, "fold": data.fold},
+        inputs=base_inputs(study, data.arm, data.learners, data.fold, data.stacking),
     )
 
 
-def _shared_parts(parts: dict[str, object]) -> dict[str, str]:
-    """Hands on the split, store and masks that all base runs share."""
-    first: dict[str, str] = {}
-    for part in parts.values():
-        if isinstance(part, dict):
-            first.update({k: str(v) for k, v in part.items() if k in ("split", "store", "masks")})
-    return first
-
-
-def write_predictions(cli: StudyCLI, run: Run) -> None:
+def conclude(cli: StudyCLI, run: Run) -> None:
     """Writes the predictions of the selected epoch, with the weight that each learner had."""
     data, model = cli.datamodule, cli.model
     if not isinstance(data, PredictionsDataModule) or not isinstance(model, Ensemble):
         raise TypeError("an ensemble is made of predictions")
     model.eval()
+    weights = {}
     with torch.inference_mode():
-        probabilities = torch.from_numpy(data.probabilities).to(model.device)
+        probabilities = torch.from_numpy(data.stack.rows.probabilities).to(model.device)
         confidences = model.combination(probabilities).softmax(dim=1).cpu().numpy()
-        table = data.identity.copy()
-        table[probability_columns()] = confidences
-        table["patches"], table["coverage"] = "", ""
         if isinstance(model.combination, NeuralWeightModule):
-            weights = model.combination.learner_weights(probabilities).cpu().numpy()
-            table[[f"w_{name}" for name in weight_names(data.learners)]] = weights
-    save_predictions(table, run.folder / "predictions.csv")
-    measured = measured_splits(table)
-    write_json(measured, run.folder / "metrics.json")
-    figures = [f"{split} macro F1 {of['macro_f1']:.4f}" for split, of in measured.items()]
-    print(f"{', '.join(figures)}, see {run.folder}", flush=True)
-
-
-def weight_names(learners: list[str]) -> list[str]:
-    """Names the weight columns: by learner, and with its arm where two arms meet."""
-    arms = {name.partition("/")[0] for name in learners}
-    if len(arms) == 1:
-        return [name.partition("/")[2] for name in learners]
-    return list(learners)
+            columns = model.combination.learner_weights(probabilities).T.cpu().numpy()
+            weights = dict(zip(short_names(data.learners), columns, strict=True))
+    write_predictions(data.stack.rows, confidences, run.folder, weights)
 
 
 class EnsembleCLI(StudyCLI):
@@ -352,7 +275,7 @@ def main(arguments: list[str]) -> int:
             PredictionsDataModule,
             place=place_of,
             selection="val/macro_f1",
-            conclude=write_predictions,
+            conclude=conclude,
             args=arguments,
         )
     )

@@ -71,8 +71,19 @@ def _run_folders(study: Path) -> Iterator[tuple[Path, Stage, str, str]]:
         yield folder, "base", folder.parts[-3], folder.parts[-2]
     for folder in sorted(study.glob("ensemble/*/fold*")):
         yield folder, "ensemble", folder.parts[-2], ENSEMBLE
+    for folder in sorted(study.glob("ensemble/*/*/fold*")):
+        yield folder, "ensemble", folder.parts[-3], form_name(folder.parts[-2])
     for folder in sorted(study.glob("cheat/*/fold*")):
         yield folder, "cheat", CHEAT, folder.parts[-2]
+
+
+def form_name(folder: str) -> str:
+    """Names another form of the ensemble, or a baseline, as tables do, by its folder's name.
+
+    `flannel_out_of_fold` is "FLANNEL out of fold", `best_learner` is "best learner". There is no
+    list of them: a form that somebody adds by a recipe of their own is a row too.
+    """
+    return folder.replace("flannel", ENSEMBLE).replace("_", " ")
 
 
 def check_fingerprints(study: Path, runs: Sequence[StudyRun]) -> None:
@@ -152,10 +163,15 @@ def gaps(study: Path, runs: Sequence[StudyRun]) -> list[str]:
     base = [run for run in networks if run.stage == "base"]
     learners = sorted({run.learner for run in base}, key=learner_place)
     there = {(run.arm, run.learner, run.fold) for run in networks}
+    made = {(run.arm, run.learner) for run in networks if run.stage == "ensemble"}
+    forms = sorted({ENSEMBLE, *(form for _, form in made)}, key=learner_place)
     absent = [
         f"{arm} {learner} fold {fold}"
         for arm in dict.fromkeys(run.arm for run in networks)
-        for learner in [*(learners if arm in {run.arm for run in base} else []), ENSEMBLE]
+        for learner in [
+            *(learners if arm in {run.arm for run in base} else []),
+            *(form for form in forms if form == ENSEMBLE or (arm, form) in made),
+        ]
         for fold in folds
         if (arm, learner, fold) not in there
     ]
@@ -175,7 +191,7 @@ def arm_place(arm: str) -> tuple[int, str]:
 
 
 def learner_place(learner: str) -> tuple[int, str]:
-    """Gives where a learner stands in the tables: the paper's order, others, the ensemble."""
-    if learner == ENSEMBLE:
+    """Gives where a learner stands in the tables: the paper's order, others, FLANNEL's forms."""
+    if learner.startswith(ENSEMBLE):
         return (len(LEARNERS) + 1, learner)
     return (LEARNERS.index(learner) if learner in LEARNERS else len(LEARNERS), learner)

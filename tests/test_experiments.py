@@ -1,5 +1,6 @@
 """Every recipe is parsed and run for a step through the real command line, on phantoms."""
 
+import itertools
 import json
 import shutil
 
@@ -104,31 +105,53 @@ def test_a_segmentation_recipe_runs_and_its_masks_reach_the_store(
     assert "masks" in capsys.readouterr().out
 
 
+def write_base_predictions(study, arms, folds):
+    """Writes random predictions of every base learner, as if trained."""
+    manifest = load_manifest(study / "manifest.csv")
+    rng = np.random.default_rng(0)
+    for arm, name, fold in itertools.product(arms, LEARNERS, folds):
+        table = manifest[["image_id", "patient_id", "group", "diagnosis"]].copy()
+        table["split"] = splits_of_fold(manifest, fold)
+        table[probability_columns()] = rng.dirichlet(np.ones(4), size=len(table))
+        folder = study / "base" / arm / name / f"fold{fold}"
+        folder.mkdir(parents=True)
+        table.to_csv(folder / "predictions.csv", index=False)
+        parts = {"split": f"s{fold}", "store": "s", "config": f"{arm}{name}"}
+        (folder / "fingerprint.json").write_text(json.dumps({"finished": True, "parts": parts}))
+
+
 @pytest.mark.slow
 def test_ensemble_recipes_are_trained_for_every_arm_that_can_be(phantom_study, experiments, capsys):
-    manifest = load_manifest(phantom_study / "manifest.csv")
-    rng = np.random.default_rng(0)
-    for arm in ("global", "patched"):
-        for name in LEARNERS:
-            table = manifest[["image_id", "patient_id", "group", "diagnosis"]].copy()
-            table["split"] = splits_of_fold(manifest, 0)
-            table[probability_columns()] = rng.dirichlet(np.ones(4), size=len(table))
-            folder = phantom_study / "base" / arm / name / "fold0"
-            folder.mkdir(parents=True)
-            table.to_csv(folder / "predictions.csv", index=False)
-            parts = {"split": "s", "store": "s", "config": f"{arm}{name}"}
-            (folder / "fingerprint.json").write_text(json.dumps({"finished": True, "parts": parts}))
+    write_base_predictions(phantom_study, ("global", "patched"), folds=(0,))
     words = ["ensembles", f"--study={phantom_study}", f"--experiments={experiments}"]
-    assert main([*words, "--fold=0", f"--append={experiments / 'demo'}"]) == 0
+    words += ["--fold=0", "--form=flannel,mean"]
+    assert main([*words, f"--append={experiments / 'demo'}"]) == 0
     printed = capsys.readouterr().out
-    assert "masked: no ensemble for fold 0, which lacks base predictions" in printed
-    assert "global/fold0: test macro F1" in printed
+    assert "masked: no ensemble for fold 0. In" in printed
+    assert "global/flannel/fold0: test macro F1" in printed
     for arm, learners in (("global", 5), ("patched", 5), ("fused", 10)):
         table = load_predictions(phantom_study / "ensemble" / arm / "fold0" / "predictions.csv")
         assert sum(column.startswith("w_") for column in table) == learners
         np.testing.assert_allclose(table[probability_columns()].sum(axis=1), 1, atol=1e-6)
-    assert main([*words, "--fold=0", "--arm=masked"]) == 1
-    assert "make base-models FOLD=0" in capsys.readouterr().err
+        assert (phantom_study / "ensemble" / arm / "mean" / "fold0" / "predictions.csv").is_file()
+    assert main([*words, "--arm=masked"]) == 1
+    assert "make base-models" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_every_form_of_the_ensemble_is_made(phantom_study, experiments):
+    write_base_predictions(phantom_study, ("global",), folds=range(5))
+    words = ["ensembles", f"--study={phantom_study}", f"--experiments={experiments}"]
+    words += ["--fold=0", "--arm=global", "--form=all", f"--append={experiments / 'demo'}"]
+    assert main(words) == 0
+    recipes = [*(experiments / "ensemble").glob("*/*.yaml")]
+    assert len(recipes) == 10
+    for recipe in recipes:
+        form = "" if recipe.stem == "flannel" else recipe.stem
+        folder = phantom_study / "ensemble" / "global" / form / "fold0"
+        assert len(load_predictions(folder / "predictions.csv")) == 40
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        assert config["name"] == yaml.safe_load(recipe.read_text())["name"] == recipe.stem
 
 
 def test_every_recipe_says_what_it_is(experiments):

@@ -1,4 +1,4 @@
-"""FLANNEL for every arm and fold that has its base predictions."""
+"""FLANNEL, its other forms and its baselines, wherever their base predictions are."""
 
 import contextlib
 import io
@@ -6,79 +6,144 @@ from pathlib import Path
 
 import yaml
 
-from flannel.runs import RunError, WandbMode
+from flannel.runs import RunError, WandbMode, is_ours
 from flannel.stages.recipes import config_flags, folds_of, recipe_names
+
+FORMS = "flannel,best_learner,mean,majority,logistic"
+"""What is made unless others are asked for: the paper's, and baselines of a second each."""
 
 
 def ensembles(
     study: Path = Path("runs/study"),
     fold: str = "all",
     arm: str = "all",
+    form: str = FORMS,
     append: Path | None = None,
     experiments: Path = Path("experiments"),
     learners: str = "all",
     redo: bool = False,
     wandb: WandbMode | None = None,
 ) -> None:
-    """Trains FLANNEL for every arm and fold that has its base predictions.
+    """Makes the ensembles of every arm and fold that has its base predictions.
+
+    A fold that lacks predictions is skipped, by the names of the learners that it lacks. An
+    ensemble that fails does not stop the others; all that failed are named at the end.
 
     Args:
         study: The study folder, with base predictions.
         fold: A fold, several with commas, or "all".
         arm: An arm of `experiments/ensemble`, several with commas, or "all".
-        append: A folder whose `ensemble.yaml` is appended to the recipe.
+        form: A recipe of `experiments/ensemble/forms` (trained; "flannel" is the paper's) or
+            `experiments/ensemble/baselines`, several with commas, or "all".
+        append: A folder whose `ensemble.yaml` is appended to the recipe of a trained form.
         experiments: The folder of the recipes.
         learners: "all" of the recipe, or base learners with commas, for a partial study.
         redo: Replace finished ensembles.
         wandb: Overrides WANDB_MODE.
 
     Raises:
-        RunError: If an arm that was asked for lacks predictions, or no arm has any.
+        RunError: If an arm that was asked for, or every arm, lacks its predictions in every fold,
+            or an ensemble failed.
     """
-    from flannel.ensemble import EnsembleError, main
+    from flannel.ensemble_runs import ensemble_folder
+    from flannel.stacking import MissingPredictionsError, check_predictions
 
     folder = experiments / "ensemble"
     arms = recipe_names(folder) if arm == "all" else arm.split(",")
-    numbers = folds_of(study, fold)
-    lacking: dict[str, list[str]] = {}
+    made: set[str] = set()
+    failed: list[str] = []
     for one_arm in arms:
-        recipe = [folder / "_common.yaml", folder / f"{one_arm}.yaml"]
-        if append is not None and (append / "ensemble.yaml").is_file():
-            recipe.append(append / "ensemble.yaml")
-        names = [n for n in _listed_learners(recipe[1]) if _wanted(n, learners)]
-        for number in numbers:
-            arguments = ["fit", *config_flags(recipe), f"--study={study}", f"--data.fold={number}"]
-            arguments += [f"--redo={redo}", f"--data.learners=[{','.join(names)}]"]
-            arguments += [f"--wandb={wandb}"] if wandb else []
-            place = study / "ensemble" / one_arm / f"fold{number}"
-            news = io.StringIO()
+        names = _narrowed(folder / f"{one_arm}.yaml", learners)
+        recipes = {one: _command(folder, append, one_arm, one) for one in _forms(folder, form)}
+        for number in folds_of(study, fold):
             try:
-                with contextlib.redirect_stdout(news):
-                    main(arguments)
-            except EnsembleError:
-                if arm != "all":
-                    raise
-                lacking.setdefault(one_arm, []).append(str(number))
+                check_predictions(study, names, [number])
+            except MissingPredictionsError as lacking:
+                print(f"{one_arm}: no ensemble for fold {number}. {lacking}", flush=True)
                 continue
-            *earlier, last = news.getvalue().splitlines()
-            print(f"{one_arm}/fold{number}: {last}", flush=True)
-            if earlier:  # it was trained now, not skipped
-                (place / "log.txt").write_text(news.getvalue(), encoding="utf-8")
-    if sum(map(len, lacking.values())) == len(arms) * len(numbers):
+            options = [f"--study={study}", f"--data.fold={number}", f"--redo={redo}"]
+            options.append(f"--data.learners=[{','.join(names)}]")
+            for one_form, command in recipes.items():
+                place = f"{one_arm}/{one_form}/fold{number}"
+                log = study / ensemble_folder(one_arm, one_form, number) / "log.txt"
+                try:
+                    print(f"{place}: {_run([*command, *options], wandb, log)}", flush=True)
+                    made.add(one_arm)
+                except MissingPredictionsError as lacking:  # of the other folds
+                    print(f"{place}: not made. {lacking}", flush=True)
+                except ValueError as fault:
+                    if not is_ours(fault):
+                        raise
+                    failed.append(f"  {place}: {fault}")
+    if failed:
+        raise RunError("\n".join(["Some ensembles failed, the others are finished:", *failed]))
+    bare = [one_arm for one_arm in arms if one_arm not in made]
+    if len(bare) == len(arms) or (bare and arm != "all"):
         raise RunError(
-            f"No arm and fold of {study} has all its base predictions. Run `make base-models`."
+            f"No ensemble was made in the arm {', '.join(bare)} of {study}. Run `make base-models` "
+            "first, or narrow the ensemble with `--learners`."
         )
-    for one_arm, folds in lacking.items():
-        print(f"{one_arm}: no ensemble for fold {', '.join(folds)}, which lacks base predictions")
     print(f"ensembles: {study / 'ensemble'}")
 
 
-def _listed_learners(recipe: Path) -> list[str]:
+def _run(command: list[str], wandb: WandbMode | None, log: Path) -> str:
+    """Makes one ensemble, keeps in its log what it says on the way, and gives its last line."""
+    from flannel import baselines, ensemble
+
+    program, *arguments = command
+    news = io.StringIO()
+    with contextlib.redirect_stdout(news):
+        if program == "baseline":
+            baselines.main(arguments)
+        else:
+            ensemble.main([*arguments, *([f"--wandb={wandb}"] if wandb else [])])
+    *earlier, last = news.getvalue().splitlines()
+    if earlier:  # it was made now, not skipped
+        log.write_text(news.getvalue(), encoding="utf-8")
+    return last
+
+
+def _command(folder: Path, append: Path | None, arm: str, form: str) -> list[str]:
+    """Gives the command that makes a form, and its recipes in the order in which they are merged.
+
+    Raises:
+        RunError: If there is no such form.
+    """
+    recipe = folder / f"{arm}.yaml"
+    if (folder / "forms" / f"{form}.yaml").is_file():
+        chain = [folder / "_common.yaml", recipe, folder / "forms" / f"{form}.yaml"]
+        if append is not None and (append / "ensemble.yaml").is_file():
+            chain.append(append / "ensemble.yaml")
+        return ["ensemble", "fit", *config_flags(chain), f"--name={form}"]
+    if (folder / "baselines" / f"{form}.yaml").is_file():
+        chain = [recipe, folder / "baselines" / f"{form}.yaml"]
+        return ["baseline", *config_flags(chain), f"--name={form}"]
+    raise RunError(f"There is no form {form!r}; choose of {', '.join(_forms(folder, 'all'))}.")
+
+
+def _forms(folder: Path, form: str) -> list[str]:
+    if form != "all":
+        return form.split(",")
+    return [*recipe_names(folder / "forms"), *recipe_names(folder / "baselines")]
+
+
+def _narrowed(recipe: Path, learners: str) -> list[str]:
+    """Gives the learners of an arm's recipe, or those of them that were asked for.
+
+    Raises:
+        RunError: If there is no such recipe, or it lists no learner of that name.
+    """
     if not recipe.is_file():
         known = ", ".join(recipe_names(recipe.parent)) or "none found"
         raise RunError(f"There is no ensemble recipe {recipe}. Arms: {known}.")
-    return list(yaml.safe_load(recipe.read_text(encoding="utf-8"))["data"]["learners"])
-
-
-def _wanted(name: str, learners: str) -> bool:
-    return learners == "all" or name.partition("/")[2] in learners.split(",")
+    listed = list(yaml.safe_load(recipe.read_text(encoding="utf-8"))["data"]["learners"])
+    if learners == "all":
+        return listed
+    asked = learners.split(",")
+    known_names = {name.partition("/")[2] for name in listed}
+    unknown = [name for name in asked if name not in known_names]
+    if unknown:
+        raise RunError(
+            f"learners names {', '.join(unknown)}; {recipe} lists {', '.join(sorted(known_names))}."
+        )
+    return [name for name in listed if name.partition("/")[2] in asked]

@@ -10,11 +10,12 @@ from PIL import Image
 from flannel.comparison import read_comparison
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.files import sha256_of
+from flannel.data.folds import assign_folds, splits_of_fold
 from flannel.data.manifest import COLUMNS, save_manifest
 from flannel.data.store import build_store, fill_lung_masks
 from flannel.measurements import measure_comparison
 from flannel.patches import Patches, save_patches
-from flannel.predictions import save_predictions
+from flannel.predictions import probability_columns, save_predictions
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
@@ -134,3 +135,51 @@ class StudyFiles:
 @pytest.fixture
 def study_files(tmp_path):
     return StudyFiles(tmp_path / "study")
+
+
+class BaseStudy:
+    """A study of 80 made-up images, 40 groups of two, with base predictions that one can know."""
+
+    def __init__(self, folder, protocol="patient"):
+        self.folder = folder
+        count = 80
+        table = pd.DataFrame({column: [""] * count for column in COLUMNS})
+        table["image_id"] = table["path"] = [f"image-{i:03}" for i in range(count)]
+        table["patient_id"] = table["group"] = [f"p{i // 2}" for i in range(count)]
+        table["source"] = ["a" if i % 4 < 2 else "b" for i in range(count)]
+        table["diagnosis"] = [FLANNEL[i // 4 % 4] for i in range(count)]
+        table["width"] = table["height"] = 8
+        table["fold"] = pd.array([pd.NA] * count, dtype="Int64")
+        self.manifest = assign_folds(table, protocol, seed=1, folds=4)
+        save_manifest(self.manifest, folder / "manifest.csv")
+
+    def run(self, learner, expert, fold=0, **parts):
+        """Writes a finished base run that is right about one diagnosis, and guesses otherwise."""
+        rng = np.random.default_rng([expert, fold])
+        table = self.manifest[["image_id", "patient_id", "group", "diagnosis"]].copy()
+        table["split"] = splits_of_fold(self.manifest, fold)
+        probabilities = rng.dirichlet(np.ones(4), size=len(table))
+        knows = (table["diagnosis"] == FLANNEL[expert]).to_numpy()
+        probabilities[knows] = 0.02
+        probabilities[knows, expert] = 0.94
+        table[probability_columns()] = probabilities
+        folder = self.folder / "base" / learner / f"fold{fold}"
+        save_predictions(table, folder / "predictions.csv")
+        held = {"split": f"s{fold}", "store": "t", "config": f"{learner}{fold}", "code": "1"}
+        content = {"finished": True, "parts": {**held, **parts}}
+        (folder / "fingerprint.json").write_text(json.dumps(content))
+        return table
+
+    def experts(self, folds=(0,), arm="global"):
+        """Writes a learner for each diagnosis, and gives their names."""
+        names = [f"{arm}/expert{expert}" for expert in range(4)]
+        for expert, name in enumerate(names):
+            for fold in folds:
+                self.run(name, expert, fold)
+        return names
+
+
+@pytest.fixture
+def base_study(tmp_path, request):
+    """A study with base predictions; its split protocol may be given by indirect parameters."""
+    return BaseStudy(tmp_path / "study", getattr(request, "param", "patient"))

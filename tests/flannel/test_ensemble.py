@@ -1,4 +1,4 @@
-"""The neural weight module against the original's numbers, and ensembles of made-up predictions."""
+"""Ensembles of made-up predictions: trained as a plain loop would, written, and refused."""
 
 import json
 
@@ -6,144 +6,185 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from flannel import ensemble
+from flannel.combinations import LinearCombination, NeuralWeightModule
 from flannel.data.diagnosis import FLANNEL
-from flannel.ensemble import EnsembleError, NeuralWeightModule, PredictionsDataModule, Rows
-from flannel.predictions import load_predictions, probability_columns, save_predictions
+from flannel.ensemble import Ensemble, EpochOrder, PredictionsDataModule, whole_split
+from flannel.losses import ClassCountError, FocalLoss
+from flannel.predictions import load_predictions, probability_columns
 from flannel.runs import RunError
+from flannel.stacking import EnsembleError, MissingPredictionsError, Rows
 
 
-def test_combined_scores_equal_the_original(golden):
-    numbers = golden("ensemble_dev")
-    module = NeuralWeightModule(learners=5, classes=4).double()
-    with torch.no_grad():
-        module.linear.weight.copy_(torch.tensor(numbers["weight"]))
-        module.linear.bias.copy_(torch.tensor(numbers["bias"]))
-    combined = module(torch.tensor(numbers["learner_probabilities"], dtype=torch.float64))
-    np.testing.assert_allclose(combined.detach().numpy(), numbers["combined"], atol=1e-9, rtol=0)
-
-
-def test_weights_by_hand_for_two_learners_and_two_classes():
-    module = NeuralWeightModule(2, 2)
-    with torch.no_grad():
-        module.linear.weight.zero_()
-        module.linear.weight[0, 1 * 4 + 2] = 1.0  # f[1] * f[2] speaks for learner 0
-        module.linear.bias.copy_(torch.tensor([0.0, -0.5]))
-    p = torch.tensor([[[0.3, 0.7], [0.6, 0.4]]])
-    w0, w1 = np.tanh(0.7 * 0.6), np.tanh(-0.5)
-    expected = [w0 * 0.3 + w1 * 0.6, w0 * 0.7 + w1 * 0.4]
-    np.testing.assert_allclose(module(p).detach().numpy()[0], expected, rtol=1e-6)
-
-
-@pytest.mark.parametrize("learners", [1, 3, 10])
-def test_any_number_of_learners(learners):
-    module = NeuralWeightModule(learners, 4)
-    assert sum(p.numel() for p in module.parameters()) == (learners * 4) ** 2 * learners + learners
-    assert module(torch.rand(7, learners, 4)).shape == (7, 4)
-
-
-def test_five_learners_have_2005_parameters():
-    assert sum(p.numel() for p in NeuralWeightModule(5, 4).parameters()) == 2005
-
-
-def test_softmax_weights_are_positive_and_sum_to_one():
-    weights = NeuralWeightModule(5, 4, weights="softmax").learner_weights(torch.rand(6, 5, 4))
-    assert (weights > 0).all()
-    torch.testing.assert_close(weights.sum(dim=1), torch.ones(6))
-
-
-def test_the_wrong_number_of_learners_is_named():
-    with pytest.raises(ValueError, match="expected \\(batch, 5 learners, 4 classes\\)"):
-        NeuralWeightModule(5, 4)(torch.rand(2, 4, 4))
-
-
-def test_rows_come_once_an_epoch_and_in_another_order_in_the_next():
-    probabilities = torch.arange(10.0).view(10, 1, 1).expand(10, 2, 4)
-    rows = Rows(probabilities, torch.arange(10), batch_size=4, seed=3)
-    first = torch.cat([batch.target for batch in rows])
-    again = torch.cat([batch.target for batch in rows])
-    rows.set_epoch(1)
-    second = torch.cat([batch.target for batch in rows])
-    assert first.tolist() == again.tolist() != second.tolist()
-    assert sorted(second.tolist()) == list(range(10))
-    assert len(rows) == 3
-
-
-def write_base_run(study, arm, learner, expert, rows=60, split="abc"):
-    """A finished base run that is right about the diagnosis `expert`, and guesses otherwise."""
-    rng = np.random.default_rng(expert)
-    diagnosis = np.array(FLANNEL)[np.arange(rows) % 4]
-    probabilities = rng.dirichlet(np.ones(4), size=rows)
-    knows = diagnosis == FLANNEL[expert]
-    probabilities[knows] = 0.02
-    probabilities[knows, expert] = 0.94
-    table = pd.DataFrame(
-        {
-            "image_id": [f"image-{i:03}" for i in range(rows)],
-            "patient_id": [f"p{i}" for i in range(rows)],
-            "group": [f"p{i}" for i in range(rows)],
-            "split": np.resize(["train"] * 6 + ["val", "val"] + ["test", "test"], rows),
-            "diagnosis": diagnosis,
-        }
-    )
-    table[probability_columns()] = probabilities
-    folder = study / "base" / arm / learner / "fold0"
-    save_predictions(table, folder / "predictions.csv")
-    parts = {"split": split, "store": "s", "config": learner, "code": "1"}
-    (folder / "fingerprint.json").write_text(json.dumps({"finished": True, "parts": parts}))
-    return table
-
-
-def arguments(study, *learners, epochs=30):
+def arguments(study, learners, *options, epochs=30, name="flannel"):
     return [
-        "fit", "--name=flannel", f"--study={study}", "--data.arm=global", "--data.fold=0",
+        "fit", f"--name={name}", f"--study={study}", "--data.arm=global", "--data.fold=0",
         f"--data.learners=[{','.join(learners)}]", "--data.batch_size=8",
         "--optimizer=torch.optim.Adam", "--optimizer.lr=0.02", f"--trainer.max_epochs={epochs}",
-        "--trainer.accelerator=cpu", "--model.gamma=1",
+        "--trainer.accelerator=cpu", "--model.gamma=1", *options,
     ]  # fmt: skip
 
 
-def test_an_ensemble_is_trained_written_and_then_skipped(tmp_path, capsys):
-    for expert in range(4):
-        write_base_run(tmp_path, "global", f"learner{expert}", expert)
-    names = [f"global/learner{expert}" for expert in range(4)]
-    assert ensemble.main(arguments(tmp_path, *names)) == 0
-    folder = tmp_path / "ensemble" / "global" / "fold0"
+def test_rows_come_once_an_epoch_and_in_another_order_in_the_next():
+    identity = pd.DataFrame({"diagnosis": [FLANNEL[i % 4] for i in range(10)]})
+    probabilities = np.arange(10, dtype=np.float32).reshape(10, 1, 1).repeat(4, axis=2)
+    loader = whole_split(Rows(identity, probabilities), seed=3)
+    (first,), (again,) = loader, loader
+    loader.sampler.set_epoch(1)
+    (second,) = loader
+    assert first.probabilities.tolist() == again.probabilities.tolist()
+    assert first.probabilities.tolist() != second.probabilities.tolist()
+    assert sorted(second.probabilities[:, 0, 0].tolist()) == list(range(10))
+    assert (second.target == second.probabilities[:, 0, 0].long() % 4).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*isinstance.treespec")
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("form", [NeuralWeightModule, LinearCombination])
+def test_training_is_that_of_a_plain_loop(base_study, form, reduction):
+    """Same rows, same order, same first weights: the same weights after three epochs."""
+    data = PredictionsDataModule(base_study.folder, "global", base_study.experts(), batch_size=20)
+    torch.manual_seed(1)
+    model = Ensemble(form, learners=4, gamma=10, reduction=reduction)
+    model.configure_optimizers = lambda: torch.optim.Adam(
+        model.parameters(), lr=1e-2, weight_decay=1e-4, fused=True
+    )
+    plain = form(4, 4).double()
+    plain.load_state_dict(model.combination.state_dict())
+    trainer = Trainer(
+        max_epochs=3, accelerator="cpu", precision="64-true", num_sanity_val_steps=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        default_root_dir=base_study.folder,
+    )  # fmt: skip
+    trainer.fit(model, data)
+
+    rows = data.stack.training
+    probabilities = torch.from_numpy(rows.probabilities).double()
+    target = torch.from_numpy(rows.targets)
+    counts = torch.bincount(target, minlength=4)
+    optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2, weight_decay=1e-4)
+    for epoch in range(3):
+        sampler = EpochOrder(len(target), data.seed)
+        sampler.set_epoch(epoch)
+        (order,) = sampler
+        for index in order.split(20):
+            p = plain(probabilities[index]).softmax(dim=1).gather(1, target[index, None])[:, 0]
+            each = -(1000 / counts.float())[target[index]] * (1 - p) ** 10 * p.log()
+            optimizer.zero_grad()
+            (each.sum() if reduction == "sum" else each.mean()).backward()
+            optimizer.step()
+    for name, value in model.combination.state_dict().items():
+        torch.testing.assert_close(value, plain.state_dict()[name], atol=1e-10, rtol=0)
+
+
+def test_an_ensemble_is_trained_written_and_then_skipped(base_study, capsys):
+    study, names = base_study.folder, base_study.experts()
+    assert ensemble.main(arguments(study, names)) == 0
+    folder = study / "ensemble" / "global" / "fold0"
     table = load_predictions(folder / "predictions.csv")
-    assert len(table) == 60
+    assert len(table) == 80
     np.testing.assert_allclose(table[probability_columns()].sum(axis=1), 1, atol=1e-6)
-    assert table[[f"w_learner{i}" for i in range(4)]].abs().max().max() <= 1
-    single = load_predictions(tmp_path / "base/global/learner0/fold0/predictions.csv")
-    right = (table[probability_columns()].to_numpy().argmax(1) == np.arange(60) % 4).mean()
-    alone = (single[probability_columns()].to_numpy().argmax(1) == np.arange(60) % 4).mean()
+    assert table[[f"w_expert{i}" for i in range(4)]].abs().max().max() <= 1
+    single = load_predictions(study / "base/global/expert0/fold0/predictions.csv")
+    truth = table["diagnosis"].map(FLANNEL.index)
+    right = (table[probability_columns()].to_numpy().argmax(1) == truth).mean()
+    alone = (single[probability_columns()].to_numpy().argmax(1) == truth).mean()
     assert right > alone + 0.2
     assert json.loads((folder / "fingerprint.json").read_text())["finished"] is True
     assert not (folder / "last.ckpt").exists()
+    curves = pd.read_csv(folder / "curves.csv")
+    assert len(curves) == 30
+    assert curves["train/loss"].iloc[-1] < curves["train/loss"].iloc[0]
     checkpoint = torch.load(folder / "best.ckpt", weights_only=True)
     assert "combination.linear.weight" in checkpoint["state_dict"]
-    ensemble.main(arguments(tmp_path, *names))
+    ensemble.main(arguments(study, names))
     assert "finished with the same fingerprint: skipped" in capsys.readouterr().out
     with pytest.raises(RunError, match="another config"):
-        ensemble.main(arguments(tmp_path, *names, epochs=31))
+        ensemble.main(arguments(study, names, epochs=31))
 
 
-def test_missing_learners_are_all_named(tmp_path):
-    write_base_run(tmp_path, "global", "a", 0)
-    with pytest.raises(EnsembleError, match=r"global/b, global/c .*make base-models FOLD=0"):
-        ensemble.main(arguments(tmp_path, "global/a", "global/b", "global/c"))
+def test_the_kept_epoch_is_the_one_with_the_best_validation(base_study):
+    study, names = base_study.folder, base_study.experts()
+    ensemble.main(arguments(study, names, "--selection=val/accuracy", epochs=12))
+    folder = study / "ensemble" / "global" / "fold0"
+    best = pd.read_csv(folder / "curves.csv")["val/accuracy"].max()
+    table = load_predictions(folder / "predictions.csv")
+    table = table[table["split"] == "val"]
+    guessed = table[probability_columns()].to_numpy().argmax(axis=1)
+    assert (guessed == table["diagnosis"].map(FLANNEL.index)).mean() == pytest.approx(best)
 
 
-def test_learners_of_another_split_are_refused(tmp_path):
-    write_base_run(tmp_path, "global", "a", 0)
-    write_base_run(tmp_path, "global", "b", 1, split="other")
+def test_a_killed_ensemble_goes_on_to_the_same_weights(base_study, monkeypatch):
+    study, names = base_study.folder, base_study.experts()
+    schedule = ["--lr_scheduler=torch.optim.lr_scheduler.StepLR", "--lr_scheduler.step_size=2"]
+    ensemble.main(arguments(study, names, *schedule, epochs=6, name="whole"))
+
+    def stop(self):
+        if self.current_epoch == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ensemble, "on_train_epoch_start", stop)
+        with pytest.raises(SystemExit):
+            ensemble.main(arguments(study, names, *schedule, epochs=6))
+    folder = study / "ensemble" / "global"
+    assert (folder / "fold0" / "last.ckpt").is_file()
+    ensemble.main(arguments(study, names, *schedule, epochs=6))
+    weights = [
+        torch.load(path / "best.ckpt", weights_only=True)["state_dict"]
+        for path in (folder / "whole" / "fold0", folder / "fold0")
+    ]
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name])
+    curves = pd.read_csv(folder / "fold0" / "curves.csv")
+    np.testing.assert_allclose(
+        curves["learning_rate"], [0.02, 0.02, 0.002, 0.002, 0.0002, 0.0002], rtol=1e-6
+    )
+
+
+def test_missing_learners_are_all_named(base_study):
+    base_study.run("global/a", 0)
+    with pytest.raises(
+        MissingPredictionsError, match=r"global/b, global/c.*make base-models FOLD=0"
+    ):
+        ensemble.main(arguments(base_study.folder, ["global/a", "global/b", "global/c"]))
+
+
+def test_learners_of_another_split_are_refused(base_study):
+    base_study.run("global/a", 0)
+    base_study.run("global/b", 1, split="other")
     with pytest.raises(RunError, match=r"different fingerprints \(split\)"):
-        ensemble.main(arguments(tmp_path, "global/a", "global/b"))
+        ensemble.main(arguments(base_study.folder, ["global/a", "global/b"]))
 
 
-def test_training_rows_give_the_class_counts(tmp_path):
-    table = write_base_run(tmp_path, "global", "a", 0)
-    data = PredictionsDataModule(tmp_path, "global", ["global/a"])
+def test_several_devices_and_mixed_precision_are_refused(base_study):
+    words = arguments(base_study.folder, base_study.experts(), "--trainer.precision=bf16-mixed")
+    with pytest.raises(EnsembleError, match=r"one device in one precision.*bf16-mixed"):
+        ensemble.main(words)
+
+
+def test_a_diagnosis_without_training_rows_is_refused(base_study):
+    names = base_study.experts()
+    for name in names:
+        path = base_study.folder / "base" / name / "fold0" / "predictions.csv"
+        table = load_predictions(path)
+        table.loc[table["diagnosis"] == "Normal", "split"] = "test"
+        table.to_csv(path, index=False)
+    with pytest.raises(ClassCountError, match=r"0\]: a class without any"):
+        ensemble.main(arguments(base_study.folder, names))
+
+
+def test_training_rows_give_the_class_counts(base_study):
+    table = base_study.run("global/a", 0)
+    data = PredictionsDataModule(base_study.folder, "global", ["global/a"])
     data.setup("fit")
     train = table[table["split"] == "train"]["diagnosis"]
     assert data.class_counts().tolist() == [(train == name).sum() for name in FLANNEL]
+
+
+def test_alpha_and_gamma_reach_the_loss(base_study):
+    scores, target = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    model = Ensemble(learners=4, gamma=2.0, alpha=None, reduction="mean")
+    assert model.loss(scores, target) == FocalLoss(2.0, None, "mean")(scores, target)

@@ -2,7 +2,7 @@ import pytest
 
 from flannel.comparison import read_comparison
 from flannel.data.diagnosis import FLANNEL
-from flannel.study import StudyError, find_runs
+from flannel.study import StudyError, find_runs, gaps, narrowed
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
@@ -103,3 +103,21 @@ def test_cheats_stand_last_and_need_no_learners_beside_them(study_files):
     comparison = read_comparison(study_files.folder, ["vgg19_bn"])
     assert comparison.arms == ["global", "cheat"]
     assert comparison.notes == ()
+
+
+def test_other_forms_and_baselines_are_rows_where_they_were_made(study_files):
+    for fold in (0, 1):
+        study_files.run(f"base/global/vgg19_bn/fold{fold}", TRUTH)
+        study_files.run(f"ensemble/global/fold{fold}", TRUTH)
+    for form in ("mean", "flannel_out_of_fold", "best_learner"):
+        study_files.run(f"ensemble/global/{form}/fold0", TRUTH)
+    study_files.run("ensemble/fused/fold0", TRUTH)
+    runs = find_runs(study_files.folder)
+    of_fold = [run.learner for run in runs if (run.arm, run.fold) == ("global", 0)]
+    assert of_fold == ["vgg19_bn", "best learner", "mean", "FLANNEL", "FLANNEL out of fold"]
+    assert {run.stage for run in runs if run.learner == "mean"} == {"ensemble"}
+    assert narrowed(runs, ["vgg19_bn"]) == runs
+    assert gaps(study_files.folder, runs)[0] == (
+        "Missing, so not in the tables: global best learner fold 1, global mean fold 1, "
+        "global FLANNEL out of fold fold 1, fused FLANNEL fold 1."
+    )

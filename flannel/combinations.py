@@ -1,0 +1,86 @@
+"""The forms of FLANNEL: how the base learners' outputs become the scores of the ensemble."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class NeuralWeightModule(nn.Module):
+    """Weighs N learners by the outer product of their concatenated outputs.
+
+    Paper 004, Section 2.3 and Algorithm 1: f = [p_1, ..., p_N]; w = tanh(W vec(f f^T) + b), one
+    weight per learner in (-1, 1), neither normalised nor kept positive; the combined scores are
+    sum_i w_i p_i. With five learners and four classes it has 2,005 parameters, and since the
+    scores are weighted sums of probabilities, no confidence can exceed e^5 / (e^5 + 3) = 0.980.
+
+    The softmax that makes the scores probabilities is inside the loss, and there is no other one
+    here: the p_i come as probabilities. (The original program reads logits and takes their softmax
+    first; that of paper 004 takes the mean sigmoids of its patched learners as they are, which
+    need not sum to one. Both are what happens here, by what the learners have written down.)
+
+    Args:
+        learners: Number of base learners, N.
+        classes: Number of diagnoses.
+        weights: "tanh" as the paper, or "softmax" (positive, summing to one: the original file's
+            other form).
+    """
+
+    def __init__(
+        self, learners: int, classes: int, weights: Literal["tanh", "softmax"] = "tanh"
+    ) -> None:
+        super().__init__()
+        if weights not in ("tanh", "softmax"):
+            raise ValueError(f"weights is {weights!r}; expected 'tanh' or 'softmax'.")
+        self.learners, self.classes, self.weights = learners, classes, weights
+        self.linear = nn.Linear((learners * classes) ** 2, learners)
+
+    def learner_weights(
+        self, probabilities: Float[Tensor, "batch learners classes"]
+    ) -> Float[Tensor, "batch learners"]:
+        """Gives the weight of each learner for each image."""
+        _check_shape(probabilities, self.learners, self.classes)
+        features = probabilities.flatten(1)  # (batch, learners * classes), learner-major
+        products = features[:, :, None] * features[:, None, :]
+        raw = self.linear(products.flatten(1))
+        return raw.tanh() if self.weights == "tanh" else raw.softmax(dim=1)
+
+    def forward(
+        self, probabilities: Float[Tensor, "batch learners classes"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Gives the combined scores, before the softmax."""
+        weights = self.learner_weights(probabilities)
+        return torch.bmm(weights[:, None, :], probabilities).squeeze(1)
+
+
+class LinearCombination(nn.Module):
+    """One linear layer from all outputs to the scores: the original file's `ensembleMLP`.
+
+    With five learners and four classes Linear(20, 4), 84 parameters, no weight per learner.
+
+    Args:
+        learners: Number of base learners.
+        classes: Number of diagnoses.
+    """
+
+    def __init__(self, learners: int, classes: int) -> None:
+        super().__init__()
+        self.learners, self.classes = learners, classes
+        self.linear = nn.Linear(learners * classes, classes)
+
+    def forward(
+        self, probabilities: Float[Tensor, "batch learners classes"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Gives the scores, before the softmax."""
+        _check_shape(probabilities, self.learners, self.classes)
+        scores: Tensor = self.linear(probabilities.flatten(1))
+        return scores
+
+
+def _check_shape(probabilities: Tensor, learners: int, classes: int) -> None:
+    if probabilities.shape[1:] != (learners, classes):
+        raise ValueError(
+            f"probabilities has the shape {tuple(probabilities.shape)}; expected (batch, "
+            f"{learners} learners, {classes} classes)."
+        )

@@ -1,0 +1,228 @@
+"""What an ensemble learns from: the base learners' predictions, lined up image by image."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+
+from flannel.data.diagnosis import index_of
+from flannel.data.manifest import load_manifest
+from flannel.predictions import aligned_probabilities, load_predictions, probability_columns
+from flannel.runs import read_json
+
+Stacking = Literal["in_sample", "out_of_fold"]
+
+ROUNDING = 1e-3  # a sum of probabilities that is further from 1 is told
+
+
+class EnsembleError(ValueError):
+    """Base predictions that cannot be put together, in a sentence."""
+
+
+class MissingPredictionsError(EnsembleError):
+    """Base learners that an ensemble needs and that are not there, by fold.
+
+    Args:
+        study: The study folder.
+        lacking: The missing learners of each fold that lacks any, as "<arm>/<learner>".
+    """
+
+    def __init__(self, study: Path, lacking: Mapping[int, Sequence[str]]) -> None:
+        folds = "; ".join(
+            f"fold {fold} lacks the finished predictions of {', '.join(names)}"
+            for fold, names in lacking.items()
+        )
+        asked = ",".join(str(fold) for fold in lacking)
+        super().__init__(
+            f"In {study / 'base'} {folds}. Run `make base-models FOLD={asked}` first, or narrow "
+            "the ensemble with `--learners`."
+        )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Images with what every base learner says of them.
+
+    Attributes:
+        identity: image_id, patient_id, group, split and diagnosis, one row per image.
+        probabilities: In the ensemble's order of learners, each value in [0, 1].
+    """
+
+    identity: pd.DataFrame
+    probabilities: Float[np.ndarray, "images learners classes"]
+
+    def __len__(self) -> int:
+        return len(self.identity)
+
+    @property
+    def targets(self) -> Int[np.ndarray, " images"]:
+        """The class index of each image."""
+        return np.array([index_of(name) for name in self.identity["diagnosis"]], dtype=np.int64)
+
+    def where(self, chosen: Bool[np.ndarray, " images"]) -> "Rows":
+        """Gives the chosen images."""
+        return Rows(self.identity[chosen].reset_index(drop=True), self.probabilities[chosen])
+
+    def of(self, split: str) -> "Rows":
+        """Gives the images of a split."""
+        return self.where((self.identity["split"] == split).to_numpy())
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What the ensemble of one fold is made of.
+
+    Attributes:
+        rows: Every image of the fold, as the fold's own learners see it.
+        training: What the ensemble learns from.
+        notes: Sentences on what is unusual about the probabilities.
+    """
+
+    rows: Rows
+    training: Rows
+    notes: tuple[str, ...]
+
+    @property
+    def validation(self) -> Rows:
+        """What the ensemble is selected on: the fold's validation images."""
+        return self.rows.of("val")
+
+
+def read_stack(
+    study: Path, learners: Sequence[str], fold: int, stacking: Stacking = "in_sample"
+) -> Stack:
+    """Reads and lines up the base predictions that an ensemble of one fold learns from.
+
+    "in_sample", as paper 004 and its code: the fold's training images, of which the learners have
+    seen the answers, so their outputs are better there than on any new image. "out_of_fold" takes,
+    for fold k, the validation images of the folds j other than k, each as the learners of fold j
+    see it, who did not train on it; without any image whose group is among the test or validation
+    images of fold k. Selection and test are the same in both: fold k's own, by its own learners.
+
+    Args:
+        study: The study folder.
+        learners: The base runs in the ensemble's order, as "<arm>/<learner>".
+        fold: The fold.
+        stacking: "in_sample" or "out_of_fold".
+
+    Raises:
+        MissingPredictionsError: If base predictions are missing or unfinished: of the fold, and
+            for out-of-fold stacking of any fold of the manifest.
+        EnsembleError: If a probability is not in [0, 1], or a part has no image.
+        PredictionsError: If a table cannot be read or holds no number, or tables do not line up.
+    """
+    used = stacked_folds(study, fold, stacking)
+    check_predictions(study, learners, used)
+    read = {number: _read_fold(study, learners, number) for number in used}
+    own = read[fold]
+    if stacking == "in_sample":
+        training = own.of("train")
+    else:
+        training = _out_of_fold(own, [read[number] for number in used if number != fold])
+    for part, rows in (("train", training), ("val", own.of("val"))):
+        if not len(rows):
+            raise EnsembleError(
+                f"Fold {fold} has no {part} rows with data.stacking {stacking}. "
+                + _way_out(part, stacking)
+            )
+    return Stack(own, training, _unusual_sums(own, learners))
+
+
+def stacked_folds(study: Path, fold: int, stacking: Stacking) -> list[int]:
+    """Names the folds whose base predictions an ensemble needs.
+
+    Raises:
+        EnsembleError: If the fold is not in the manifest, which out-of-fold stacking asks.
+    """
+    if stacking == "in_sample":
+        return [fold]
+    folds = sorted(load_manifest(study / "manifest.csv")["fold"].dropna().astype(int).unique())
+    if fold not in folds:
+        raise EnsembleError(f"Fold {fold} is not in the manifest, which has {folds}.")
+    return [int(number) for number in folds]
+
+
+def check_predictions(study: Path, learners: Sequence[str], folds: Sequence[int]) -> None:
+    """Checks that the base runs of an ensemble are there and finished.
+
+    Raises:
+        EnsembleError: If no learner is named.
+        MissingPredictionsError: If one is missing or unfinished, naming all, by fold.
+    """
+    if not learners:
+        raise EnsembleError("data.learners is empty; expected base runs such as global/vgg19_bn.")
+    lacking = {
+        fold: [name for name in learners if not _is_finished(base_folder(study, name, fold))]
+        for fold in folds
+    }
+    lacking = {fold: names for fold, names in lacking.items() if names}
+    if lacking:
+        raise MissingPredictionsError(study, lacking)
+
+
+def base_folder(study: Path, learner: str, fold: int) -> Path:
+    """Gives the run folder of a base learner, named as "<arm>/<learner>"."""
+    return study / "base" / learner / f"fold{fold}"
+
+
+def _is_finished(folder: Path) -> bool:
+    fingerprint = folder / "fingerprint.json"
+    return fingerprint.is_file() and bool(read_json(fingerprint).get("finished"))
+
+
+def _read_fold(study: Path, learners: Sequence[str], fold: int) -> Rows:
+    tables = {}
+    for name in learners:
+        path = base_folder(study, name, fold) / "predictions.csv"
+        tables[name] = load_predictions(path)
+        values = tables[name][probability_columns()].to_numpy()
+        bad = ((values < -1e-6) | (values > 1 + 1e-6)).any(axis=1)
+        if bad.any():
+            raise EnsembleError(
+                f"{path} holds {values[bad].flat[np.abs(values[bad] - 0.5).argmax()]:g} for "
+                f"{tables[name]['image_id'][bad].iloc[0]}; expected probabilities from 0 to 1. "
+                "Logits belong through a softmax first."
+            )
+    return Rows(*aligned_probabilities(tables))
+
+
+def _out_of_fold(own: Rows, others: Sequence[Rows]) -> Rows:
+    """Joins the other folds' validation images, without the groups that the fold is judged on."""
+    judged = own.identity[own.identity["split"] != "train"]
+    groups, images = set(judged["group"]), set(judged["image_id"])
+    kept = []
+    for rows in others:
+        validation = rows.of("val")
+        known = validation.identity["group"].isin(groups)
+        known |= validation.identity["image_id"].isin(images)  # a group may be unknown
+        kept.append(validation.where(~known.to_numpy()))
+    if not kept:
+        return own.where(np.zeros(len(own), dtype=bool))
+    return Rows(
+        pd.concat([rows.identity for rows in kept], ignore_index=True),
+        np.concatenate([rows.probabilities for rows in kept]),
+    )
+
+
+def _way_out(part: str, stacking: Stacking) -> str:
+    if part == "train" and stacking == "out_of_fold":
+        return (
+            "It needs folds that validate on different images, as the protocols patient, paper "
+            "and nested give; use in_sample otherwise."
+        )
+    return "Were the base learners run on the same manifest?"
+
+
+def _unusual_sums(rows: Rows, learners: Sequence[str]) -> tuple[str, ...]:
+    """Names the learners whose probabilities do not sum to one; they are used as they are."""
+    sums = rows.probabilities.sum(axis=2)  # (images, learners)
+    return tuple(
+        f"The probabilities of {name} sum to {ends.min():.2f} to {ends.max():.2f} instead of 1, as "
+        "mean sigmoids do: they are used as they are."
+        for name, ends in zip(learners, sums.T, strict=True)
+        if np.abs(ends - 1).max() > ROUNDING
+    )
