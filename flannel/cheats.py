@@ -28,7 +28,7 @@ from flannel.data.shortcuts import (
     TREES,
     grown_forest,
 )
-from flannel.data.store import Store
+from flannel.data.store import Store, StoreError
 from flannel.inputs import fold_inputs
 from flannel.metrics import measured_splits
 from flannel.predictions import IDENTITY, probability_columns, save_predictions
@@ -60,18 +60,18 @@ def make_cheats(study: Path, seed: int = 1) -> list[str]:
 
     Raises:
         ManifestError: If the manifest breaks its schema, or lacks a fold that was run.
-        StoreError: If the store cannot be read, or lacks an image.
+        StoreError: If the store lacks an image.
         RunError: If another process is making the same cheat.
     """
     folds = sorted({run.fold for run in find_runs(study) if run.finished and run.arm != CHEAT})
     if not folds:
         return ["no cheat's row: no learner or ensemble is finished yet"]
-    if not (study / "store").is_dir() or not (study / "manifest.csv").is_file():
-        return [
-            f"no cheat's row: it is made from {study / 'manifest.csv'} and {study / 'store'}, "
-            "which are not both there"
-        ]
-    manifest, store = load_manifest(study / "manifest.csv"), Store(study / "store")
+    if not (study / "manifest.csv").is_file():
+        return [f"no cheat's row: {study / 'manifest.csv'} is not there"]
+    try:
+        manifest, store = load_manifest(study / "manifest.csv"), Store(study / "store")
+    except StoreError as fault:
+        return [f"no cheat's row: {fault}"]
     masked = bool(manifest["image_id"].map(store.has_mask).all())
     names = ["size_and_border", "lungs_hidden" if masked else "centre_hidden"]
     runs = {

@@ -10,6 +10,7 @@ from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import load_manifest
 from flannel.metrics import Scores, scores
 from flannel.predictions import PredictionsError, load_predictions, probability_columns
+from flannel.resampling import FEW_GROUPS
 from flannel.study import (
     LEARNERS,
     StudyError,
@@ -128,7 +129,8 @@ def read_comparison(study: Path, learners: Sequence[str] | None = None) -> Compa
         )
         for run, test in tests
     )
-    notes = [*gaps(study, runs), *left_out, *fewer, *_absent(results), *_unusual_sums(results)]
+    notes = [*gaps(study, runs), *left_out, *_rare(results), *fewer, *_absent(results)]
+    notes += _unusual_sums(results)
     return Comparison(study, FLANNEL, results, tuple(notes), _scope(study, results))
 
 
@@ -185,6 +187,19 @@ def _absent(results: Sequence[Result]) -> list[str]:
         f"No test radiograph is {name}: its F1 is undefined, and macro is the mean of the others."
         for name, one in results[0].scores.by_class.items()
         if one.support == 0
+    ]
+
+
+def _rare(results: Sequence[Result]) -> list[str]:
+    """Names the diagnoses that hardly any tested patient has."""
+    rows = pd.concat([result.predictions for result in results])
+    groups = rows.groupby("diagnosis")["group"].nunique()
+    rare = [f"{groups[name]} {name}" for name in FLANNEL if 0 < groups.get(name, 0) < FEW_GROUPS]
+    if not rare:
+        return []
+    return [
+        f"Few groups of patients are tested ({', '.join(rare)}): the intervals of these diagnoses' "
+        "numbers are rough guesses."
     ]
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from flannel.data.diagnosis import FLANNEL, index_of
 from flannel.metrics import ABSENT, ratio
 from flannel.predictions import probability_columns
-from flannel.resampling import GroupDraws, Interval, owners, percentiles
+from flannel.resampling import GroupDraws, Interval, few_groups, owners, percentiles
 from flannel.statistics import listed
 
 
@@ -129,7 +129,9 @@ def operating_point(
             )
             drawn[measure].append(ratio(hits, all_there))
         points[fold] = FoldPoint(threshold, *shares)
-    note = "; ".join(notes)
+    ill = {group for t in tables.values() for group in t["group"][t["diagnosis"] == diagnosis]}
+    rough = few_groups(diagnosis, len(ill)) if points else ""
+    note = "; ".join(filter(None, (*notes, rough)))
     return OperatingPoint(
         diagnosis,
         specificity,

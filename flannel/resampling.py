@@ -19,6 +19,10 @@ LEVEL = 0.95
 UNDEFINED_SHARE = 0.05
 """With more resamples than this in which a number is undefined, it has no interval."""
 
+FEW_GROUPS = 10
+"""With fewer groups that have a diagnosis, an interval of its numbers is a rough guess: four groups
+can be drawn in 35 ways, ten in 92,378."""
+
 
 @dataclass(frozen=True)
 class GroupDraws:
@@ -65,6 +69,13 @@ class Interval:
     def excludes_zero(self) -> bool:
         """Whether a difference is shown: the interval is there and lies on one side of 0."""
         return self.low > 0 or self.high < 0
+
+
+def few_groups(diagnosis: str, groups: int) -> str:
+    """Warns of a diagnosis that too few groups have; says nothing where they are enough."""
+    if groups >= FEW_GROUPS:
+        return ""
+    return f"a rough interval: {groups} group{'s' * (groups != 1)} of patients with {diagnosis}"
 
 
 def owners(groups: pd.Series, draws: GroupDraws) -> Int[np.ndarray, " images"]:

@@ -37,7 +37,7 @@ from flannel.metrics import (
     with_macro,
 )
 from flannel.predictions import probability_columns
-from flannel.resampling import GroupDraws, Interval, owners, percentiles
+from flannel.resampling import GroupDraws, Interval, few_groups, owners, percentiles
 
 AT_ONCE = 500
 """Resamples that are ranked at once: a bound on memory."""
@@ -54,6 +54,7 @@ class Measured:
         diagnoses: The label set.
         draws: The resamples.
         images: The test radiographs of each fold.
+        groups: How many groups of patients have each diagnosis, over all folds.
         scores: Of each fold.
         left_out: Which numbers a fold's radiographs leave undefined for every learner, such as the
             F1 of a diagnosis that none has: the fold has no part in these means.
@@ -63,6 +64,7 @@ class Measured:
     diagnoses: tuple[str, ...]
     draws: GroupDraws
     images: Mapping[int, frozenset[str]]
+    groups: Mapping[str, int]
     scores: Mapping[int, Scores]
     left_out: Mapping[int, Mapping[Key, str]]
     resampled: Mapping[Key, Float[np.ndarray, "folds resamples"]]
@@ -108,7 +110,9 @@ class Measured:
         if not len(values) or np.isnan(values).any():
             return Interval(np.nan, np.nan, np.nan, note)
         low, high, lost = percentiles(self.drawn(name, measure))
-        return Interval(float(values.mean()), low, high, "; ".join(filter(None, (note, lost))))
+        rough = few_groups(name, self.groups[name]) if name in self.groups else ""
+        notes = (note, lost or rough)
+        return Interval(float(values.mean()), low, high, "; ".join(filter(None, notes)))
 
     def table(self) -> pd.DataFrame:
         """Lists every number: class, measure, mean, deviation, low, high, folds, note.
@@ -181,6 +185,7 @@ def measured(
         diagnoses=tuple(diagnoses),
         draws=draws,
         images={fold: frozenset(table["image_id"]) for fold, table in tables.items()},
+        groups=_groups(tables, diagnoses),
         scores=found,
         left_out=left_out,
         resampled={key: np.stack([part[key] for part in parts]) for key in parts[0]},
@@ -223,6 +228,12 @@ def by_part(
 def listed(folds: Sequence[int]) -> str:
     """Gives folds as text, such as `0, 1`."""
     return ", ".join(str(fold) for fold in folds)
+
+
+def _groups(tables: Mapping[int, pd.DataFrame], diagnoses: Sequence[str]) -> dict[str, int]:
+    rows = pd.concat(tables.values())
+    counts = rows.groupby("diagnosis")["group"].nunique()
+    return {name: int(counts.get(name, 0)) for name in diagnoses}
 
 
 def _resampled(

@@ -154,7 +154,11 @@ def test_without_a_store_there_is_no_cheats_row(phantom_study):
     finish_run(phantom_study)
     shutil.rmtree(phantom_study / "store")
     (said,) = make_cheats(phantom_study)
-    assert said.startswith("no cheat's row: it is made from")
+    assert said.startswith("no cheat's row: ")
+    assert "holds no finished store" in said
+    (phantom_study / "manifest.csv").unlink()
+    (said,) = make_cheats(phantom_study)
+    assert said.endswith("manifest.csv is not there")
     assert not (phantom_study / "cheat").exists()
 
 

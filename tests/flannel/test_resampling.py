@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from flannel.resampling import Interval, draw_groups, percentiles
+from flannel.resampling import Interval, draw_groups, few_groups, percentiles
 
 
 def test_groups_are_drawn_whole_and_again_the_same():
@@ -41,3 +41,9 @@ def test_percentiles_by_hand():
 )
 def test_a_difference_is_shown_where_zero_is_outside(interval, shown):
     assert interval.excludes_zero is shown
+
+
+def test_few_groups_are_named():
+    assert few_groups("Normal", 10) == ""
+    assert few_groups("Normal", 1) == "a rough interval: 1 group of patients with Normal"
+    assert few_groups("Normal", 9) == "a rough interval: 9 groups of patients with Normal"

@@ -174,6 +174,15 @@ def test_what_a_learner_leaves_undefined_stays_so_with_its_reason():
     assert one.interval(VIRAL, "f1").value > 0
 
 
+def test_an_interval_from_few_patients_says_so():
+    rows = table(images=80, groups=8)
+    one = measured({0: rows}, drawn_from(rows, resamples=50), ranks=False)
+    assert one.groups[NORMAL] == rows["group"][rows["diagnosis"] == NORMAL].nunique() <= 8
+    note = f"a rough interval: {one.groups[NORMAL]} groups of patients with Normal"
+    assert one.interval(NORMAL, "recall").note == note
+    assert one.interval("macro", "recall").note == ""
+
+
 def test_a_rare_diagnosis_has_no_interval():
     rows = table(images=40, groups=40, names=(COVID, BACTERIAL, NORMAL))
     rows.loc[0, "diagnosis"] = VIRAL  # in 37 % of the resamples nobody is
