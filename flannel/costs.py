@@ -1,7 +1,10 @@
 """What the runs of a study took: minutes by stage and arm, from their `cost.json`."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from flannel.runs import read_json
 from flannel.study import StudyError, arm_place
@@ -13,6 +16,8 @@ PATTERNS = {
     "cheat": "cheat/*/fold*/cost.json",
 }
 """Where each stage leaves its costs, in the order of the pipeline."""
+
+YARDSTICK = "global"
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class Cost:
         minutes: From start to end, all runs together.
         training: Minutes of that for training; 0 where it was not noted.
         prediction: Likewise for predicting.
+        ratio: How many times as long a run takes as one of the arm `global`, over the learners and
+            folds that both have on the same device; NaN where there is none.
         devices: What they ran on.
     """
 
@@ -35,6 +42,7 @@ class Cost:
     minutes: float
     training: float
     prediction: float
+    ratio: float
     devices: str
 
     @property
@@ -52,13 +60,15 @@ def costs(study: Path) -> list[Cost]:
     """
     found = []
     for stage, pattern in PATTERNS.items():
-        by_arm: dict[str, list[dict[str, object]]] = {}
+        by_arm: dict[str, dict[str, dict[str, object]]] = {}
         for path in sorted(study.glob(pattern)):
             # Segmentation and cheats know no arm: below them lie names.
-            arm = path.relative_to(study).parts[1] if stage in ("base", "ensemble") else ""
-            by_arm.setdefault(arm, []).append(_read(path))
+            _, arm, *run = path.relative_to(study).parts
+            if stage not in ("base", "ensemble"):
+                arm, run = "", [arm, *run]
+            by_arm.setdefault(arm, {})["/".join(run)] = _read(path)
         for arm in sorted(by_arm, key=arm_place):
-            runs = by_arm[arm]
+            runs = list(by_arm[arm].values())
             found.append(
                 Cost(
                     stage=stage,
@@ -67,13 +77,27 @@ def costs(study: Path) -> list[Cost]:
                     minutes=_minutes(runs, "seconds"),
                     training=_minutes(runs, "train_seconds"),
                     prediction=_minutes(runs, "predict_seconds"),
+                    ratio=_ratio(by_arm[arm], by_arm.get(YARDSTICK, {})),
                     devices=", ".join(sorted({str(run.get("device", "")) for run in runs})),
                 )
             )
     return found
 
 
-def _minutes(runs: list[dict[str, object]], name: str) -> float:
+def _ratio(
+    runs: Mapping[str, dict[str, object]], yardstick: Mapping[str, dict[str, object]]
+) -> float:
+    """Compares the runs of the same learner and fold on the same device."""
+    pairs = [
+        (runs[name], yardstick[name])
+        for name in runs.keys() & yardstick.keys()
+        if runs[name].get("device") == yardstick[name].get("device")
+    ]
+    theirs = _minutes([other for _, other in pairs], "seconds")
+    return _minutes([one for one, _ in pairs], "seconds") / theirs if theirs else np.nan
+
+
+def _minutes(runs: Sequence[Mapping[str, object]], name: str) -> float:
     values = [run.get(name, 0) for run in runs]
     return sum(float(value) for value in values if isinstance(value, int | float)) / 60
 

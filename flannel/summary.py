@@ -49,7 +49,7 @@ def _reached(measurements: Measurements) -> str:
             f"({covid}: {measure_cell(row.measured, covid, 'f1')})"
             for row in rows
         ]
-        return f"{ENSEMBLE} reaches macro F1 {listed(said)}."
+        return f"{ENSEMBLE} reaches macro F1 {'; '.join(said)}."
     base = [row for row in measurements.rows if row.stage == "base"]
     if not base:
         return "No network's predictions are finished: only cheats stand in the tables."
@@ -83,7 +83,7 @@ def _arms(measurements: Measurements) -> str:
         f"{_difference(pair, MACRO, 'patches', 'whole radiographs')} for {pair.first.learner}"
         for pair in pairs
     ]
-    return f"Patches minus whole radiographs, in macro F1, is {listed(said)}."
+    return f"Patches minus whole radiographs, in macro F1, is {'; '.join(said)}."
 
 
 def _cheat(measurements: Measurements) -> str:
@@ -97,12 +97,15 @@ def _cheat(measurements: Measurements) -> str:
         f"The best cheat ({best.learner.replace('_', ' ')}), which sees no lung, reaches macro F1 "
         f"{measure_cell(best.measured, MACRO, 'f1')}"
     )
+    networks = [row for row in measurements.rows if row.stage == "base"]
+    chosen = measurements.ensembles or sorted(networks, key=_macro)[-1:]
     said = [
-        f"{_difference(pair, MACRO, pair.second.arm, 'the cheat')} in the arm {pair.second.arm}"
+        f"{pair.second.name} minus this cheat is "
+        f"{_difference(pair, MACRO, pair.second.arm, 'the cheat')}"
         for pair in measurements.pairs
-        if pair.first is best and pair.second.learner == ENSEMBLE
+        if pair.first is best and any(pair.second is row for row in chosen)
     ]
-    return sentence + (f"; {ENSEMBLE} minus this cheat is {listed(said)}." if said else ".")
+    return "; ".join([sentence, *said]) + "."
 
 
 def _doubt(measurements: Measurements) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from flannel.calibration import Calibration, CalibrationScores
 from flannel.figures.style import drawn_in_style, legend_once
@@ -32,7 +33,7 @@ def reliability_curves(measurements: Measurements) -> Figure | None:
     columns = min(4, len(rows))
     lines = -(-len(rows) // columns)
     with drawn_in_style():
-        figure = Figure(figsize=(max(3.0 * columns, 4.0), 3.1 * lines + 0.5), layout="constrained")
+        figure = Figure(figsize=(max(3.0 * columns, 4.0), 3.1 * lines + 0.5), layout=_spaced())
         panels = figure.subplots(lines, columns, squeeze=False).ravel()
         for axes, row in zip(panels, rows, strict=False):
             _panel(axes, row)
@@ -78,6 +79,11 @@ def pooled_bins(
     total = images.sum(axis=0)
     held = total > 0
     return sums[0][held] / total[held], sums[1][held] / total[held], total[held]
+
+
+def _spaced() -> ConstrainedLayoutEngine:
+    """Keeps a row's axis names apart from the next row's titles."""
+    return ConstrainedLayoutEngine(h_pad=0.12)
 
 
 def _scores(one: Calibration, moment: str) -> CalibrationScores:

@@ -34,7 +34,10 @@ def cost_bars(costs: Sequence[Cost]) -> Figure | None:
                 left = [start + more for start, more in zip(left, minutes, strict=True)]
         for place, one in enumerate(costs):
             axes.text(
-                left[place], place, f" {one.minutes_per_run:.1f}, {one.runs} runs", va="center",
+                left[place],
+                place,
+                f" {one.minutes_per_run:.1f}, {one.runs} run{'s' * (one.runs > 1)}",
+                va="center",
                 fontsize=7.5,
             )  # fmt: skip
         axes.set_yticks(places, names)

@@ -38,6 +38,9 @@ def learner_curves(measurements: Measurements, name: str) -> Figure | None:
     Args:
         measurements: The rows.
         name: A diagnosis, against the rest, or "micro".
+
+    Returns:
+        None where no curve is defined.
     """
     arms = [arm for arm in measurements.comparison.arms if arm != CHEAT]
     columns = {arm: [row for row in measurements.rows if row.arm == arm] for arm in arms}
@@ -50,9 +53,14 @@ def ensemble_curves(measurements: Measurements, name: str) -> Figure | None:
     Args:
         measurements: The rows.
         name: A diagnosis, against the rest, or "micro".
+
+    Returns:
+        None without ensembles, or where no curve is defined.
     """
+    if not measurements.ensembles:
+        return None
     rows = [*measurements.ensembles, *measurements.cheats]
-    return _figure(measurements, {f"{ENSEMBLE} of each arm": rows}, name, _of_arm)
+    return _figure(measurements, {ENSEMBLE: rows}, name, _of_arm)
 
 
 def _figure(
@@ -61,7 +69,7 @@ def _figure(
     name: str,
     styled: Callable[[Row, int], tuple[str, dict[str, object]]],
 ) -> Figure | None:
-    """Draws a column of two panels for each list of rows, None where no curve is defined."""
+    """Draws a column of two panels for each list of rows; a single one lies on its side."""
     diagnoses = measurements.comparison.diagnoses
     columns = {
         title: [row for row in rows if _is_defined(row, name, diagnoses)]
@@ -71,8 +79,9 @@ def _figure(
     if not columns:
         return None
     with drawn_in_style():
-        figure = Figure(figsize=(max(3.9 * len(columns), 4.2), 8.4), layout="constrained")
-        panels = figure.subplots(2, len(columns), squeeze=False)
+        wide, high = (len(columns), 2) if len(columns) > 1 else (2, 1)
+        figure = Figure(figsize=(3.9 * wide, 4.0 * high + 0.3), layout="constrained")
+        panels = figure.subplots(high, wide, squeeze=False).reshape(2, len(columns))
         for line, measure in enumerate(KINDS):
             for column, (title, rows) in enumerate(columns.items()):
                 axes = panels[line, column]
@@ -80,7 +89,10 @@ def _figure(
                     label, style = styled(row, number)
                     x, y, area = mean_curve(row, name, measure, diagnoses)
                     axes.plot(x, y, label=f"{label} {area}", **style)
-                _dress(axes, title, name, measure)
+                _dress(axes, title, measure)
+        figure.suptitle(
+            "micro: all decisions together" if name == MICRO else f"{name}, against the rest"
+        )
     return figure
 
 
@@ -169,9 +181,9 @@ def _of_arm(row: Row, number: int) -> tuple[str, dict[str, object]]:
     }  # fmt: skip
 
 
-def _dress(axes: Axes, title: str, name: str, measure: str) -> None:
+def _dress(axes: Axes, title: str, measure: str) -> None:
     kind, across, up = KINDS[measure]
-    axes.set_title(f"{title}: {kind}, {name}" + ("" if name == MICRO else " against the rest"))
+    axes.set_title(f"{title}: {kind}")
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     axes.set_xlim(-0.01, 1.01)

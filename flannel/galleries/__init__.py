@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from flannel.comparison import Comparison
 from flannel.data.store import Store, StoreError
 from flannel.figures.style import save_figure
+from flannel.galleries.disagreements import disagreements, first_disagreement
 from flannel.galleries.masks import flagged, masks_examples, segmentation_triptych
 from flannel.galleries.votes import first_patches, votes
 
@@ -44,6 +45,11 @@ def write_galleries(comparison: Comparison, folder: Path) -> dict[str, Path]:
         seen = {key: name for key, name in examples.items() if key in patches.image_id}
         if seen:
             drawn["votes"] = votes(store, run, patches, seen, comparison.diagnoses)
+    differing = first_disagreement(comparison)
+    if differing is not None:
+        figure = disagreements(store, differing)
+        if figure is not None:
+            drawn["disagreements"] = figure
     return {name: save_figure(figure, folder, name) for name, figure in drawn.items()}
 
 

@@ -26,7 +26,7 @@ def segmentation_triptych(store: Store, image_id: str) -> Figure:
         "masked radiograph, equalised": equalised * mask,
     }
     with drawn_in_style():
-        figure = Figure(figsize=(8.4, 3.0), layout="constrained")
+        figure = Figure(figsize=(8.4, 3.2), layout="constrained")
         for axes, (title, levels) in zip(figure.subplots(1, 3), panels.items(), strict=True):
             show(axes, levels)
             axes.set_title(title)

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
-from flannel.costs import Cost
+from flannel.costs import YARDSTICK, Cost
 from flannel.tables.cells import UNDEFINED
 from flannel.tables.layout import Line, Table
-
-YARDSTICK = "global"
 
 
 def cost_table(costs: Sequence[Cost]) -> Table | None:
@@ -25,7 +24,7 @@ def cost_table(costs: Sequence[Cost]) -> Table | None:
                     _minutes(value)
                     for value in (one.minutes, one.training, one.prediction, one.minutes_per_run)
                 ),
-                _times(one, costs),
+                UNDEFINED if np.isnan(one.ratio) else f"{one.ratio:.2g}",
                 one.devices,
             ),
             opens=place > 0 and one.stage != costs[place - 1].stage,
@@ -37,7 +36,7 @@ def cost_table(costs: Sequence[Cost]) -> Table | None:
         title="Cost",
         caption="Minutes of all runs of a stage and arm, of these for training and for "
         "predicting, and of one run on average; last, how many times as long a run takes as one "
-        f"of the arm {YARDSTICK}. Only runs on the same device can be compared.",
+        f"of the arm {YARDSTICK}, over the learners and folds that both have on the same device.",
         head=(
             "stage", "arm", "runs", "minutes", "training", "predicting", "per run",
             f"× {YARDSTICK}", "device",
@@ -53,6 +52,7 @@ def cost_table(costs: Sequence[Cost]) -> Table | None:
                     "training_minutes": one.training,
                     "prediction_minutes": one.prediction,
                     "minutes_per_run": one.minutes_per_run,
+                    f"times_{YARDSTICK}": one.ratio,
                     "device": one.devices,
                 }
                 for one in costs
@@ -63,11 +63,3 @@ def cost_table(costs: Sequence[Cost]) -> Table | None:
 
 def _minutes(value: float) -> str:
     return f"{value:.1f}" if value else UNDEFINED
-
-
-def _times(one: Cost, costs: Sequence[Cost]) -> str:
-    """Says how many times as long a run takes as one of the yardstick's arm on the same device."""
-    like = [c for c in costs if (c.stage, c.arm, c.devices) == (one.stage, YARDSTICK, one.devices)]
-    if not like or not like[0].minutes_per_run:
-        return UNDEFINED
-    return f"{one.minutes_per_run / like[0].minutes_per_run:.2g}"

@@ -30,3 +30,17 @@ def test_a_cost_without_seconds_is_refused(study_files):
     study_files.json("segmentation/lungs/cost.json", {"seconds": "long"})
     with pytest.raises(StudyError, match="no number of seconds, but 'long'"):
         costs(study_files.folder)
+
+
+def test_arms_are_compared_by_the_runs_that_both_have(study_files):
+    for place, seconds, device in (
+        ("global/vgg19_bn/fold0", 60, "cpu"),
+        ("global/resnet152/fold0", 600, "cpu"),
+        ("global/densenet161/fold0", 600, "V100"),
+        ("patched/vgg19_bn/fold0", 150, "cpu"),
+        ("patched/densenet161/fold0", 60, "cpu"),
+    ):
+        study_files.json(f"base/{place}/cost.json", {"seconds": seconds, "device": device})
+    whole, patches = costs(study_files.folder)
+    assert whole.ratio == 1
+    assert patches.ratio == 2.5

@@ -50,13 +50,13 @@ def test_a_column_per_arm_and_a_line_per_learner(study_files):
         study_files.run(f"ensemble/{arm}/fold0", TRUTH)
     study_files.run("cheat/size_and_border/fold0", TWO_WRONG)
     measurements = study_files.measured()
-    panels = learner_curves(measurements, COVID).axes
+    figure = learner_curves(measurements, COVID)
+    panels = figure.axes
+    assert figure.get_suptitle() == "COVID-19, against the rest"
     assert [axes.get_title() for axes in panels] == [
-        "global: ROC, COVID-19 against the rest",
-        "patched: ROC, COVID-19 against the rest",
-        "global: precision and recall, COVID-19 against the rest",
-        "patched: precision and recall, COVID-19 against the rest",
-    ]
+        "global: ROC", "patched: ROC",
+        "global: precision and recall", "patched: precision and recall",
+    ]  # fmt: skip
     assert [line.get_label() for line in panels[0].lines] == ["vgg19_bn 1.00", "FLANNEL 1.00"]
     together = ensemble_curves(measurements, MICRO).axes[0]
     assert [line.get_label()[:-5] for line in together.lines] == [
