@@ -13,9 +13,13 @@ PATTERNS = {
     "segmentation": "segmentation/*/cost.json",
     "base": "base/*/*/fold*/cost.json",
     "ensemble": "ensemble/*/fold*/cost.json",
+    "other forms": "ensemble/*/*/fold*/cost.json",
     "cheat": "cheat/*/fold*/cost.json",
 }
 """Where each stage leaves its costs, in the order of the pipeline."""
+
+WITHOUT_ARM = ("segmentation", "cheat")
+"""Stages that know no arm: below them lie names."""
 
 YARDSTICK = "global"
 
@@ -62,9 +66,8 @@ def costs(study: Path) -> list[Cost]:
     for stage, pattern in PATTERNS.items():
         by_arm: dict[str, dict[str, dict[str, object]]] = {}
         for path in sorted(study.glob(pattern)):
-            # Segmentation and cheats know no arm: below them lie names.
             _, arm, *run = path.relative_to(study).parts
-            if stage not in ("base", "ensemble"):
+            if stage in WITHOUT_ARM:
                 arm, run = "", [arm, *run]
             by_arm.setdefault(arm, {})["/".join(run)] = _read(path)
         for arm in sorted(by_arm, key=arm_place):

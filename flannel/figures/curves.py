@@ -90,9 +90,8 @@ def _figure(
                     x, y, area = mean_curve(row, name, measure, diagnoses)
                     axes.plot(x, y, label=f"{label} {area}", **style)
                 _dress(axes, title, measure)
-        figure.suptitle(
-            "micro: all decisions together" if name == MICRO else f"{name}, against the rest"
-        )
+        which = "micro: all decisions together" if name == MICRO else f"{name}, against the rest"
+        figure.suptitle(which)
     return figure
 
 
