@@ -100,6 +100,14 @@ base-models: $(READY) ## FOLD=0: five base learners in the arms global and patch
 	$(PY) -m flannel base-models --study=$(STUDY) --fold=$(FOLD) --arm=$(ARM) --learner=$(LEARNER) \
 	  --devices=$(DEVICES) --redo=$(REDO) $(appended)
 
+.PHONY: matched
+matched: $(READY) ## one recipe for the arms global, masked and patched: STUDY's data, in STUDY_matched
+	mkdir -p $(STUDY)_matched
+	for part in manifest.csv manifest.json store masks; do \
+	  test ! -e $(STUDY)/$$part || ln -sfn "$(abspath $(STUDY))/$$part" $(STUDY)_matched/$$part; \
+	done
+	$(MAKE) base-models STUDY=$(STUDY)_matched ARM=global,masked,patched APPEND=experiments/base/matched
+
 .PHONY: ensemble
 ensemble: $(READY) ## FLANNEL and its baselines for every arm and fold that has its base predictions; FORM=all for more
 	$(PY) -m flannel ensembles --study=$(STUDY) --redo=$(REDO) $(if $(FORM),--form="$(FORM)") $(appended)

@@ -11,6 +11,7 @@ import yaml
 
 from flannel import learner
 from flannel.__main__ import main
+from flannel.cli import StudyCLI
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.predictions import load_predictions, probability_columns
@@ -19,7 +20,6 @@ from segmentation.__main__ import main as lungs
 
 LEARNERS = ("densenet161", "inception_v3", "resnet152", "resnext101", "vgg19_bn")
 ONE_STEP = (
-    "--model.network.init_args.weights=random",
     "--model.channels_last=false",
     "--data.batch_size=2",
     "--data.predict_batch_size=8",
@@ -33,9 +33,11 @@ ONE_STEP = (
 )
 
 
-def fit(study, experiments, arm, name, append=None, *options):
+def fit(study, experiments, arm, name, append=None, *options, random=True):
     configs = [f"--config={path}" for path in base_configs(experiments, append, arm, name)]
-    learner.main(["fit", *configs, f"--study={study}", *ONE_STEP, *options])
+    words = [*ONE_STEP, *options]
+    words += ["--model.network.init_args.weights=random"] if random else []
+    learner.main(["fit", *configs, f"--study={study}", *words])
     return study / "base" / arm / name / "fold0"
 
 
@@ -52,13 +54,124 @@ def test_a_base_recipe_runs_for_a_step(phantom_study, experiments, arm, name):
     shutil.rmtree(phantom_study)  # weights of up to 0.56 GB
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arm", "name", "append"),
+    [
+        ("masked", "resnet18", None),
+        ("patched", "densenet_small", None),
+        ("global", "resnet18", "as_coded"),
+        ("patched", "resnet18", "as_coded"),
+        ("masked", "resnet18", "matched"),
+        ("patched", "resnet18", "matched"),
+    ],
+)
+def test_the_other_base_recipes_run_for_a_step_with_small_networks(
+    phantom_study, experiments, arm, name, append
+):
+    folder = fit(
+        phantom_study, experiments, arm, name, append and experiments / "base" / append,
+        "--data.size_px=32", "--data.resize_px=40", "--trainer.precision=32-true",
+        random=name == "resnet18",
+    )  # fmt: skip
+    assert len(load_predictions(folder / "predictions.csv")) == 40
+
+
+@pytest.fixture(scope="module")
+def resolved(experiments):
+    """Gives all options of a base run, as the command line resolves them from its YAML files."""
+    parsers = []
+
+    class ParsedError(Exception):
+        pass
+
+    def before_instantiate_classes(self):
+        parsers.append(self.parser)
+        raise ParsedError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StudyCLI, "before_instantiate_classes", before_instantiate_classes)
+        with pytest.raises(ParsedError):
+            learner.train(["fit", "--name=any", "--model.network=torch.nn.Identity"])
+
+    def resolve(arm, name, append=None, *words):
+        folder = append and experiments / "base" / append
+        flags = [f"--config={path}" for path in base_configs(experiments, folder, arm, name)]
+        options = parsers[0].parse_args(["fit", *flags, *words]).fit.as_dict()
+        return {**options, "config": None}  # the files' names
+
+    return resolve
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_the_matched_arms_differ_in_nothing_but_the_arm(resolved, name):
+    arms = {arm: resolved(arm, name, "matched") for arm in ("global", "masked", "patched")}
+    for arm, options in arms.items():
+        assert options["data"].pop("arm") == arm
+    assert arms["global"] == arms["masked"] == arms["patched"]
+    assert arms["global"]["data"]["size_px"] == (299 if name == "inception_v3" else 224)
+
+
+def test_the_papers_arms_do_differ(resolved):
+    of_global, of_patched = resolved("global", "vgg19_bn"), resolved("patched", "vgg19_bn")
+    assert of_global["optimizer"]["init_args"]["lr"] == 1e-3
+    assert of_patched["optimizer"]["init_args"]["lr"] == 1e-5
+    assert of_global["data"]["normalisation"] == "half"
+    of_masked = resolved("masked", "vgg19_bn")
+    assert of_masked["data"].pop("arm") == "masked"
+    assert of_global["data"].pop("arm") == "global"
+    assert of_masked == of_global
+
+
+def test_the_recipes_as_coded_are_those_of_the_public_code(resolved):
+    """Facts of the code: see the table of departures in experiments/README.md."""
+    of_global = resolved("global", "densenet161", "as_coded")
+    assert (of_global["selection"], of_global["data"]["order"]) == ("val/accuracy", "fixed")
+    assert of_global["early_stopping"]["monitor"] == "val/accuracy"
+    of_patched = resolved("patched", "densenet161", "as_coded")
+    data = of_patched["data"]
+    assert (data["centres"], data["border"], data["normalisation"], data["order"]) == (
+        "independent", "stretched", "levels", "fixed",
+    )  # fmt: skip
+    assert (data["val_patches"], data["val_anew"], data["predict_patches"]) == (1, True, 100)
+    assert (data["window_px"], data["rotation_degrees"], data["batch_size"]) == (224, 5, 16)
+    assert of_patched["model"]["vote"] == "mean_sigmoid"
+    assert of_patched["optimizer"]["init_args"]["weight_decay"] == 0.1
+    assert of_patched["selection"] == "val/macro_f1"
+    stopping = of_patched["early_stopping"]
+    assert (stopping["patience"], stopping["min_delta"]) == (50, -0.05)
+    assert of_patched["trainer"]["max_epochs"] == 100
+    inception = resolved("patched", "inception_v3", "as_coded")
+    assert (inception["data"]["window_px"], inception["data"]["size_px"]) == (299, 299)
+    assert inception["model"]["network"]["init_args"]["auxiliary"] is True
+
+
+def test_small_networks_train_alike_in_all_arms(resolved):
+    arms = {arm: resolved(arm, "densenet_small") for arm in ("global", "masked", "patched")}
+    for options in arms.values():
+        assert options["data"].pop("arm")
+        options["model"].pop("vote")
+    assert arms["global"] == arms["masked"] == arms["patched"]
+    network = arms["global"]["model"]["network"]
+    assert network["class_path"] == "torchvision.models.DenseNet"
+    assert "weights" not in network["init_args"]
+
+
+def test_micro_batches_are_told_to_the_trainer(resolved):
+    options = resolved("global", "vgg19_bn", None, "--data.accumulate=5")
+    assert options["trainer"]["accumulate_grad_batches"] == 5
+    assert options["data"]["batch_size"] == 10
+
+
 def test_the_masked_recipe_is_the_global_one_on_masked_radiographs(experiments):
     chain = base_configs(experiments, None, "masked", "vgg19_bn")
     assert chain[:2] == base_configs(experiments, None, "global", "vgg19_bn")
     assert yaml.safe_load(chain[2].read_text()) == {"data": {"arm": "masked"}}
 
 
-@pytest.mark.parametrize("study", ["demo", "real_small", "segmentation_cpu"])
+@pytest.mark.parametrize(
+    "study", ["demo", "real_small", "segmentation_cpu", "base/as_coded", "base/matched"]
+)
 def test_appended_recipes_name_known_stages_and_learners(experiments, study):
     known = {"segmentation", "base", "ensemble", *(f"base_{name}" for name in LEARNERS)}
     known |= {"base_global", "base_masked", "base_patched"}

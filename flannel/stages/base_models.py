@@ -35,7 +35,7 @@ def base_models(
         study: The study folder, with manifest and store.
         fold: A fold, several with commas, or "all".
         arm: "global", "masked", "patched", or several with commas.
-        learner: "all", or learners with commas.
+        learner: "all" five, or learners with commas, small ones (`base/small`) among them.
         devices: GPUs per run; more than one trains by DDP with the recipe's batch kept.
         append: A folder whose YAML files are appended to the recipes, such as experiments/demo.
         experiments: The folder of the recipes.
@@ -80,22 +80,27 @@ def base_models(
 def base_configs(experiments: Path, append: Path | None, arm: str, learner: str) -> list[Path]:
     """Names the YAML files of a base run, in the order in which they are merged.
 
-    The masked arm is the global recipe with `base/masked/_common.yaml` behind it. From `append`
-    come base.yaml, base_ARM.yaml, base_LEARNER.yaml, as far as they exist.
+    The masked arm is the global recipe with `base/masked/_common.yaml` behind it. A learner that
+    the arm's folder lacks is looked for in `base/small`, whose `_common.yaml` goes before it. From
+    `append` come base.yaml, base_ARM.yaml, base_LEARNER.yaml, as far as they exist.
 
     Raises:
         RunError: If the arm or the learner has no recipe.
     """
-    recipe_arm = "global" if arm == "masked" else arm
-    folder = experiments / "base" / recipe_arm
-    configs = [folder / "_common.yaml", folder / f"{learner}.yaml"]
+    folder, small = _arm_folder(experiments, arm), experiments / "base" / "small"
+    configs = [folder / "_common.yaml"]
+    if learner in recipe_names(small) and learner not in recipe_names(folder):
+        configs += [small / "_common.yaml", small / f"{learner}.yaml"]
+    else:
+        configs.append(folder / f"{learner}.yaml")
     if arm == "masked":
         configs.append(experiments / "base" / "masked" / "_common.yaml")
     for config in configs:
         if not config.is_file():
             raise RunError(
                 f"There is no recipe {config}. Arms: global, masked, patched; learners: "
-                f"{', '.join(recipe_names(folder)) or 'none found'}. Run this from the project's "
+                f"{', '.join(recipe_names(folder)) or 'none found'}; small ones: "
+                f"{', '.join(recipe_names(small)) or 'none found'}. Run this from the project's "
                 "root, or say --experiments."
             )
     if append is not None:
@@ -106,9 +111,14 @@ def base_configs(experiments: Path, append: Path | None, arm: str, learner: str)
     return configs
 
 
+def _arm_folder(experiments: Path, arm: str) -> Path:
+    """Gives the folder of an arm's learners, which the masked arm shares with the global one."""
+    return experiments / "base" / ("global" if arm == "masked" else arm)
+
+
 def _learners(experiments: Path, arm: str, learner: str) -> Sequence[str]:
-    folder = experiments / "base" / ("global" if arm == "masked" else arm)
-    return (recipe_names(folder) or [learner]) if learner == "all" else learner.split(",")
+    names = recipe_names(_arm_folder(experiments, arm))
+    return (names or [learner]) if learner == "all" else learner.split(",")
 
 
 def _train(words: list[str]) -> None:

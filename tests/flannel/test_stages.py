@@ -55,6 +55,13 @@ def test_recipes_are_chained_in_order(experiments, tmp_path):
     assert {path.parent.name for path in chain[:2]} == {"patched"}
 
 
+def test_a_small_network_s_recipe_comes_behind_the_arm_s(experiments):
+    chain = base_configs(experiments, None, "masked", "resnet18")
+    assert [f"{path.parent.name}/{path.stem}" for path in chain] == [
+        "global/_common", "small/_common", "small/resnet18", "masked/_common",
+    ]  # fmt: skip
+
+
 def test_a_recipe_that_is_not_there_names_those_that_are(experiments):
     with pytest.raises(RunError, match=r"vgg16.*densenet161, inception_v3, resnet152"):
         base_configs(experiments, None, "global", "vgg16")
