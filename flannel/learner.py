@@ -217,14 +217,15 @@ class LearnerCLI(StudyCLI):
         except RuntimeError as fault:  # the CPU has no error of its own
             if not isinstance(fault, torch.OutOfMemoryError) and "can't allocate" not in str(fault):
                 raise
-            data, trainer = self.arguments.data, self.arguments.trainer
+            model, data, trainer = (self.arguments[part] for part in ("model", "data", "trainer"))
             raise TrainingError(
                 "The memory of the device does not suffice "
                 f"({str(fault).splitlines()[0]}). In training, raise data.accumulate (now "
                 f"{data.accumulate}), which keeps the batch of {data.batch_size}; in prediction, "
-                f"lower data.predict_batch_size (now {data.predict_batch_size}); in both, use a "
-                f"trainer.precision of 16-mixed or bf16-mixed (now {trainer.precision}), or "
-                "spread the batch over GPUs with DEVICES=n."
+                f"lower model.views_at_once (now {model.views_at_once}) and "
+                f"data.predict_batch_size (now {data.predict_batch_size or data.batch_size}); in "
+                "both, use a trainer.precision of 16-mixed or bf16-mixed (now "
+                f"{trainer.precision}), or spread the batch over GPUs with DEVICES=n."
             ) from fault
 
 
