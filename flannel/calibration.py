@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from flannel.data.diagnosis import FLANNEL, index_of
-from flannel.metrics import squared_distances
+from flannel.metrics import MeasureError, squared_distances
 from flannel.predictions import probability_columns
 
 BINS = 10
@@ -54,10 +54,10 @@ def reliability(
         bins: Number of bins, equally wide.
 
     Raises:
-        ValueError: If a confidence lies outside [0, 1].
+        MeasureError: If a confidence lies outside [0, 1].
     """
     if not ((confidence >= 0) & (confidence <= 1)).all():
-        raise ValueError(
+        raise MeasureError(
             f"confidence runs from {confidence.min()} to {confidence.max()}; expected [0, 1]."
         )
     edges = np.linspace(0, 1, bins + 1)
@@ -135,13 +135,13 @@ def fit_temperature(
             a vote.
 
     Raises:
-        ValueError: If there are no rows, or one has no probability above 0, or one below 0.
+        MeasureError: If there are no rows, or one has no probability above 0, or one below 0.
     """
     # scipy.optimize takes long to import, and `--help` needs the command table only.
     from scipy.optimize import minimize_scalar
 
     if len(true) == 0:
-        raise ValueError("There are no validation rows to fit a temperature on.")
+        raise MeasureError("There are no validation rows to fit a temperature on.")
     _check(probabilities)
     least = float(probabilities[probabilities > 0].min()) / 2 if floor is None else floor
     logarithms = _logarithms(probabilities, least)
@@ -199,7 +199,7 @@ def calibrate(
         bins: Of the calibration error.
 
     Raises:
-        ValueError: If there are no rows, or a row's probabilities are below 0 or all 0.
+        MeasureError: If there are no rows, or a row's probabilities are below 0 or all 0.
     """
     temperature = fit_temperature(*_numbers(validation, diagnoses))
     true, probabilities = _numbers(test, diagnoses)
@@ -248,7 +248,7 @@ def _numbers(rows: pd.DataFrame, diagnoses: Sequence[str]) -> tuple[np.ndarray, 
 
 def _check(probabilities: np.ndarray) -> None:
     if (probabilities < 0).any() or not (probabilities > 0).any(axis=1).all():
-        raise ValueError(
+        raise MeasureError(
             "A row of probabilities holds a number below 0, or none above 0: are these logits? "
             "Predict again."
         )

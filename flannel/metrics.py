@@ -29,6 +29,10 @@ ABSENT = "no radiograph is {}"
 """Why nothing can be said of a diagnosis."""
 
 
+class MeasureError(ValueError):
+    """Predictions that cannot be measured or compared, in a sentence."""
+
+
 @dataclass(frozen=True)
 class ClassScores:
     """What the predictions are worth for one diagnosis against the rest, or the macro mean.
@@ -94,7 +98,7 @@ def scores(
         diagnoses: The label set, in order.
 
     Raises:
-        ValueError: If there is no radiograph, the shapes do not fit, a score is not finite, or a
+        MeasureError: If there is no radiograph, the shapes do not fit, a score is not finite, or a
             diagnosis is outside the label set.
     """
     true = checked_truth(truth, probabilities, diagnoses)
@@ -135,16 +139,16 @@ def checked_truth(
     """Gives the true diagnoses as places in the label set, if the predictions fit them.
 
     Raises:
-        ValueError: As `scores`.
+        MeasureError: As `scores`.
     """
     expected = (len(truth), len(diagnoses))
     if len(truth) == 0 or probabilities.shape != expected:
-        raise ValueError(
+        raise MeasureError(
             f"probabilities has the shape {probabilities.shape}, expected {expected}: one row for "
             f"each of the {len(truth)} true diagnoses (at least one), one column per class."
         )
     if not np.isfinite(probabilities).all():
-        raise ValueError("probabilities holds values that are not numbers: predict again.")
+        raise MeasureError("probabilities holds values that are not numbers: predict again.")
     return np.array([index_of(name, diagnoses) for name in truth])
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from flannel.data.diagnosis import FLANNEL, index_of
-from flannel.metrics import ABSENT, ratio
+from flannel.metrics import ABSENT, MeasureError, ratio
 from flannel.predictions import probability_columns
 from flannel.resampling import GroupDraws, Interval, few_groups, owners, percentiles
 from flannel.statistics import listed
@@ -63,13 +63,15 @@ def threshold_at(
         specificity: The wanted one, in (0, 1].
 
     Raises:
-        ValueError: If the specificity is none, or every radiograph has the diagnosis.
+        MeasureError: If the specificity is none, or every radiograph has the diagnosis.
     """
     if not 0 < specificity <= 1:
-        raise ValueError(f"specificity is {specificity}; expected a number in (0, 1].")
+        raise MeasureError(f"specificity is {specificity}; expected a number in (0, 1].")
     others = np.sort(score[~positive])
     if not len(others):
-        raise ValueError("Every validation radiograph has the diagnosis, so nothing sets a limit.")
+        raise MeasureError(
+            "Every validation radiograph has the diagnosis, so nothing sets a limit."
+        )
     # Rounded, because 0.56 * 25 is 14.000000000000002.
     return float(others[int(np.ceil(round(specificity * len(others), 9))) - 1])
 
@@ -96,12 +98,12 @@ def operating_point(
         diagnoses: The label set.
 
     Raises:
-        ValueError: If a fold lacks its validation rows, or as `threshold_at`.
+        MeasureError: If a fold lacks its validation rows, or as `threshold_at`.
     """
     index_of(diagnosis, diagnoses)
     lacking = sorted(tables.keys() - validations.keys())
     if lacking or not tables:
-        raise ValueError(
+        raise MeasureError(
             f"There are no validation rows of fold {listed(lacking) or 'any'}, on which a "
             "threshold could be settled; predict again."
         )

@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from flannel.data.diagnosis import FLANNEL
-from flannel.metrics import OVERALL
+from flannel.metrics import OVERALL, MeasureError
 from flannel.predictions import probability_columns
 from flannel.resampling import percentiles
 from flannel.statistics import Measured, listed
@@ -47,12 +47,12 @@ def differences(first: Measured, second: Measured) -> pd.DataFrame:
         number each), folds, note.
 
     Raises:
-        ValueError: If they have no fold in common, were drawn apart, or tested on different
+        MeasureError: If they have no fold in common, were drawn apart, or tested on different
             radiographs.
     """
     shared = [fold for fold in first.folds if fold in second.folds]
     if first.draws is not second.draws or not shared:
-        raise ValueError(
+        raise MeasureError(
             f"The rows share {'the folds ' + listed(shared) if shared else 'no fold'} and "
             f"{'the' if first.draws is second.draws else 'not the'} resamples; expected both: "
             "measure them with one GroupDraws."
@@ -60,7 +60,7 @@ def differences(first: Measured, second: Measured) -> pd.DataFrame:
     for fold in shared:
         if first.images[fold] != second.images[fold]:
             lone = len(first.images[fold] ^ second.images[fold])
-            raise ValueError(
+            raise MeasureError(
                 f"The rows were tested on different radiographs in fold {fold} ({lone} are in "
                 "one only); keep the rows that both predicted."
             )
@@ -221,16 +221,16 @@ def paired_tests(
         under the ROC curve. Holm's correction is over the diagnoses of one test.
 
     Raises:
-        ValueError: If there is no common fold, or the radiographs or their diagnoses differ.
+        MeasureError: If there is no common fold, or the radiographs or their diagnoses differ.
     """
     shared = sorted(first.keys() & second.keys())
     if not shared:
-        raise ValueError("The rows have no fold in common, so that they cannot be compared.")
+        raise MeasureError("The rows have no fold in common, so that they cannot be compared.")
     one, other = (
         fold_averaged({k: side[k] for k in shared}, diagnoses) for side in (first, second)
     )
     if not one[["image_id", "diagnosis"]].equals(other[["image_id", "diagnosis"]]):
-        raise ValueError(
+        raise MeasureError(
             "The rows were tested on different radiographs, or with different diagnoses; keep the "
             "radiographs that both predicted."
         )

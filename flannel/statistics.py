@@ -26,6 +26,7 @@ from flannel.metrics import (
     OVERALL,
     OVERALL_MEASURES,
     RANKED,
+    MeasureError,
     Scores,
     checked_truth,
     counted,
@@ -164,11 +165,11 @@ def measured(
         ranks: Also measure ROC-AUC and average precision, which take most of the time.
 
     Raises:
-        ValueError: If there is no fold, a fold cannot be measured (as `scores`), or holds a group
+        MeasureError: If there is no fold, a fold cannot be measured (as `scores`), or holds a group
             that is not drawn.
     """
     if not tables:
-        raise ValueError("tables is empty; expected the test rows of at least one fold.")
+        raise MeasureError("tables is empty; expected the test rows of at least one fold.")
     found: dict[int, Scores] = {}
     left_out: dict[int, Mapping[Key, str]] = {}
     parts: list[dict[Key, np.ndarray]] = []
@@ -209,14 +210,14 @@ def by_part(
         By value, in alphabetical order, the rows of each fold that has some.
 
     Raises:
-        ValueError: If the manifest lacks an image.
+        MeasureError: If the manifest lacks an image.
     """
     known = manifest.set_index("image_id")[column].fillna("").replace("", UNKNOWN)
     parts: dict[str, dict[int, pd.DataFrame]] = {}
     for fold, table in tables.items():
         lost = table["image_id"][~table["image_id"].isin(known.index)]
         if len(lost):
-            raise ValueError(
+            raise MeasureError(
                 f"The manifest lacks {len(lost)} test images of fold {fold}, first "
                 f"{lost.iloc[0]}: compare with the manifest that the runs were made from."
             )
