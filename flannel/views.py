@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as pictures
 
 from flannel.data.greyscale import Box
 from flannel.data.store import Store
-from patching.coverage import area_weights, coverage
+from patching.coverage import area_weights, covered
 from patching.sampling import (
     Border,
     Strategy,
@@ -155,7 +155,7 @@ class PatchView:
         weights, seen = torch.ones(len(sides)), torch.tensor(float("nan"))
         if not draw.training:
             lungs = torch.from_numpy(store.lung_mask(image_id))
-            seen = coverage(lungs, centres, torch.tensor(sides))[-1].float()
+            seen = torch.tensor(covered(lungs, centres, torch.tensor(sides)), dtype=torch.float32)
             if self.weights == "area":
                 weights = area_weights(lungs, centres)
         if self.lung_box:

@@ -1,5 +1,6 @@
 """What a set of patches sees of the lungs, and how much of them each patch speaks for."""
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 from torch import Tensor
@@ -37,20 +38,49 @@ def coverage(
         EmptyMaskError: If no pixel of the mask is True.
         ValueError: If a window is larger than the image.
     """
-    area = int(mask.sum())
+    lungs = mask.cpu().numpy()  # whose windows NumPy counts several times as fast
+    area = np.count_nonzero(lungs)
     if area == 0:
         raise EmptyMaskError("The lung mask is empty, so its coverage has no meaning.")
-    height, width = mask.shape
     sides = torch.as_tensor(size).expand(len(centres))
-    corners = corners_inside(centres, sides, height, width)
+    corners = corners_inside(centres, sides, *lungs.shape)
     # Pixels outside the lungs begin so low that they never reach `times`.
-    seen = torch.where(mask, 0, -len(centres) - 1).to(torch.int16)
-    reached = torch.empty(len(centres), dtype=torch.int64)
+    seen = np.where(lungs, np.int16(0), np.int16(-len(centres) - 1))
+    reached = np.empty(len(centres), np.int64)
     for n, ((top, left), side) in enumerate(zip(corners.tolist(), sides.tolist(), strict=True)):
         window = seen[top : top + side, left : left + side]
         window += 1
-        reached[n] = (window == times).sum()
-    return reached.cumsum(dim=0).double() / area
+        reached[n] = np.count_nonzero(window == times)
+    return torch.from_numpy(reached.cumsum() / area)
+
+
+def covered(
+    mask: Bool[Tensor, "height width"],
+    centres: Int64[Tensor, "k 2"],
+    size: int | Int64[Tensor, " k"],
+) -> float:
+    """Measures the share of lung pixels that all patches together see, in [0, 1].
+
+    The last of `coverage`, in a fraction of its time.
+
+    Args:
+        mask: True inside the lungs.
+        centres: Row and column of each patch centre.
+        size: Side of the windows in pixels, one for all or one for each.
+
+    Raises:
+        EmptyMaskError: If no pixel of the mask is True.
+        ValueError: If a window is larger than the image.
+    """
+    unseen = mask.cpu().numpy().copy()
+    area = np.count_nonzero(unseen)
+    if area == 0:
+        raise EmptyMaskError("The lung mask is empty, so its coverage has no meaning.")
+    sides = torch.as_tensor(size).expand(len(centres))
+    corners = corners_inside(centres, sides, *unseen.shape)
+    for (top, left), side in zip(corners.tolist(), sides.tolist(), strict=True):
+        unseen[top : top + side, left : left + side] = False
+    return (area - np.count_nonzero(unseen)) / area
 
 
 def area_weights(

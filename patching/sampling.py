@@ -130,16 +130,17 @@ def corners_inside(
     Raises:
         ValueError: If a window is larger than the image.
     """
-    sides = torch.as_tensor(size, device=centres.device).expand(len(centres))
-    wrong = sides[(sides < 1) | (sides > min(height, width))]
-    if len(wrong):
+    least, most = (size, size) if isinstance(size, int) else map(int, size.aminmax())
+    if least < 1 or most > min(height, width):
+        wrong = least if least < 1 else most
         raise ValueError(
-            f"A window of {int(wrong[0])} pixels does not fit inside an image of {height} x "
-            f"{width} pixels: choose a window between 1 and the image's shorter side, or the "
-            "border rule 'padded'."
+            f"A window of {wrong} pixels does not fit inside an image of {height} x {width} "
+            "pixels: choose a window between 1 and the image's shorter side, or the border rule "
+            "'padded'."
         )
-    last = torch.tensor([height, width], device=centres.device) - sides[:, None]
-    return torch.minimum((centres - sides[:, None] // 2).clamp(min=0), last)
+    sides = size if isinstance(size, int) else size[:, None]
+    last = torch.tensor([height, width], device=centres.device) - sides
+    return torch.minimum((centres - sides // 2).clamp(min=0), last)
 
 
 def box_of_windows(

@@ -129,12 +129,10 @@ class Store:
         lines = ends.searchsorted(numbers, side="right")
         if numbers.min() < 0 or lines.max() == self.size_px:
             raise IndexError(f"{image_id} has {ends[-1]} lung pixels, numbered from 0.")
-        places = np.empty((len(numbers), 2), np.int64)
-        packed = self._masks[self._row(image_id)]
-        for place, number, line in zip(places, numbers, lines, strict=True):
-            inside = np.unpackbits(packed[line]).nonzero()[0]
-            place[:] = line, inside[number - ends[line]]  # counted from the line's end
-        return places
+        bits = np.unpackbits(self._masks[self._row(image_id), lines], axis=1, count=self.size_px)
+        before = numbers - np.concatenate([[0], ends])[lines]  # lung pixels before it in its line
+        columns = (bits.cumsum(axis=1, dtype=np.int32) > before[:, None]).argmax(axis=1)
+        return np.stack([lines, columns], axis=1)
 
     def part(
         self, image_id: str, box: Box, masked: bool = False, equalised: bool = False

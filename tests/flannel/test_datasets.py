@@ -1,5 +1,7 @@
 """The images of an epoch, their order and their views."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -120,3 +122,21 @@ def test_several_random_patches_of_an_image_in_training(phantom_study):
     batch = images[Key(0, 0)]
     assert batch.pixels.shape == (4, 1, 24, 24)
     assert len({tuple(centre) for centre in batch.places.centres.tolist()}) > 1
+
+
+def test_memory_does_not_grow_with_the_images_seen(phantom_study):
+    """Not even by a count for each line of a mask, which for 30 images would be 15 kB."""
+    view = PatchView((24,), 24, "uniform", "inside", True)
+    images = dataset(phantom_study, view, patches=8, training=False, anew=False)
+    arrays = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
+    held = []
+    tracemalloc.start()
+    try:
+        for rows in (range(10), range(10, 40)):
+            for row in rows:
+                images[Key(0, row)]
+            traces = tracemalloc.take_snapshot().filter_traces([arrays]).traces
+            held.append(sum(trace.size for trace in traces))
+    finally:
+        tracemalloc.stop()
+    assert 0 < held[1] < held[0] + 1_000

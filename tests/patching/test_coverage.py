@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from patching.coverage import area_weights, coverage
+from patching.coverage import area_weights, coverage, covered
 from patching.sampling import EmptyMaskError, sample_centres
 
 
@@ -25,6 +25,8 @@ def test_equals_counting_every_window(size, times):
     assert found.shape == (25,)
     for n in (1, 2, 7, 25):
         assert found[n - 1] == plain_coverage(mask, centres[:n], size, times)
+    if times == 1:
+        assert covered(mask, centres, size) == found[-1]
 
 
 def test_by_hand():
@@ -40,6 +42,7 @@ def test_each_patch_may_have_its_own_side():
     mask = torch.ones(4, 4, dtype=torch.bool)
     centres, sides = torch.tensor([[0, 0], [2, 2]]), torch.tensor([1, 4])
     assert coverage(mask, centres, sides).tolist() == [1 / 16, 1.0]
+    assert covered(mask, centres[:1], sides[:1]) == 1 / 16
     assert coverage(mask, centres, sides, times=2).tolist() == [0.0, 1 / 16]
 
 
@@ -80,5 +83,7 @@ def test_of_equal_centres_the_first_speaks_for_the_area():
 def test_empty_mask_has_no_coverage():
     with pytest.raises(EmptyMaskError, match="empty"):
         coverage(torch.zeros(5, 5, dtype=torch.bool), torch.tensor([[1, 1]]), 3)
+    with pytest.raises(EmptyMaskError, match="empty"):
+        covered(torch.zeros(5, 5, dtype=torch.bool), torch.tensor([[1, 1]]), 3)
     with pytest.raises(EmptyMaskError, match="empty"):
         area_weights(torch.zeros(5, 5, dtype=torch.bool), torch.tensor([[1, 1]]))
