@@ -17,6 +17,9 @@ from flannel.tables import all_tables
 from flannel.tables.f1 import scores_table
 from flannel.tables.layout import Table, write_table
 
+PATCH_STUDY = "patches_k"
+"""The figure that `make patch-study` leaves beside ours."""
+
 
 def compare_study(
     study: Path,
@@ -52,7 +55,9 @@ def compare_study(
         beside.write_text(_document(comparison, sentences, tables), encoding="utf-8")
     figures = write_figures(measurements, spent, folder / "figures")
     pictures = write_galleries(comparison, folder / "figures")
-    report = write_report(measurements, tables, figures | pictures)
+    kept = folder / "figures" / f"{PATCH_STUDY}.png"
+    earlier = {PATCH_STUDY: kept} if kept.is_file() else {}
+    report = write_report(measurements, tables, figures | pictures | earlier)
     log_comparison(measurements, figures, wandb)
     print(*sentences, *comparison.notes, sep="\n")
     print("", next(table for table in tables if table.name == "table_3").markdown(), sep="\n")

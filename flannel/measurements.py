@@ -14,7 +14,7 @@ from flannel.statistics import Measured, measured
 from flannel.study import CHEAT, ENSEMBLE, Stage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One row of the tables: a learner, an ensemble or a cheat, in an arm, over its folds.
 

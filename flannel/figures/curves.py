@@ -44,7 +44,9 @@ def learner_curves(measurements: Measurements, name: str) -> Figure | None:
     """
     arms = [arm for arm in measurements.comparison.arms if arm != CHEAT]
     columns = {arm: [row for row in measurements.rows if row.arm == arm] for arm in arms}
-    return _figure(measurements, columns, name, _of_learner)
+    learners = [row.learner for row in measurements.rows]
+    numbers = {learner: number for number, learner in enumerate(dict.fromkeys(learners))}
+    return _figure(measurements, columns, name, lambda row: _of_learner(row, numbers[row.learner]))
 
 
 def ensemble_curves(measurements: Measurements, name: str) -> Figure | None:
@@ -60,14 +62,14 @@ def ensemble_curves(measurements: Measurements, name: str) -> Figure | None:
     if not measurements.ensembles:
         return None
     rows = [*measurements.ensembles, *measurements.cheats]
-    return _figure(measurements, {ENSEMBLE: rows}, name, _of_arm)
+    return _figure(measurements, {ENSEMBLE: rows}, name, lambda row: _of_arm(row, rows.index(row)))
 
 
 def _figure(
     measurements: Measurements,
     columns: dict[str, list[Row]],
     name: str,
-    styled: Callable[[Row, int], tuple[str, dict[str, object]]],
+    styled: Callable[[Row], tuple[str, dict[str, object]]],
 ) -> Figure | None:
     """Draws a column of two panels for each list of rows; a single one lies on its side."""
     diagnoses = measurements.comparison.diagnoses
@@ -85,8 +87,8 @@ def _figure(
         for line, measure in enumerate(KINDS):
             for column, (title, rows) in enumerate(columns.items()):
                 axes = panels[line, column]
-                for number, row in enumerate(rows):
-                    label, style = styled(row, number)
+                for row in rows:
+                    label, style = styled(row)
                     x, y, area = mean_curve(row, name, measure, diagnoses)
                     axes.plot(x, y, label=f"{label} {area}", **style)
                 _dress(axes, title, measure)

@@ -100,7 +100,7 @@ def disagreements(store: Store, found: Disagreement) -> Figure | None:
     run = found.first.run
     with drawn_in_style():
         figure = Figure(
-            figsize=(2.7 * SHOWN, 3.7 * len(rows) + 0.4), layout=ConstrainedLayoutEngine(h_pad=0.1)
+            figsize=(2.7 * SHOWN, 3.35 * len(rows) + 0.4), layout=ConstrainedLayoutEngine(h_pad=0.1)
         )
         panels = figure.subplots(len(rows), SHOWN, squeeze=False)
         for line, (side, part) in zip(panels, rows.items(), strict=True):

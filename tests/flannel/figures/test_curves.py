@@ -68,3 +68,14 @@ def test_without_the_diagnosis_there_is_no_curve(study_files):
     study_files.run("base/global/vgg19_bn/fold0", (VIRAL,), truth=(VIRAL,))
     assert learner_curves(study_files.measured(), COVID) is None
     assert ensemble_curves(study_files.measured(), MICRO) is None
+
+
+def test_a_learner_has_one_colour_in_all_arms(study_files):
+    study_files.run("base/global/densenet161/fold0", TRUTH)
+    for arm in ("global", "patched"):
+        study_files.run(f"base/{arm}/vgg19_bn/fold0", TRUTH)
+    panels = learner_curves(study_files.measured(), COVID).axes
+    whole, patches = (
+        {line.get_label(): line.get_color() for line in axes.lines} for axes in panels[:2]
+    )
+    assert whole["vgg19_bn 1.00"] == patches["vgg19_bn 1.00"] != whole["densenet161 1.00"]
