@@ -18,8 +18,8 @@ from flannel.cli import RunPlace, StudyCLI, run_stage
 from flannel.combinations import NeuralWeightModule
 from flannel.data.diagnosis import FLANNEL
 from flannel.ensemble_runs import base_inputs, ensemble_folder, short_names, write_predictions
+from flannel.epoch_metrics import classification_metrics
 from flannel.losses import FocalLoss, Reduction, inverse_frequency
-from flannel.metrics import classification_metrics
 from flannel.runs import Run, derived_seed
 from flannel.stacking import EnsembleError, Rows, Stack, Stacking, read_stack
 
@@ -165,8 +165,8 @@ class Ensemble(LightningModule):
         self.gamma, self.alpha, self.reduction = gamma, alpha, reduction
         self.loss = FocalLoss(gamma, None, reduction)
         self.batch_size = 1
-        self.val_metrics = classification_metrics(len(FLANNEL), prefix="val/")
-        self.test_metrics = classification_metrics(len(FLANNEL), prefix="test/")
+        self.val_metrics = classification_metrics("val/")
+        self.test_metrics = classification_metrics("test/")
 
     def setup(self, stage: str) -> None:
         """Takes batch size and alpha from the fold's data.

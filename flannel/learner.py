@@ -6,10 +6,10 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float, Int
 from jsonargparse import Namespace
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 
 from flannel.cli import RunPlace, StudyCLI, run_stage
 from flannel.data.diagnosis import FLANNEL
@@ -17,11 +17,14 @@ from flannel.data.manifest import load_manifest
 from flannel.data.store import Store
 from flannel.datamodule import RadiographDataModule
 from flannel.datasets import Batch
+from flannel.epoch_metrics import classification_metrics
 from flannel.inference import for_inference, inference_dtype, logits_in_parts
 from flannel.inputs import fold_inputs
 from flannel.losses import balanced_weights
-from flannel.metrics import classification_metrics, measured_splits
+from flannel.metrics import measured_splits
 from flannel.opinions import Opinion, PredictionsWriter
+from flannel.patch_pictures import PatchPictures
+from flannel.predictions import load_predictions
 from flannel.runs import Run, write_json
 from flannel.views import normalise
 from patching.vote import Rule, vote
@@ -75,8 +78,10 @@ class BaseLearner(LightningModule):
         self.register_buffer("weight_of_class", torch.ones(len(FLANNEL)), persistent=False)
         self.auxiliary_weight, self.l1 = auxiliary_weight, l1
         self._share = 1.0
-        self.val_metrics = classification_metrics(len(FLANNEL), prefix="val/")
-        self.test_metrics = classification_metrics(len(FLANNEL), prefix="test/")
+        self.val_metrics = classification_metrics("val/")
+        self.test_metrics = classification_metrics("test/")
+        # Over several devices Lightning's own mean of a loss rounds the images of each down.
+        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
 
     def setup(self, stage: str) -> None:
         """Takes the class weights from the fold's training images."""
@@ -135,20 +140,23 @@ class BaseLearner(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measures a validation batch."""
-        self._measure(batch, "val", self.val_metrics)
+        self._measure(batch, "val", self.val_metrics, self.val_loss)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Measures a test batch; reported numbers come from the predictions table."""
-        self._measure(batch, "test", self.test_metrics)
+        self._measure(batch, "test", self.test_metrics, self.test_loss)
 
-    def _measure(self, batch: Batch, split: str, metrics: MetricCollection) -> None:
+    def _measure(
+        self, batch: Batch, split: str, metrics: MetricCollection, mean_loss: MeanMetric
+    ) -> None:
         logits = logits_in_parts(
             self.network, batch.pixels, batch.normalisation, self.views_at_once
         )
         target = batch.target.repeat_interleave(logits.shape[1])
         loss = self._loss(logits.flatten(0, 1), target)
         images = len(batch.target)
-        self.log(f"{split}/loss", loss, batch_size=images, sync_dist=True)
+        mean_loss.update(loss, images)
+        self.log(f"{split}/loss", mean_loss, batch_size=images)
         metrics.update(vote(logits, self.rule, batch.places.weights), batch.target)
         self.log_dict(metrics, batch_size=images)
 
@@ -192,19 +200,26 @@ def write_predictions(cli: StudyCLI, run: Run) -> None:
     cli.trainer.predict(cli.model, datamodule=data, return_predictions=False)
     if not cli.trainer.is_global_zero:
         return
-    measured = measured_splits(writer.table)
+    table = load_predictions(run.folder / "predictions.csv")
+    measured = measured_splits(table)
     write_json(measured, run.folder / "metrics.json")
     figures = [f"{split} macro F1 {of['macro_f1']:.4f}" for split, of in measured.items()]
-    print(f"predicted {len(writer.table)} images: {', '.join(figures)}", flush=True)
+    print(f"predicted {len(table)} images: {', '.join(figures)}", flush=True)
 
 
 class LearnerCLI(StudyCLI):
-    """StudyCLI whose Trainer accumulates as the data are cut, and that explains a full memory."""
+    """StudyCLI that accumulates as the data are cut, draws patches, and explains a full memory."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the study's arguments, and the link from the micro-batches to the Trainer."""
         super().add_arguments_to_parser(parser)
         parser.link_arguments("data.accumulate", "trainer.accumulate_grad_batches")
+
+    def stage_callbacks(self) -> list[Callback]:
+        """Gives the picture of the patches, where there are patches."""
+        if self.arguments.data.arm != "patched":
+            return []
+        return [PatchPictures(self.run.folder, self.logs_images)]
 
     def fit(self, model: LightningModule, datamodule: LightningDataModule, ckpt_path: Any) -> None:  # noqa: ANN401
         """Trains and predicts.

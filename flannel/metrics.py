@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,9 +9,6 @@ from jaxtyping import Bool, Float, Int, Num
 
 from flannel.data.diagnosis import FLANNEL, index_of
 from flannel.predictions import probability_columns
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
 
 MACRO = "macro"
 OVERALL = "overall"
@@ -260,26 +256,6 @@ def _reasons(
     if np.isnan(mcc):
         reasons[OVERALL, "mcc"] = "all diagnoses, or all predictions, are one and the same"
     return reasons
-
-
-def classification_metrics(classes: int, prefix: str) -> "MetricCollection":
-    """Makes the metrics that a learner logs while it trains: `<prefix>macro_f1` and `accuracy`.
-
-    Args:
-        classes: Number of diagnoses.
-        prefix: What the logged names begin with, such as "val/".
-    """
-    # Imported here, so that a comparison from files alone does not wait for torch.
-    from torchmetrics import MetricCollection
-    from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
-
-    return MetricCollection(
-        {
-            "macro_f1": MulticlassF1Score(num_classes=classes, average="macro"),
-            "accuracy": MulticlassAccuracy(num_classes=classes, average="micro"),
-        },
-        prefix=prefix,
-    )
 
 
 def measured_splits(

@@ -131,33 +131,6 @@ def test_a_finished_run_is_skipped_and_a_changed_one_refused(train, capsys):
     assert (folder / "predictions.csv").stat().st_mtime_ns > before
 
 
-@pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_weights(train, monkeypatch):
-    class KilledError(Exception):
-        pass
-
-    whole = train("global", "--name=whole", "--trainer.max_epochs=3").parent.parent
-    expected = torch.load(whole / "whole" / "fold1" / "best.ckpt", weights_only=True)
-
-    step = BaseLearner.training_step
-    with monkeypatch.context() as patch:
-
-        def killed(self, batch, batch_idx):
-            if self.current_epoch == 2 and batch_idx == 1:
-                raise KilledError
-            return step(self, batch, batch_idx)
-
-        patch.setattr(BaseLearner, "training_step", killed)
-        with pytest.raises(KilledError):
-            train("global", "--name=killed", "--trainer.max_epochs=3")
-    folder = train("global", "--name=killed", "--trainer.max_epochs=3").parent.parent / "killed"
-    assert pd.read_csv(folder / "fold1" / "curves.csv")["epoch"].tolist() == [0, 1, 2]
-    found = torch.load(folder / "fold1" / "best.ckpt", weights_only=True)
-    assert found["epoch"] == expected["epoch"]
-    for name, value in expected["state_dict"].items():
-        assert torch.equal(found["state_dict"][name], value), name
-
-
 def test_refreshed_batch_norm_is_the_average_over_training_batches(train):
     folder = train("global", "--refresh_batch_norm=2", "--trainer.max_epochs=1")
     state = torch.load(folder / "best.ckpt", weights_only=True)["state_dict"]

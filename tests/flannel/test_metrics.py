@@ -4,7 +4,6 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -18,7 +17,7 @@ from sklearn.metrics import (
 )
 
 from flannel.data.diagnosis import FLANNEL
-from flannel.metrics import OVERALL, classification_metrics, measured_splits, ranking, scores
+from flannel.metrics import OVERALL, measured_splits, ranking, scores
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 
@@ -140,19 +139,6 @@ def test_numbers_are_compared_as_numbers():
 def test_what_cannot_be_measured_is_refused(truth, probabilities, complaint):
     with pytest.raises(ValueError, match=complaint):
         scores(truth, probabilities)
-
-
-def test_classification_metrics_equal_the_scores():
-    generator = np.random.default_rng(4)
-    probabilities = generator.random((60, 4)).astype(np.float32)
-    target = generator.integers(0, 4, 60)
-    metrics = classification_metrics(4, "val/")
-    metrics.update(torch.from_numpy(probabilities), torch.from_numpy(target))
-    measured = scores([FLANNEL[i] for i in target], probabilities)
-    logged = {name: float(value) for name, value in metrics.compute().items()}
-    assert logged == pytest.approx(
-        {"val/macro_f1": measured.by_class["macro"].f1, "val/accuracy": measured.accuracy}
-    )
 
 
 def test_metrics_do_not_wait_for_torch():
