@@ -48,6 +48,7 @@ _LIBRARY_NOISE = (
     r".*is smaller than the logging interval",
     r".*does not have many workers",
     r".*_dataloader.* does not have",
+    r".*`srun` command is available",  # the queue starts the processes of a run, on a cluster too
 )
 
 
