@@ -6,11 +6,13 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flannel import __version__
 from flannel.data.files import whole_file
+from flannel.figures.style import DOTS_PER_INCH
 from flannel.galleries.masks import mask_flags
 from flannel.measurements import Measurements
 from flannel.runs import read_json
@@ -21,6 +23,16 @@ from flannel.tables.layout import Table
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "scikit-learn", "numpy", "pandas")
 SHORT_HASH = 8
 FLAGS_LISTED = 20
+
+SHOWN_PX_PER_INCH = 125
+"""How large figures are shown, so that their letters are of the size of the text."""
+
+
+class Picture(NamedTuple):
+    """A figure inside the page: its PNG as a data URL, and how wide it is shown at most."""
+
+    data: str
+    width_px: int
 
 
 def write_report(
@@ -119,8 +131,11 @@ def _link(target: Path, page: Path) -> str:
     return Path(os.path.relpath(target, page.parent)).as_posix() if target.exists() else ""
 
 
-def _inlined(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+def _inlined(path: Path) -> Picture:
+    content = path.read_bytes()
+    dots = int.from_bytes(content[16:20], "big")  # where a PNG says its width
+    data = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+    return Picture(data, round(dots / DOTS_PER_INCH * SHOWN_PX_PER_INCH))
 
 
 def _versions() -> dict[str, str]:

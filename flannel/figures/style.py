@@ -17,6 +17,7 @@ ARM_COLOURS = {"global": "#0072B2", "masked": "#999999", "patched": "#E69F00", "
 ARM_HATCHES = {"global": "", "masked": "....", "patched": "////", "fused": "xxxx"}
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES = ("-", "--", "-.", ":")
+DOTS_PER_INCH = 200
 
 
 def drawn_in_style() -> AbstractContextManager[None]:
@@ -34,7 +35,7 @@ def drawn_in_style() -> AbstractContextManager[None]:
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> Path:
-    """Writes a figure as `<name>.png` (200 dots an inch) and `<name>.pdf`.
+    """Writes a figure as `<name>.png` (`DOTS_PER_INCH`) and `<name>.pdf`.
 
     Returns:
         The path of the PNG.
@@ -42,7 +43,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> Path:
     png = folder / f"{name}.png"
     with drawn_in_style():
         with whole_file(png) as beside:
-            figure.savefig(beside, dpi=200)
+            figure.savefig(beside, dpi=DOTS_PER_INCH)
         with whole_file(folder / f"{name}.pdf") as beside:
             # Without the date, the same numbers give the same bytes.
             figure.savefig(beside, metadata={"CreationDate": None})

@@ -41,9 +41,10 @@ def table_3(measurements: Measurements) -> Table:
         name="table_3",
         title="F1 on the test radiographs, and as published",
         caption=f"{caption_of(comparison)} {PUBLISHED}",
-        head=("arm", "learner", *names, "folds or source"),
+        head=("arm", "learner", "from", *names),
         lines=tuple(lines),
         numbers=pd.concat(numbers, ignore_index=True),
+        names=3,
     )
 
 
@@ -70,10 +71,15 @@ def scores_table(comparison: Comparison) -> pd.DataFrame:
 def _our_line(row: Row, names: Sequence[str], opens: bool) -> Line:
     cells = [measure_cell(row.measured, name, "f1") for name in names]
     return Line(
-        (row.arm, row.learner, *cells, listed(row.measured.folds)),
+        (row.arm, row.learner, _folds(row), *cells),
         "strong" if row.learner == ENSEMBLE else "plain",
         opens,
     )
+
+
+def _folds(row: Row) -> str:
+    folds = row.measured.folds
+    return f"fold{'s' * (len(folds) > 1)} {listed(folds)}"
 
 
 def _our_numbers(row: Row) -> pd.DataFrame:
@@ -91,7 +97,7 @@ def _published_line(part: pd.DataFrame, names: Sequence[str], opens: bool) -> Li
         for f1, deviation in zip(by_class["f1"], by_class["deviation"], strict=True)
     ]
     arm, learner, source = part[["arm", "learner", "source"]].iloc[0]
-    return Line((arm, learner, *cells, source), "soft", opens)
+    return Line((arm, learner, source, *cells), "soft", opens)
 
 
 def _arms(ours: Sequence[str], published: pd.DataFrame) -> list[str]:

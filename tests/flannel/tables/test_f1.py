@@ -21,10 +21,10 @@ def test_one_fold_gives_no_deviation(study_files):
     study_files.run("base/global/vgg19_bn/fold0", TWO_WRONG)
     table = table_3(study_files.measured())
     cells = lines(table, source=False)["global", "vgg19_bn"].cells
-    assert [cell.partition(" [")[0] for cell in cells[2:7]] == [
+    assert [cell.partition(" [")[0] for cell in cells[3:8]] == [
         "0.500", "0.800", "1.000", "0.667", "0.742",
     ]  # fmt: skip
-    assert cells[7] == "0"
+    assert cells[2] == "fold 0"
     assert "Fold 0 only, so that no deviation is given" in table.caption
 
 
@@ -34,8 +34,8 @@ def test_two_folds_give_mean_and_sample_deviation(study_files):
     table = table_3(study_files.measured())
     cells = lines(table, source=False)["global", "vgg19_bn"].cells
     # The mean of 1/2 and 1, and their sample deviation: (1/2) / sqrt(2).
-    assert cells[2].startswith("0.750 ± 0.354 [")
-    assert cells[7] == "0, 1"
+    assert cells[3].startswith("0.750 ± 0.354 [")
+    assert cells[2] == "folds 0, 1"
     numbers = table.numbers[table.numbers["source"] == "this study"].set_index("class")
     assert numbers.loc["macro", "f1"] == pytest.approx((89 / 120 + 1) / 2, abs=1e-9)
     assert numbers.loc[COVID, "low"] <= 0.75 <= numbers.loc[COVID, "high"]
@@ -48,12 +48,12 @@ def test_published_rows_stand_beside_ours(study_files):
     published = lines(table, source=True)
     assert len(published) == 13
     assert published["global", "FLANNEL"].cells[2:] == (
-        "0.9239 ± 0.01", "0.6675 ± 0.02", "0.8306 ± 0.01", "0.9322 ± 0.00", "0.8385 ± 0.01",
         "paper 004 draft Table 3",
+        "0.9239 ± 0.01", "0.6675 ± 0.02", "0.8306 ± 0.01", "0.9322 ± 0.00", "0.8385 ± 0.01",
     )  # fmt: skip
-    assert published["global", "FLANNEL_OldData"].cells[2] == "0.8168 ± 0.03"
-    assert published["patched", "FLANNEL"].cells[6] == "0.8180 ± 0.01"
-    assert "final report" in published["patched", "vgg19_bn"].cells[7]
+    assert published["global", "FLANNEL_OldData"].cells[3] == "0.8168 ± 0.03"
+    assert published["patched", "FLANNEL"].cells[7] == "0.8180 ± 0.01"
+    assert "final report" in published["patched", "vgg19_bn"].cells[2]
     places = [line.cells[:2] for line in table.lines]
     first = places.index(("global", "FLANNEL"))
     assert places[first + 1] == ("global", "FLANNEL")
@@ -91,7 +91,7 @@ def test_scores_table_is_long(study_files):
 def test_an_undefined_score_is_a_dash(study_files):
     study_files.run("base/global/vgg19_bn/fold0", (COVID, VIRAL), truth=(COVID, VIRAL))
     cells = lines(table_3(study_files.measured()), source=False)["global", "vgg19_bn"].cells
-    assert cells[4:6] == ("–", "–")
+    assert cells[5:7] == ("–", "–")
 
 
 def test_published_macro_is_the_mean_of_the_classes():
