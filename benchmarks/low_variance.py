@@ -28,7 +28,7 @@ from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from flannel.data.diagnosis import FLANNEL
-from patching.coverage import area_weights, coverage
+from patching.coverage import area_weights, covered
 from patching.sampling import Strategy, crop_patches, sample_centres
 from patching.vote import vote
 
@@ -169,7 +169,7 @@ def measure(case: Case, repeats: int, seed: int) -> Iterator[dict[str, object]]:
                 voted["equal"].append(vote(said)[0])
                 voted["area"].append(vote(said, weights=area_weights(case.mask, centres)[None])[0])
                 if len(seen) < 5:
-                    seen.append(float(coverage(case.mask, centres, case.window_px)[-1]))
+                    seen.append(covered(case.mask, centres, case.window_px))
             for weights, votes in voted.items():
                 drawn = torch.stack(votes)
                 yield {
