@@ -160,3 +160,5 @@ lint: $(READY) ## ruff and mypy
 .PHONY: bench
 bench: $(READY) ## ratios against the plain way (benchmarks/README.md)
 	$(PY) benchmarks/fc_densenet.py
+	$(PY) benchmarks/patches.py
+	OMP_WAIT_POLICY=passive $(PY) benchmarks/base_learners.py

@@ -10,15 +10,12 @@ its own; it holds gradients and Adam's moments. Linux only, for the memory.
 
 import argparse
 import multiprocessing
-import platform
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from measuring import alternated, processor, resident_mb
 from plain import PlainFCDenseNet103
 from torch import nn
 
@@ -35,18 +32,6 @@ FORMS = {
     "checkpointing, bfloat16": (True, True, True),
 }
 """Of a training step: whether the network is ours, under autocast, with checkpointing."""
-
-
-def alternated(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Gives the median seconds of each work; a first round that is not counted comes before."""
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(rounds + 1):
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-            if number:
-                seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(taken) for name, taken in seconds.items()}
 
 
 def predictions(size_px: int) -> dict[str, Callable[[], object]]:
@@ -96,20 +81,6 @@ def memory_of_step(form: str, size_px: int) -> float:
     step()
     step()
     return resident_mb("VmHWM") - before
-
-
-def resident_mb(field: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"/proc/self/status has no {field}; the memory is read on Linux only.")
-
-
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 def main() -> None:

@@ -1,0 +1,178 @@
+"""Base learners against the plain way (plain_patches.py), and against their own bare networks.
+
+OMP_WAIT_POLICY=passive python benchmarks/base_learners.py
+
+Prediction is the real one, from the store on the disk to `predictions.csv` and `patches.npz`, by
+Lightning's Trainer. It and the plain way take turns. The bare network is the same network in the
+same form, on ready-made batches in its own type.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch import Callback
+from measuring import alternated, processor
+from phantom_study import write_study
+from plain_patches import plain_votes, write_masked
+from torch import nn
+
+from flannel.data.store import Store
+from flannel.datamodule import RadiographDataModule
+from flannel.inference import for_inference, inference_dtype
+from flannel.learner import BaseLearner
+from flannel.networks import ImageNetNetwork
+from flannel.opinions import PredictionsWriter
+from flannel.views import normalise
+
+NETWORKS = ("densenet161", "inception_v3", "resnet152", "resnext101_32x8d", "vgg19_bn")
+
+
+def side_px(architecture: str) -> int:
+    """Tells what a network sees, in pixels."""
+    return 299 if architecture == "inception_v3" else 224
+
+
+def used_network(architecture: str, pixels: torch.Tensor) -> nn.Module:
+    """Builds a network with random weights that votes for every class.
+
+    BatchNorm gets the statistics of real patches, and the head's logits mean 0 and deviation 1 over
+    them, as after some training; else one class would have all votes.
+    """
+    torch.manual_seed(0)
+    network = ImageNetNetwork(architecture, weights="random")
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the plain average
+            nn.init.ones_(module.weight)  # a residual block begins as the identity
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    head = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    images = normalise(pixels, "imagenet")
+    with torch.no_grad():
+        network.train()(images)
+        logits = network.eval()(images)
+        head.weight /= logits.std(dim=0)[:, None]
+        head.bias.copy_((head.bias - logits.mean(dim=0)) / logits.std(dim=0))
+    return network
+
+
+def data_of(study: Path, size_px: int, k: int) -> RadiographDataModule:
+    """Gives the patched arm's data."""
+    data = RadiographDataModule(
+        study,
+        arm="patched",
+        size_px=size_px,
+        batch_size=8,
+        predict_batch_size=4,
+        predict_patches=k,
+    )
+    data.setup("fit")
+    return data
+
+
+def trainer(precision: str, callbacks: list[Callback]) -> lightning.Trainer:
+    """Gives a Trainer that does nothing beside the work."""
+    return lightning.Trainer(
+        accelerator="auto",
+        devices=1,
+        precision=precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=callbacks,
+    )
+
+
+def predicted(network: nn.Module, data: RadiographDataModule, precision: str, folder: Path) -> None:
+    """Predicts every image, and writes what a run writes."""
+    writer = PredictionsWriter(folder, data.table, data.view)
+    trainer(precision, [writer]).predict(
+        BaseLearner(network), datamodule=data, return_predictions=False
+    )
+
+
+def bare(network: nn.Module, dtype: torch.dtype, size_px: int, count: int) -> Callable[[], object]:
+    """Builds the work of the bare network on so many ready-made patches."""
+    ready = for_inference(network, dtype)
+    at_once = BaseLearner(nn.Identity()).views_at_once
+    images = torch.rand(min(at_once, count), 3, size_px, size_px)
+    batch = images.to(dtype, memory_format=torch.channels_last)
+
+    def work() -> None:
+        with torch.inference_mode():
+            for start in range(0, count, at_once):
+                ready(batch[: count - start])
+
+    return work
+
+
+def equal_votes(network: nn.Module, data: RadiographDataModule, folder: Path) -> float:
+    """Gives the share of the first images' patches whose written vote is the plain network's."""
+    batch = next(iter(data.predict_dataloader()))
+    with np.load(folder / "patches.npz") as written, torch.no_grad():
+        rows = {name: row for row, name in enumerate(written["image_id"].tolist())}
+        same = []
+        for image_id, pixels in zip(batch.image_ids, batch.pixels, strict=True):
+            expected = network(normalise(pixels, "imagenet")).argmax(dim=1)
+            found = written["logits"][rows[image_id]].argmax(axis=1)
+            same.append(expected.numpy() == found)
+    return float(np.mean(same))
+
+
+def compare_prediction(architecture: str, study: Path, arguments: argparse.Namespace) -> str:
+    """Gives a line of the table: plain, ours, their ratio, the bare network's share, votes."""
+    size_px, k, precision = side_px(architecture), arguments.k, arguments.precision
+    data = data_of(study, size_px, k)
+    sample = next(iter(data.predict_dataloader())).pixels.flatten(0, 1)[:16]
+    network = used_network(architecture, sample)
+    plain = deepcopy(network)  # a learner lays its network's weights out channels last
+    paths = [study / "masked" / f"{image_id}.npz" for image_id in data.table["image_id"]]
+    count = len(paths) * k
+    dtype = inference_dtype(precision, network)
+    works = {
+        "plain": partial(plain_votes, plain, paths, size_px, k, batch_size=8),
+        "ours": partial(predicted, network, data, precision, study / architecture),
+        "bare": bare(network, dtype, size_px, count),
+    }
+    seconds = alternated(works, arguments.rounds)
+    rates = {name: count / taken for name, taken in seconds.items()}
+    votes = equal_votes(plain, data, study / architecture)
+    return (
+        f"| {architecture} | {rates['plain']:.1f} | {rates['ours']:.1f} "
+        f"| {rates['ours'] / rates['plain']:.1f} | {rates['ours'] / rates['bare']:.0%} "
+        f"| {votes:.1%} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Base learners against the plain way.")
+    parser.add_argument("--networks", default=",".join(NETWORKS))
+    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--k", type=int, default=12, help="patches an image")
+    parser.add_argument("--size_px", type=int, default=1024, help="side of the stored radiographs")
+    parser.add_argument("--precision", default="bf16-mixed")
+    parser.add_argument("--rounds", type=int, default=1)
+    arguments = parser.parse_args()
+    print(
+        f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"{arguments.precision}, {arguments.images} images, K = {arguments.k}"
+    )
+    with tempfile.TemporaryDirectory() as place:
+        study = write_study(Path(place), arguments.images, arguments.size_px)
+        write_masked(Store(study / "store"), study / "masked")
+        print("\n| network | plain patches/s | ours | ratio | of the bare network | equal votes |")
+        print("|---|---|---|---|---|---|")
+        for architecture in arguments.networks.split(","):
+            print(compare_prediction(architecture, study, arguments), flush=True)
+
+
+if __name__ == "__main__":
+    main()
