@@ -1,6 +1,7 @@
 """A base learner's run through the real command line, on phantoms, with a small network."""
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -141,6 +142,7 @@ def test_refreshed_batch_norm_is_the_average_over_training_batches(train):
 @pytest.mark.parametrize(
     ("option", "sentence"),
     [
+        ("--trainer.accumulate_grad_batches=2", "accumulate_grad_batches"),
         ("--trainer.max_epoch=3", "max_epoch"),
         ("--data.patchs=3", "patchs"),
         ("--model.network.init_args.architectur=resnet18", "architectur"),
@@ -277,9 +279,40 @@ def test_options_of_loss_and_order_reach_the_run(train, phantom_study):
     assert (seen["loss"].gamma, seen["loss"].reduction) == (2, "none")
 
 
-@pytest.mark.filterwarnings("ignore")  # of Lightning's, about itself
+@pytest.fixture
+def plain_trainer():
+    """Gives a Trainer that writes nothing, and whose warnings about itself are not ours."""
+
+    def build(**options):
+        return Trainer(
+            accelerator="cpu", logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+            use_distributed_sampler=False, **options,
+        )  # fmt: skip
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield build
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_lightning_tells_the_validation_sampler_its_epoch(phantom_study, plain_trainer, anew):
+    seen = []
+    model = small_learner()
+    model.configure_optimizers = lambda: torch.optim.SGD(model.parameters(), lr=0.0)
+    model.validation_step = lambda batch, batch_idx: seen.append(batch.places.centres.tolist())
+    data = RadiographDataModule(
+        phantom_study, arm="patched", batch_size=40, size_px=32, window_px=24, val_anew=anew
+    )
+    plain_trainer(max_epochs=3, limit_train_batches=1).fit(model, datamodule=data)
+    assert len(seen) == 3
+    assert len({str(centres) for centres in seen}) == (3 if anew else 1)
+
+
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(10, 2), (12, 3)])
-def test_micro_batches_give_the_gradient_of_the_batch(phantom_study, batch_size, accumulate):
+def test_micro_batches_give_the_gradient_of_the_batch(
+    phantom_study, plain_trainer, batch_size, accumulate
+):
     """Without BatchNorm; 25 training images in steps of 10 leave a short last step of 5."""
 
     def gradients(parts):
@@ -289,11 +322,7 @@ def test_micro_batches_give_the_gradient_of_the_batch(phantom_study, batch_size,
         model.on_before_optimizer_step = lambda _: found.append(
             model.network[1].weight.grad.clone()
         )
-        trainer = Trainer(
-            max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
-            use_distributed_sampler=False, accumulate_grad_batches=parts,
-        )  # fmt: skip
+        trainer = plain_trainer(max_epochs=1, limit_val_batches=0, accumulate_grad_batches=parts)
         data = RadiographDataModule(
             phantom_study, batch_size=batch_size, size_px=32, resize_px=40,
             accumulate=parts,
