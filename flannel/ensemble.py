@@ -189,22 +189,20 @@ class Ensemble(LightningModule):
 
     def training_step(self, epoch: EnsembleBatch, batch_idx: int) -> None:
         """Learns from all training rows, batch by batch."""
-        optimizer = self.optimizers()
-        if not isinstance(optimizer, LightningOptimizer):
+        counted = self.optimizers()
+        if not isinstance(counted, LightningOptimizer):
             raise TypeError("an ensemble has one optimizer")
-        batches = [EnsembleBatch(*part) for part in zip(
-            epoch.probabilities.split(self.batch_size), epoch.target.split(self.batch_size),
-            strict=True,
-        )]  # fmt: skip
-        total = epoch.probabilities.new_zeros(())
-        for number, batch in enumerate(batches, start=1):
+        optimizer, rows = counted.optimizer, len(epoch.target)
+        parts = zip(*(of_all.split(self.batch_size) for of_all in epoch), strict=True)
+        total, done = epoch.probabilities.new_zeros(()), 0
+        for probabilities, target in parts:
             optimizer.zero_grad()
-            loss: Tensor = self.loss(self.combination(batch.probabilities), batch.target)
+            loss: Tensor = self.loss(self.combination(probabilities), target)
             loss.backward()
+            done += len(target)
             # Only the last step is taken through the Trainer, which so counts epochs as its steps.
-            (optimizer if number == len(batches) else optimizer.optimizer).step()
-            total += loss.detach() * (1 if self.reduction == "sum" else len(batch.target))
-        rows = len(epoch.target)
+            (counted if done == rows else optimizer).step()
+            total += loss.detach() * (1 if self.reduction == "sum" else len(target))
         self.log("train/loss", total / rows, on_step=False, on_epoch=True, batch_size=rows)
 
     def on_train_epoch_end(self) -> None:
