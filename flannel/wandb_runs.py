@@ -46,6 +46,7 @@ def wandb_logger(
         tags=[f"{key}: {value}" for key, value in labels.items()],
         save_dir=study,
         offline=mode == "offline",
+        mode=mode,  # WANDB_MODE is read once a process, and the first run settled it
         config={**labels, **public(config)},
         settings=wandb_room(study),
     )
