@@ -1,4 +1,5 @@
 import pytest
+from filelock import FileLock
 
 from flannel.data.files import whole_file
 from flannel.runs import RunError
@@ -59,7 +60,7 @@ def test_half_written_files_of_a_killed_process_are_removed(tmp_path):
 
 def test_one_process_at_a_time_and_a_sentence_from_the_disk(tmp_path):
     with (
-        open_mask_folder(tmp_path),
+        FileLock(tmp_path / ".lock"),  # as another process would hold it
         pytest.raises(RunError, match="Another process"),
         open_mask_folder(tmp_path),
     ):
