@@ -138,9 +138,9 @@ class PredictionsDataModule(LightningDataModule):
 class Ensemble(LightningModule):
     """Trains the combination of the base learners with focal loss.
 
-    A step of 20 rows takes less time than one turn of the Trainer's loop around it, so that loop
-    turns once an epoch: it hands over all training rows in the epoch's order, and `training_step`
-    walks through them in batches. What is computed is the same.
+    A step of 20 rows is small, so the Trainer's loop turns once an epoch and not once a batch: it
+    hands over all training rows in the epoch's order, and `training_step` walks through them in
+    batches. What is computed is the same.
 
     Args:
         combination: Makes the combining module from (learners, classes); `NeuralWeightModule` is
