@@ -41,6 +41,7 @@ class MissingPredictionsError(EnsembleError):
             f"In {study / 'base'} {folds}. Run `make base-models FOLD={asked}` first, or narrow "
             "the ensemble with `--learners`."
         )
+        self.lacking = {fold: tuple(names) for fold, names in lacking.items()}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -46,7 +47,7 @@ def ensembles(
             or an ensemble failed.
     """
     from flannel.ensemble_runs import ensemble_folder
-    from flannel.stacking import MissingPredictionsError, check_predictions
+    from flannel.stacking import MissingPredictionsError
 
     folder = experiments / "ensemble"
     arms = recipe_names(folder) if arm == "all" else arm.split(",")
@@ -55,12 +56,8 @@ def ensembles(
     for one_arm in arms:
         names = _narrowed(folder / f"{one_arm}.yaml", learners)
         recipes = {one: _command(folder, append, one_arm, one) for one in _forms(folder, form)}
-        for number in folds_of(study, fold):
-            try:
-                check_predictions(study, names, [number])
-            except MissingPredictionsError as lacking:
-                print(f"{one_arm}: no ensemble for fold {number}. {lacking}", flush=True)
-                continue
+        ready, skipped = _parted(study, names, folds_of(study, fold))
+        for number in ready:
             options = [f"--study={study}", f"--data.fold={number}", f"--redo={redo}"]
             options.append(f"--data.learners=[{','.join(names)}]")
             for one_form, command in recipes.items():
@@ -75,6 +72,8 @@ def ensembles(
                     if not is_ours(fault):
                         raise
                     failed.append(f"  {place}: {fault}")
+        for sentence in skipped:
+            print(f"{one_arm}: {sentence}", flush=True)
     if failed:
         raise RunError("\n".join(["Some ensembles failed, the others are finished:", *failed]))
     bare = [one_arm for one_arm in arms if one_arm not in made]
@@ -84,6 +83,31 @@ def ensembles(
             "first, or narrow the ensemble with `--learners`."
         )
     print(f"ensembles: {study / 'ensemble'}")
+
+
+def _parted(
+    study: Path, learners: Sequence[str], folds: Sequence[int]
+) -> tuple[list[int], list[str]]:
+    """Parts the folds that have all base predictions from the others, and says what those lack."""
+    from flannel.stacking import MissingPredictionsError, check_predictions
+
+    ready: list[int] = []
+    lacking: dict[tuple[str, ...], list[int]] = {}
+    for fold in folds:
+        try:
+            check_predictions(study, learners, [fold])
+            ready.append(fold)
+        except MissingPredictionsError as missing:
+            lacking.setdefault(missing.lacking[fold], []).append(fold)
+    sentences = []
+    for names, without in lacking.items():
+        several = len(without) > 1
+        whose = f"all {len(names)} learners" if len(names) == len(learners) else ", ".join(names)
+        sentences.append(
+            f"no ensemble for fold{'s' if several else ''} {', '.join(map(str, without))}, which "
+            f"lack{'' if several else 's'} the finished predictions of {whose}"
+        )
+    return ready, sentences
 
 
 def _run(command: list[str], wandb: WandbMode | None, log: Path) -> str:

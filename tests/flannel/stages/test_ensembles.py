@@ -48,9 +48,10 @@ def test_folds_and_arms_that_lack_learners_are_skipped_by_name(base_study, make,
         "global/majority/fold0", "global/majority/fold2", "global/mean/fold0", "global/mean/fold2",
     ]  # fmt: skip
     printed = capsys.readouterr().out
-    assert "global: no ensemble for fold 1. In" in printed
-    assert "fold 1 lacks the finished predictions of global/expert0, global/expert2" in printed
-    assert "patched: no ensemble for fold 0. In" in printed
+    lacks = "lacks the finished predictions of global/expert0, global/expert2"
+    assert f"global: no ensemble for fold 1, which {lacks}" in printed
+    assert "patched: no ensemble for folds 0, " in printed
+    assert ", which lack the finished predictions of all 4 learners" in printed
     assert "global/mean/fold2: test macro F1" in printed
 
 
