@@ -7,8 +7,7 @@ import pytest
 import torch
 import torchvision
 
-from flannel import networks
-from flannel.networks import ImageNetNetwork, WeightsError, replace_head
+from flannel.networks import ImageNetNetwork, WeightsError, imagenet, replace_head
 
 
 def parameters(module):
@@ -124,10 +123,10 @@ def test_offline_the_way_out_is_said(tmp_path, monkeypatch):
 def test_the_old_names_of_densenet_s_parameters_are_understood():
     old = "features.denseblock1.denselayer2.norm.1.weight"
     new = "features.denseblock1.denselayer2.norm1.weight"
-    assert networks._today(old) == new
+    assert imagenet._today(old) == new
     with torch.device("meta"):
         names = torchvision.models.densenet121(weights=None).state_dict()
-    assert all(networks._today(name) == name for name in names)
+    assert all(imagenet._today(name) == name for name in names)
     assert new in names
 
 

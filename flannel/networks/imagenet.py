@@ -1,4 +1,4 @@
-"""The base learners' networks: ImageNet networks of torchvision with a new head."""
+"""ImageNet networks of torchvision with a new head."""
 
 import hashlib
 from pathlib import Path
