@@ -22,6 +22,7 @@ from flannel.inference import for_inference, inference_dtype, logits_in_parts
 from flannel.inputs import fold_inputs
 from flannel.losses import balanced_weights
 from flannel.metrics import measured_splits
+from flannel.network_summary import write_network
 from flannel.opinions import Opinion, PredictionsWriter
 from flannel.patch_pictures import PatchPictures
 from flannel.predictions import load_predictions
@@ -121,8 +122,13 @@ class BaseLearner(LightningModule):
                 f"The loss is {loss.item()} in epoch {self.current_epoch + 1} on the images "
                 f"{', '.join(batch.image_ids)}. Lower the learning rate, or train in 32 bit."
             )
-        self.log(
-            "train/loss", loss, on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True
+        right = (logits.argmax(dim=1) == target).float().mean()  # in training mode, as the loss is
+        self.log_dict(
+            {"train/loss": loss, "train/accuracy": right},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(target),
+            sync_dist=True,
         )
         return self._share * loss
 
@@ -214,6 +220,14 @@ class LearnerCLI(StudyCLI):
         """Adds the study's arguments, and the link from the micro-batches to the Trainer."""
         super().add_arguments_to_parser(parser)
         parser.link_arguments("data.accumulate", "trainer.accumulate_grad_batches")
+
+    def before_fit(self) -> None:
+        """Takes the run's folder into use, and writes there what the network is made of."""
+        super().before_fit()
+        model = self.model
+        if self.trainer.is_global_zero and isinstance(model, BaseLearner):
+            size_px = self.arguments.data.size_px
+            write_network(model.network, size_px, self.run.folder / "network.csv")
 
     def stage_callbacks(self) -> list[Callback]:
         """Gives the picture of the patches, where there are patches."""

@@ -80,6 +80,9 @@ def test_a_run_leaves_the_files_of_the_house(train, arm, phantom_study):
     curves = pd.read_csv(folder / "curves.csv")
     assert curves["epoch"].tolist() == [0, 1]
     assert curves["val/macro_f1"].notna().all()
+    assert curves["train/accuracy"].between(0, 1).all()
+    network = pd.read_csv(folder / "network.csv")
+    assert network["output"].iloc[-1] == "4"
     cost = json.loads((folder / "cost.json").read_text())
     assert (cost["arm"], cost["learner"], cost["fold"]) == (arm, "small", 1)
     assert (folder / "patches.npz").exists() == (arm == "patched")
