@@ -1,4 +1,4 @@
-"""The study of patches as files: `patches.csv`, `patches.md` and `figures/patches_k`."""
+"""The study of patches as files: two tables, `patches.md` and `figures/patches_k`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +21,7 @@ from flannel.patch_study import (
     patch_runs,
     study_patches,
 )
+from flannel.stopping_study import stopping_page, study_stopping
 
 
 def write_patch_study(study: Path, repeats: int = 20, seed: int = 1) -> list[Path]:
@@ -28,11 +29,11 @@ def write_patch_study(study: Path, repeats: int = 20, seed: int = 1) -> list[Pat
 
     Args:
         study: The study's folder.
-        repeats: Subsets of each size, at least 2.
-        seed: Of the subsets.
+        repeats: Subsets of each size, and orders to count votes in, at least 2.
+        seed: Of the subsets and orders.
 
     Returns:
-        The files: the table, the page and the figure.
+        The files: the tables, the page and the figure.
 
     Raises:
         StudyError: If no finished run kept patches.
@@ -45,12 +46,16 @@ def write_patch_study(study: Path, repeats: int = 20, seed: int = 1) -> list[Pat
     folder = study / "comparison"
     with whole_file(folder / "patches.csv") as beside:
         table.to_csv(beside, index=False, float_format="%.6f")
+    stopping = study_stopping(runs, repeats, seed)
+    with whole_file(folder / "stopping.csv") as beside:
+        stopping.to_csv(beside, index=False, float_format="%.6f")
     with whole_file(folder / "patches.md") as beside:
-        beside.write_text(_page(table, runs, repeats), encoding="utf-8")
+        page = f"{_page(table, runs, repeats)}\n{stopping_page(stopping)}"
+        beside.write_text(page, encoding="utf-8")
     coverages = (covered_by(TIMES[0]), covered_by(TIMES[1]))
     figure = patches_by_k(table, f"F1 {MACRO}", SPREAD, coverages, REPORTED_ON)
     drawn = save_figure(figure, folder / "figures", "patches_k")
-    return [folder / "patches.csv", folder / "patches.md", drawn]
+    return [folder / "patches.csv", folder / "stopping.csv", folder / "patches.md", drawn]
 
 
 def _page(table: pd.DataFrame, runs: Sequence[PatchRun], repeats: int) -> str:

@@ -152,7 +152,8 @@ def test_the_files_of_the_study_of_patches(study_files):
     folder = study_files.folder / "comparison"
     written = write_patch_study(study_files.folder, repeats=2)
     assert written == [
-        folder / "patches.csv", folder / "patches.md", folder / "figures" / "patches_k.png"
+        folder / "patches.csv", folder / "stopping.csv", folder / "patches.md",
+        folder / "figures" / "patches_k.png",
     ]  # fmt: skip
     assert (folder / "figures" / "patches_k.pdf").is_file()
     table = pd.read_csv(folder / "patches.csv", dtype={"rule": str}, keep_default_na=False)
