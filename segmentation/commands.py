@@ -94,7 +94,8 @@ def import_references(study: Path, folder: Path) -> None:
 
     Args:
         study: The study's folder.
-        folder: Masks named like the radiographs, also in sub-folders, at the radiographs' size.
+        folder: A set of radiographs with masks that the study was made from, or masks named like
+            the radiographs, also in sub-folders; at the radiographs' size.
     """
     from segmentation.references import import_masks
 

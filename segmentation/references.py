@@ -8,10 +8,13 @@ import pandas as pd
 from jaxtyping import Bool
 
 from flannel.data.files import sha256_of
+from flannel.data.findings import SourceError
 from flannel.data.manifest import load_manifest
 from flannel.data.progress import progress
-from flannel.data.radiograph import RadiographError, read_levels, read_mask, write_mask
-from flannel.data.sources.mask_pairs import grouped_by_stem
+from flannel.data.radiograph import RadiographError, read_levels, write_mask
+from flannel.data.sources import find_pairs, read_pair_mask
+from flannel.data.sources.mask_pairs import LUNGS, MaskPair, grouped_by_stem
+from flannel.runs import digest_of
 from segmentation.biomarkers import Biomarkers, measure, sampled
 from segmentation.mask_folder import MaskFolder, open_mask_folder
 from segmentation.mask_tables import MaskRow
@@ -57,7 +60,11 @@ class ImportReport:
 
 
 def import_masks(study: Path, folder: Path) -> ImportReport:
-    """Takes reference masks into a study: `<stem>.png` for the radiograph `<stem>.<suffix>`.
+    """Takes reference masks into a study, from a set that has them or from a folder of masks.
+
+    Where the folder is a set of radiographs with lung masks (docs/mask_sets.md) that holds the
+    study's own files, each radiograph takes the mask that its set pairs it with. Otherwise
+    `<stem>.png` is the mask of the radiograph `<stem>.<suffix>`.
 
     Args:
         study: The study's folder; its manifest names the radiographs.
@@ -72,56 +79,72 @@ def import_masks(study: Path, folder: Path) -> ImportReport:
     if not folder.is_dir():
         raise MaskError(f"{folder} is not a folder; expected one with reference masks.")
     manifest = load_manifest(study / "manifest.csv")
-    files = grouped_by_stem(path for path in sorted(folder.rglob("*")) if path.is_file())
-    manifest["stem"] = [Path(path).stem for path in manifest["path"]]
-    matched = manifest[manifest["stem"].isin(list(files))]
-    if matched.empty:
-        raise MaskError(
-            f"No file in {folder} has the name of a radiograph of {study / 'manifest.csv'}; "
-            f"expected masks such as {manifest['stem'].iloc[0]}.png."
-        )
     report = ImportReport(study / "masks")
+    drawn = _of_the_set(manifest, folder) or _of_the_stem(manifest, folder, report)
     with open_mask_folder(report.folder) as kept:
-        records = matched.to_dict("records")
+        records = [one for one in manifest.to_dict("records") if one["image_id"] in drawn]
         for record in progress(records, len(records), "Importing reference masks"):
-            alike = int((manifest["stem"] == record["stem"]).sum())
-            _take(record, files[record["stem"]], alike, kept, report)
+            _take(record, drawn[record["image_id"]], kept, report)
         _note_others(manifest, kept.rows, report)
     return report
 
 
+def _of_the_set(manifest: pd.DataFrame, folder: Path) -> dict[str, MaskPair]:
+    """Gives each radiograph's pair in the set that it is a file of; nothing if it is of none."""
+    try:
+        pairs = {pair.image.resolve(): pair for pair in find_pairs(folder)}
+    except SourceError:  # no set, or one whose radiographs lie elsewhere: names decide
+        return {}
+    places = zip(manifest["image_id"], manifest["path"], strict=True)
+    return {name: pairs[at] for name, path in places if (at := Path(path).resolve()) in pairs}
+
+
+def _of_the_stem(manifest: pd.DataFrame, folder: Path, report: ImportReport) -> dict[str, MaskPair]:
+    """Gives each radiograph the mask of its name; a name that is not one's alone is a fault."""
+    files = grouped_by_stem(path for path in sorted(folder.rglob("*")) if path.is_file())
+    stems = manifest["path"].map(lambda path: Path(path).stem)
+    if not stems.isin(list(files)).any():
+        raise MaskError(
+            f"No file in {folder} has the name of a radiograph of the study's manifest.csv; "
+            f"expected masks such as {stems.iloc[0]}.png."
+        )
+    alike = stems.value_counts()
+    found = {}
+    for image_id, path, stem in zip(manifest["image_id"], manifest["path"], stems, strict=True):
+        masks = files.get(stem, [])
+        if len(masks) > 1 or (masks and alike[stem] > 1):
+            report.faults.append(
+                f"{', '.join(str(mask) for mask in masks)}: {len(masks)} masks for {alike[stem]} "
+                f"radiographs named {stem}; import the sources apart from each other."
+            )
+        elif masks:
+            found[image_id] = MaskPair(Path(path), {LUNGS: tuple(masks)}, stem)
+    return found
+
+
 def _take(
-    record: dict[str, object],
-    masks: list[Path],
-    alike: int,
-    kept: MaskFolder,
-    report: ImportReport,
+    record: dict[str, object], pair: MaskPair, kept: MaskFolder, report: ImportReport
 ) -> None:
     """Imports the mask of one radiograph, or notes why it cannot be used."""
     image_id, size = str(record["image_id"]), (record["height"], record["width"])
-    if len(masks) > 1 or alike > 1:
-        report.faults.append(
-            f"{', '.join(str(path) for path in masks)}: {len(masks)} masks for {alike} radiographs "
-            f"named {record['stem']}; import the sources apart from each other."
-        )
-        return
-    (path,) = masks
+    files = sorted({path for some in pair.masks.values() for path in some})
     place = kept.place(image_id)
-    digest = sha256_of(path)
+    digests = [sha256_of(path) for path in files]
+    digest = digests[0] if len(files) == 1 else digest_of(digests)
     old = kept.rows.get(image_id)
     known = image_id in kept.biomarkers and place.is_file()
     if known and old and old.origin == "reference" and old.made_from == digest:
         report.kept += 1
         return
     try:
-        mask = read_mask(path)
+        mask = read_pair_mask(pair)
     except RadiographError as fault:
         report.faults.append(str(fault))
         return
     if mask.shape != size:
         report.faults.append(
-            f"{path} is {mask.shape[1]} x {mask.shape[0]} pixels; expected {size[1]} x {size[0]} "
-            f"as {record['path']}."
+            f"{files[0]} is {mask.shape[1]} x {mask.shape[0]} pixels; expected {size[1]} x "
+            f"{size[0]} as {record['path']}."
         )
         return
     write_mask(mask, place)

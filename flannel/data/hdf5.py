@@ -38,19 +38,22 @@ def export_hdf5(
     path: Path,
     size_px: int = 224,
     diagnoses: Sequence[str] = FLANNEL,
+    shuffle_seed: int | None = None,
 ) -> tuple[str, ...]:
     """Writes the radiographs of a manifest into one HDF5 file, whole or not at all.
 
     `images` is (n, size, size) uint8, stretched, lungs dark; `labels` (n,) is the index in
-    `class_names`. Unlike the file of paper 003 it is not shuffled, and `image_ids`,
-    `patient_ids`, `groups`, `views`, `sources`, `splits` and `licences` go with the images, so
-    that whoever splits them can keep patients together. Each image is compressed by itself.
+    `class_names`. Unlike in the file of paper 003, `image_ids`, `patient_ids`, `groups`, `views`,
+    `sources`, `splits` and `licences` go with the images, so that whoever splits them can keep
+    patients together. Each image is compressed by itself.
 
     Args:
         manifest: The radiographs, by the columns of `flannel.data.manifest`.
         path: The file, such as `radiographs.h5`.
         size_px: Side of the images.
         diagnoses: The label set of the manifest, in order.
+        shuffle_seed: Of the shuffling of images and labels, as paper 003 has it (Section 3); None
+            keeps the manifest's order.
 
     Returns:
         A sentence for each radiograph that could not be read and is left out.
@@ -61,6 +64,8 @@ def export_hdf5(
     """
     if not 1 <= size_px <= LARGEST_SIDE_PX:
         raise ValueError(f"size_px is {size_px}; expected 1 to {LARGEST_SIDE_PX} pixels.")
+    if shuffle_seed is not None:
+        manifest = manifest.sample(frac=1, random_state=shuffle_seed, ignore_index=True)
     labels = np.array([index_of(name, diagnoses) for name in manifest["diagnosis"]], np.int64)
     faults: list[str] = []
     kept: list[int] = []

@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flannel.data.manifest import load_manifest, save_manifest
+from flannel.data.manifest import build_manifest, load_manifest, save_manifest
 from flannel.data.radiograph import read_mask, write_mask
+from flannel.data.sources import covid_qu_ex
 from segmentation.mask_tables import load_biomarkers, load_mask_rows
 from segmentation.masks import MaskError
 from segmentation.predict import predict_masks
@@ -64,3 +65,21 @@ def test_references_that_fit_nothing_are_one_sentence(study, tmp_path):
         import_masks(study, tmp_path / "none")
     with pytest.raises(MaskError, match="No file in"):
         import_masks(study, tmp_path)
+
+
+def test_a_set_s_own_masks_go_to_its_radiographs_whatever_their_names(tmp_path):
+    covid_qu_ex.write_phantoms(tmp_path / "set", count=15, seed=1)
+    top = tmp_path / "set" / "Lung Segmentation Data" / "Lung Segmentation Data"
+    first, again = top / "Train" / "Normal", top / "Val" / "Normal"
+    for part in ("images", "lung masks"):  # one name in two splits is two radiographs
+        (again / part / "Normal (4).png").rename(again / part / "Normal (1).png")
+    table, _ = build_manifest(tmp_path / "set", mapping="covid_qu_ex")
+    save_manifest(table, tmp_path / "study" / "manifest.csv")
+    report = import_masks(tmp_path / "study", tmp_path / "set")
+    assert (report.imported, report.faults, report.missing) == (15, [], [])
+    paths = table.set_index("path")["image_id"]
+    for place in (first, again):
+        name = paths[str((place / "images" / "Normal (1).png").resolve())]
+        found = read_mask(tmp_path / "study" / "masks" / f"{name}.png")
+        assert np.array_equal(found, read_mask(place / "lung masks" / "Normal (1).png"))
+    assert import_masks(tmp_path / "study", tmp_path / "set").kept == 15

@@ -108,7 +108,7 @@ def _class_folders(folder: Path) -> list[tuple[str, Path]]:
     return []
 
 
-def write_phantoms(folder: Path, count: int, seed: int) -> None:
+def write_phantoms(folder: Path, count: int, seed: int, size: int = PHANTOM_SIDE_PX) -> None:
     """Writes made-up pairs in this layout, the classes in turn.
 
     Of the rounds through the classes, one in five goes to validation, the next to the test set.
@@ -117,9 +117,10 @@ def write_phantoms(folder: Path, count: int, seed: int) -> None:
         folder: Gets `Lung Segmentation Data/Lung Segmentation Data/`.
         count: Pairs to draw; 13 and more fill every split.
         seed: Seed of all randomness.
+        size: Side of the images in pixels.
     """
     top = folder / TOP / TOP
-    side = (PHANTOM_SIDE_PX, PHANTOM_SIDE_PX)
+    side = (size, size)
     for number in range(count):
         round_, kind = number // len(CLASSES), CLASSES[number % len(CLASSES)]
         split = ("Train", "Train", "Train", "Val", "Test")[round_ % 5]

@@ -163,3 +163,14 @@ def test_what_is_no_hdf5_file(tmp_path):
     for name in ("a.h5", "b.h5"):
         with pytest.raises(SourceError, match=f"{name} cannot be read as HDF5"):
             unpack_hdf5(tmp_path / name, tmp_path / "a")
+
+
+def test_images_and_labels_are_shuffled_together(manifest, tmp_path):
+    export_hdf5(manifest, tmp_path / "listed.h5", size_px=16)
+    export_hdf5(manifest, tmp_path / "shuffled.h5", size_px=16, shuffle_seed=1)
+    with h5py.File(tmp_path / "listed.h5") as one, h5py.File(tmp_path / "shuffled.h5") as other:
+        names, shuffled = (file["image_ids"].asstr()[:].tolist() for file in (one, other))
+        assert shuffled != names
+        order = [names.index(name) for name in shuffled]
+        np.testing.assert_array_equal(other["images"][:], one["images"][:][order])
+        np.testing.assert_array_equal(other["labels"][:], one["labels"][:][order])
