@@ -117,6 +117,10 @@ compare: $(READY) ## tables, figures, report.html
 	$(PY) -m flannel cheats --study=$(STUDY)
 	$(PY) -m flannel compare --study=$(STUDY)
 
+.PHONY: dashboard
+dashboard: $(READY) ## the W&B workspace of the study: runs by arm, bars of F1, curves; saved after wandb login
+	$(PY) -m flannel dashboard --study=$(STUDY) --redo=$(REDO)
+
 .PHONY: patch-study
 patch-study: $(READY) ## how many patches it takes: F1, spread and coverage by K, from the base runs' patches
 	$(PY) -m flannel patches --study=$(STUDY)

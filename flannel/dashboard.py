@@ -27,11 +27,11 @@ def log_comparison(
         return
     import wandb
 
-    from flannel.wandb_runs import wandb_room
+    from flannel.wandb_runs import PROJECT, wandb_room
 
     comparison = measurements.comparison
     run = wandb.init(
-        project="patched-flannel",
+        project=PROJECT,
         name="compare",
         group=comparison.study.resolve().name,
         job_type="compare",

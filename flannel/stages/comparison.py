@@ -1,8 +1,9 @@
 """The comparison of a study: tables, figures and the report."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
-from flannel.runs import WandbMode, wandb_mode
+from flannel.runs import RunError, WandbMode, wandb_mode
 
 
 def compare(
@@ -36,6 +37,30 @@ def cheats(study: Path = Path("runs/study"), seed: int = 1) -> None:
 
     for sentence in make_cheats(study, seed):
         print(sentence)
+
+
+def dashboard(
+    study: Path = Path("runs/study"), entity: str | None = None, redo: bool = False
+) -> None:
+    """Builds the W&B workspace of a study: runs by arm and learner, bars of F1, curves, tables.
+
+    It is saved in W&B when you are logged in, and lies in `comparison/dashboard.json` in any case.
+
+    Args:
+        study: The study folder.
+        entity: The W&B user or team; by default WANDB_ENTITY, or who is logged in.
+        redo: Save another dashboard though there is one.
+
+    Raises:
+        RunError: If wandb-workspaces is not installed, or the dashboard cannot be saved.
+    """
+    if find_spec("wandb_workspaces") is None:
+        raise RunError(
+            "wandb-workspaces is not installed: run `pip install 'patched-flannel[dashboard]'`."
+        )
+    from flannel.workspace import make_dashboard
+
+    print(make_dashboard(study, entity, redo))
 
 
 def patches(study: Path = Path("runs/study"), repeats: int = 20, seed: int = 1) -> None:
