@@ -85,14 +85,26 @@ class GradCam:
         maps = torch.cat(cams)
         if isinstance(self.view, WholeView):
             return self._whole(self.view, maps[0])
-        return probabilistic_cam(
-            maps,
-            torch.cat(probabilities),
-            places.centres,
-            places.windows_px,
-            (self.store_px, self.store_px),
-            self.view.border,
-        )
+        return self._over_patches(maps, torch.cat(probabilities), places)
+
+    def seen(self, places: Places) -> Bool[Tensor, "store store"]:
+        """Gives where the views lie: True where at least one of them looked."""
+        if isinstance(self.view, WholeView):
+            return self._whole(self.view, torch.ones(1, 1)) > 0
+        ones = torch.ones(len(places.centres))
+        return self._over_patches(ones[:, None, None], ones, places) > 0
+
+    def _over_patches(
+        self,
+        maps: Float32[Tensor, "k side side"],
+        probabilities: Float32[Tensor, " k"],
+        places: Places,
+    ) -> Float32[Tensor, "store store"]:
+        assert isinstance(self.view, PatchView)
+        image_px = (self.store_px, self.store_px)
+        centres, windows_px = places.centres, places.windows_px
+        border = self.view.border
+        return probabilistic_cam(maps, probabilities, centres, windows_px, image_px, border)
 
     def _whole(
         self, view: WholeView, cam: Float32[Tensor, "side side"]

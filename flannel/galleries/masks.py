@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -48,15 +49,20 @@ def masks_examples(store: Store, captions: Mapping[str, str]) -> Figure:
         for axes, (image_id, caption) in zip(panels, captions.items(), strict=False):
             show(axes, store.radiograph(image_id))
             mask = store.lung_mask(image_id)
-            if mask.any() and not mask.all():
-                # Black under yellow: to be seen on lungs and on bones, in colour and in grey.
-                for colour, width in (("black", 2.4), ("#F0E442", 1.2)):
-                    _outline(axes, mask[:: step_of(mask), :: step_of(mask)], colour, width)
+            outline_mask(axes, mask)
             axes.set_title(caption)
             axes.set_xlabel(shortened(image_id), fontsize=6)
         for axes in panels[len(captions) :]:
             axes.set_axis_off()
     return figure
+
+
+def outline_mask(axes: Axes, mask: Bool[np.ndarray, "size size"]) -> None:
+    """Draws the outline of a mask on its radiograph; one that is full or empty has none."""
+    if mask.any() and not mask.all():
+        # Black under yellow: to be seen on lungs and on bones, in colour and in grey.
+        for colour, width in (("black", 2.4), ("#F0E442", 1.2)):
+            _outline(axes, mask[:: step_of(mask), :: step_of(mask)], colour, width)
 
 
 def flagged(study: Path, store: Store) -> dict[str, str]:
