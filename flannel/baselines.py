@@ -17,7 +17,6 @@ from jsonargparse import auto_cli
 from sklearn.linear_model import LogisticRegression
 
 from flannel import __version__
-from flannel.data.diagnosis import FLANNEL
 from flannel.data.files import whole_file
 from flannel.ensemble_runs import base_inputs, ensemble_folder, write_predictions
 from flannel.metrics import MACRO, scores
@@ -131,7 +130,7 @@ class Logistic(Baseline):
         told = {
             "inverse_penalty": best.C,
             "val_macro_f1": best_f1,
-            "diagnoses": [FLANNEL[index] for index in best.classes_],
+            "diagnoses": [training.diagnoses[index] for index in best.classes_],
             "learners": list(learners),
             "coefficients": best.coef_.tolist(),
             "intercepts": best.intercept_.tolist(),
@@ -143,14 +142,15 @@ def _regressed(
     model: LogisticRegression, probabilities: Float[np.ndarray, "images learners classes"]
 ) -> Float[np.ndarray, "images classes"]:
     """Gives the confidences; 0 for a diagnosis that no training row had."""
-    confidences = np.zeros((len(probabilities), len(FLANNEL)))
+    confidences = np.zeros((len(probabilities), probabilities.shape[2]))
     features = probabilities.reshape(len(probabilities), -1).astype(np.float64)
     confidences[:, model.classes_] = model.predict_proba(features)
     return confidences
 
 
 def _macro_f1(rows: Rows, confidences: Float[np.ndarray, "images classes"]) -> float:
-    return scores(list(rows.identity["diagnosis"]), confidences).by_class[MACRO].f1
+    found = scores(list(rows.identity["diagnosis"]), confidences, rows.diagnoses)
+    return found.by_class[MACRO].f1
 
 
 @dataclass(frozen=True)

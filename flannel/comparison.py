@@ -8,6 +8,7 @@ import pandas as pd
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import load_manifest
+from flannel.data.provenance import label_set_of
 from flannel.metrics import Scores, scores
 from flannel.predictions import PredictionsError, load_predictions, probability_columns
 from flannel.resampling import FEW_GROUPS
@@ -105,7 +106,9 @@ def read_comparison(study: Path, learners: Sequence[str] | None = None) -> Compa
     Raises:
         StudyError: If nothing is finished, a learner is unknown, the runs' fingerprints differ in
             the split, store, masks or code, or their test radiographs or diagnoses do not agree.
+        ManifestError: If the study's label set is unknown.
     """
+    diagnoses = label_set_of(study)
     runs = narrowed(find_runs(study), learners)
     finished = [run for run in runs if run.finished]
     if not finished:
@@ -114,7 +117,7 @@ def read_comparison(study: Path, learners: Sequence[str] | None = None) -> Compa
             "`make ensemble` first (or `make demo` for made-up radiographs)."
         )
     check_fingerprints(study, finished)
-    found, left_out = _readable(study, finished)
+    found, left_out = _readable(study, finished, diagnoses)
     tests, fewer = _share_radiographs(
         [(run, _of_split(table, "test")) for run, table in found.items()]
     )
@@ -124,18 +127,35 @@ def read_comparison(study: Path, learners: Sequence[str] | None = None) -> Compa
             predictions=test,
             validation=_of_split(found[run], "val"),
             scores=scores(
-                list(test["diagnosis"]), test[probability_columns(FLANNEL)].to_numpy(float)
+                list(test["diagnosis"]),
+                test[probability_columns(diagnoses)].to_numpy(float),
+                diagnoses,
             ),
         )
         for run, test in tests
     )
-    notes = [*gaps(study, runs), *left_out, *_rare(results), *fewer, *_absent(results)]
-    notes += _unusual_sums(results)
-    return Comparison(study, FLANNEL, results, tuple(notes), _scope(study, results))
+    notes = [*gaps(study, runs), *left_out, *_other_labels(diagnoses)]
+    notes += [*_rare(results, diagnoses), *fewer, *_absent(results)]
+    notes += _unusual_sums(results, diagnoses)
+    scope = _scope(study, results, diagnoses)
+    return Comparison(study, diagnoses, results, tuple(notes), scope)
 
 
-def _scope(study: Path, results: Sequence[Result]) -> str:
-    """Says which folds of the manifest and which of the paper's learners a partial study has."""
+def _other_labels(diagnoses: Sequence[str]) -> list[str]:
+    """Says that paper 004's numbers have no place beside those of other diagnoses than its own."""
+    if tuple(diagnoses) == FLANNEL:
+        return []
+    return [
+        f"This study tells {', '.join(diagnoses)} apart, paper 004 other diagnoses: its published "
+        "numbers do not stand beside those here."
+    ]
+
+
+def _scope(study: Path, results: Sequence[Result], diagnoses: Sequence[str]) -> str:
+    """Says which folds of the manifest and which of the paper's learners a partial study has.
+
+    Only a study of the paper's diagnoses is measured against the paper's list of learners.
+    """
     parts = []
     folds = sorted({result.run.fold for result in results})
     planned = _planned_folds(study)
@@ -143,7 +163,7 @@ def _scope(study: Path, results: Sequence[Result]) -> str:
         parts.append(f"fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))} of {planned}")
     learners = {result.run.learner for result in results if result.run.stage == "base"}
     known = [name for name in LEARNERS if name in learners]
-    if learners and len(known) < len(LEARNERS):
+    if learners and len(known) < len(LEARNERS) and tuple(diagnoses) == FLANNEL:
         parts.append(
             f"{len(known)} of the paper's {len(LEARNERS)} base learners"
             + (f" ({', '.join(known)})" if known else "")
@@ -158,13 +178,13 @@ def _planned_folds(study: Path) -> int:
 
 
 def _readable(
-    study: Path, runs: Sequence[StudyRun]
+    study: Path, runs: Sequence[StudyRun], diagnoses: Sequence[str]
 ) -> tuple[dict[StudyRun, pd.DataFrame], list[str]]:
     """Reads the predictions of every run; those that cannot be used are left out by name."""
     tables, notes = {}, []
     for run in runs:
         try:
-            table = load_predictions(run.folder / "predictions.csv", FLANNEL)
+            table = load_predictions(run.folder / "predictions.csv", diagnoses)
         except PredictionsError as fault:
             notes.append(f"Left out {run.name_in(study)}: {fault}")
             continue
@@ -190,11 +210,11 @@ def _absent(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def _rare(results: Sequence[Result]) -> list[str]:
+def _rare(results: Sequence[Result], diagnoses: Sequence[str]) -> list[str]:
     """Names the diagnoses that hardly any tested patient has."""
     rows = pd.concat([result.predictions for result in results])
     groups = rows.groupby("diagnosis")["group"].nunique()
-    rare = [f"{groups[name]} {name}" for name in FLANNEL if 0 < groups.get(name, 0) < FEW_GROUPS]
+    rare = [f"{groups[name]} {name}" for name in diagnoses if 0 < groups.get(name, 0) < FEW_GROUPS]
     if not rare:
         return []
     return [
@@ -203,11 +223,11 @@ def _rare(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def _unusual_sums(results: Sequence[Result]) -> list[str]:
+def _unusual_sums(results: Sequence[Result], diagnoses: Sequence[str]) -> list[str]:
     """Names the learners whose probabilities do not sum to one, which mean sigmoids need not."""
     sums: dict[str, list[float]] = {}
     for result in results:
-        total = result.predictions[probability_columns(FLANNEL)].sum(axis=1)
+        total = result.predictions[probability_columns(diagnoses)].sum(axis=1)
         if (total - 1).abs().max() > SUM_TOLERANCE:
             name = f"{result.run.arm} {result.run.learner}"
             sums.setdefault(name, []).extend([total.min(), total.max()])

@@ -9,9 +9,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from flannel.data.diagnosis import FLANNEL
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
+from flannel.data.provenance import label_set_of
 from flannel.data.store import Store
 from flannel.datasets import Batch, EpochSampler, Order, RadiographDataset, collate
 from flannel.predictions import SPLITS
@@ -71,6 +71,9 @@ class RadiographDataModule(LightningDataModule):
         on_missing_mask: "error", or "skip" images without a (non-empty) lung mask, by name.
         workers: Loader processes.
         seed: Of order, crops, flips and patch centres.
+
+    Attributes:
+        diagnoses: The study's label set, in order.
     """
 
     def __init__(
@@ -115,6 +118,7 @@ class RadiographDataModule(LightningDataModule):
                 "or several in a list, as data.window_px."
             )
         self.study, self.arm, self.fold = study, arm, fold
+        self.diagnoses = label_set_of(study)
         self.batch_size, self.accumulate = batch_size, accumulate
         self.predict_batch_size = predict_batch_size or batch_size
         self.patches = {"train": train_patches, "val": val_patches, "predict": predict_patches}
@@ -144,6 +148,13 @@ class RadiographDataModule(LightningDataModule):
         if not self.table.empty:
             return
         table = load_manifest(self.study / "manifest.csv")
+        strange = sorted(set(table["diagnosis"]) - set(self.diagnoses))
+        if strange:
+            raise CohortError(
+                f"The manifest of {self.study} holds the diagnosis {strange[0]!r}; by its "
+                f"manifest.json, or without one, the study's are {', '.join(self.diagnoses)}. Make "
+                "the manifest again with the mapping that you want (make data MAPPING=...)."
+            )
         table["split"] = splits_of_fold(table, self.fold)
         table = self._with_masks(table[table["split"] != ""])
         for split in ("train", "val"):
@@ -177,7 +188,7 @@ class RadiographDataModule(LightningDataModule):
     def class_counts(self) -> dict[str, int]:
         """Counts the training images of each diagnosis."""
         train = self.table["diagnosis"][self.table["split"] == "train"]
-        return {diagnosis: int((train == diagnosis).sum()) for diagnosis in FLANNEL}
+        return {diagnosis: int((train == diagnosis).sum()) for diagnosis in self.diagnoses}
 
     def _loader(self, splits: Sequence[str], purpose: str) -> DataLoader[Batch]:
         training = purpose == "train"
@@ -186,6 +197,7 @@ class RadiographDataModule(LightningDataModule):
             table,
             self.study / "store",
             self.view,
+            diagnoses=self.diagnoses,
             normalisation=self.normalisation,
             patches=self.patches[purpose],
             training=training,

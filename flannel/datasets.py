@@ -130,6 +130,7 @@ class RadiographDataset(Dataset[Batch]):
         table: Rows with `image_id` and `diagnosis`.
         store: Folder of the store.
         view: Whole radiographs or patches.
+        diagnoses: The label set, in order.
         normalisation: Noted in every batch, for the learner.
         patches: Patches an image; without meaning for whole radiographs.
         training: Crop, flip and rotate at random.
@@ -146,6 +147,7 @@ class RadiographDataset(Dataset[Batch]):
         store: Path,
         view: WholeView | PatchView,
         *,
+        diagnoses: Sequence[str],
         normalisation: Normalisation,
         patches: int,
         training: bool,
@@ -155,7 +157,7 @@ class RadiographDataset(Dataset[Batch]):
         rotation_degrees: int,
     ) -> None:
         self.image_ids = list(table["image_id"])
-        self.targets = [index_of(diagnosis) for diagnosis in table["diagnosis"]]
+        self.targets = [index_of(diagnosis, diagnoses) for diagnosis in table["diagnosis"]]
         self.folder, self.view = store, view
         self.normalisation: Normalisation = normalisation
         self.patches, self.training, self.anew, self.seed = patches, training, anew, seed

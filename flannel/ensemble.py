@@ -1,6 +1,6 @@
 """FLANNEL: trains the combination of the base learners, image by image, with focal loss."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,6 +17,7 @@ from torchmetrics import MetricCollection
 from flannel.cli import RunPlace, StudyCLI, run_stage
 from flannel.combinations import NeuralWeightModule
 from flannel.data.diagnosis import FLANNEL
+from flannel.data.provenance import label_set_of
 from flannel.ensemble_runs import base_inputs, ensemble_folder, short_names, write_predictions
 from flannel.epoch_metrics import classification_metrics
 from flannel.losses import FocalLoss, Reduction, inverse_frequency
@@ -89,6 +90,9 @@ class PredictionsDataModule(LightningDataModule):
             or the other folds' validation images ("out_of_fold"; see `read_stack`).
         batch_size: Rows a training step.
         seed: Of the order.
+
+    Attributes:
+        diagnoses: The study's label set, in order.
     """
 
     stack: Stack
@@ -106,6 +110,7 @@ class PredictionsDataModule(LightningDataModule):
         super().__init__()
         self.study, self.arm, self.learners, self.fold = study, arm, learners, fold
         self.stacking, self.batch_size, self.seed = stacking, batch_size, seed
+        self.diagnoses = label_set_of(study)
         self._is_read = False
 
     def setup(self, stage: str) -> None:
@@ -120,7 +125,7 @@ class PredictionsDataModule(LightningDataModule):
     def class_counts(self) -> Int[Tensor, " classes"]:
         """Counts the training rows of each diagnosis."""
         targets = torch.from_numpy(self.stack.training.targets)
-        return torch.bincount(targets, minlength=len(FLANNEL))
+        return torch.bincount(targets, minlength=len(self.diagnoses))
 
     def train_dataloader(self) -> DataLoader[EnsembleBatch]:
         """Gives the training rows, in another order in each epoch."""
@@ -149,6 +154,7 @@ class Ensemble(LightningModule):
         gamma: Focusing parameter of the focal loss. The paper names none, its code has 10.
         alpha: "inverse_frequency" (1000 / training count, as the code), or None.
         reduction: "sum" over the batch, as the code, or "mean".
+        diagnoses: The label set, in order; filled from the data.
     """
 
     def __init__(
@@ -158,15 +164,16 @@ class Ensemble(LightningModule):
         gamma: float = 10.0,
         alpha: Literal["inverse_frequency"] | None = "inverse_frequency",
         reduction: Reduction = "sum",
+        diagnoses: Sequence[str] = FLANNEL,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.combination = combination(learners, len(FLANNEL))
+        self.combination = combination(learners, len(diagnoses))
         self.gamma, self.alpha, self.reduction = gamma, alpha, reduction
         self.loss = FocalLoss(gamma, None, reduction)
         self.batch_size = 1
-        self.val_metrics = classification_metrics("val/")
-        self.test_metrics = classification_metrics("test/")
+        self.val_metrics = classification_metrics("val/", diagnoses)
+        self.test_metrics = classification_metrics("test/", diagnoses)
 
     def setup(self, stage: str) -> None:
         """Takes batch size and alpha from the fold's data.
@@ -260,9 +267,10 @@ class EnsembleCLI(StudyCLI):
     """StudyCLI that counts the learners for the model."""
 
     def add_arguments_to_parser(self, parser):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-        """Adds the study's arguments, and the link from the data's learners to the model."""
+        """Adds the study's arguments, and the links from the data to the model."""
         super().add_arguments_to_parser(parser)
         parser.link_arguments("data.learners", "model.learners", compute_fn=len)
+        parser.link_arguments("data.diagnoses", "model.diagnoses", apply_on="instantiate")
 
 
 def main(arguments: list[str]) -> int:

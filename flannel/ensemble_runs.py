@@ -102,12 +102,12 @@ def write_predictions(
         weights: The weight of each learner, by its name, where the form has any.
     """
     table = rows.identity.copy()
-    table[probability_columns()] = confidences
+    table[probability_columns(rows.diagnoses)] = confidences
     table["patches"], table["coverage"] = "", ""
     for name, column in (weights or {}).items():
         table[f"w_{name}"] = column
     save_predictions(table, folder / "predictions.csv")
-    measured = measured_splits(table)
+    measured = measured_splits(table, rows.diagnoses)
     write_json(measured, folder / "metrics.json")
     figures = [f"{split} macro F1 {of['macro_f1']:.4f}" for split, of in measured.items()]
     print(f"{', '.join(figures)}, see {folder}", flush=True)

@@ -1,5 +1,6 @@
 """A base learner: one network that classifies views, and the votes that make them a diagnosis."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +56,8 @@ class BaseLearner(LightningModule):
         channels_last: Train in the memory format that convolutions prefer; prediction always does.
         views_at_once: Views of a forward pass without gradients, which bounds its memory: K patches
             of an image, or the patches of several images, are sent through in parts.
+        diagnoses: The label set, in order, of which the network has one output each; filled from
+            the data.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class BaseLearner(LightningModule):
         l1: float = 0.0,
         channels_last: bool = True,
         views_at_once: int = 64,
+        diagnoses: Sequence[str] = FLANNEL,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -76,11 +80,12 @@ class BaseLearner(LightningModule):
         self.rule: Rule = vote
         self.loss = nn.CrossEntropyLoss(reduction="none") if loss is None else loss
         self.class_weights = class_weights
-        self.register_buffer("weight_of_class", torch.ones(len(FLANNEL)), persistent=False)
+        self.diagnoses = tuple(diagnoses)
+        self.register_buffer("weight_of_class", torch.ones(len(diagnoses)), persistent=False)
         self.auxiliary_weight, self.l1 = auxiliary_weight, l1
         self._share = 1.0
-        self.val_metrics = classification_metrics("val/")
-        self.test_metrics = classification_metrics("test/")
+        self.val_metrics = classification_metrics("val/", diagnoses)
+        self.test_metrics = classification_metrics("test/", diagnoses)
         # Over several devices Lightning's own mean of a loss rounds the images of each down.
         self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
 
@@ -88,7 +93,7 @@ class BaseLearner(LightningModule):
         """Takes the class weights from the fold's training images."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         if self.class_weights is not None and isinstance(data, RadiographDataModule):
-            counts = torch.tensor([data.class_counts()[name] for name in FLANNEL])
+            counts = torch.tensor([data.class_counts()[name] for name in self.diagnoses])
             self.weight_of_class = balanced_weights(counts)
 
     def _images(self, batch: Batch) -> Float[Tensor, "examples 3 side side"]:
@@ -136,6 +141,12 @@ class BaseLearner(LightningModule):
         self, logits: Float[Tensor, "views classes"], target: Int[Tensor, " views"]
     ) -> Float[Tensor, ""]:
         """Averages the views' losses, each times the weight of its class."""
+        if logits.shape[1] != len(self.diagnoses):
+            raise TrainingError(
+                f"The network has {logits.shape[1]} outputs and the study {len(self.diagnoses)} "
+                f"diagnoses ({', '.join(self.diagnoses)}). Give the network one output for each: "
+                f"--model.network.init_args.classes={len(self.diagnoses)}."
+            )
         each: Tensor = self.loss(logits.float(), target)
         if each.shape != target.shape:
             raise TrainingError(
@@ -201,13 +212,13 @@ def write_predictions(cli: StudyCLI, run: Run) -> None:
     if not isinstance(data, RadiographDataModule):
         raise TypeError("a base learner's data are radiographs")
     data.setup("predict")
-    writer = PredictionsWriter(run.folder, data.table, data.view)
+    writer = PredictionsWriter(run.folder, data.table, data.view, data.diagnoses)
     cli.trainer.callbacks.append(writer)  # type: ignore[attr-defined]
     cli.trainer.predict(cli.model, datamodule=data, return_predictions=False)
     if not cli.trainer.is_global_zero:
         return
-    table = load_predictions(run.folder / "predictions.csv")
-    measured = measured_splits(table)
+    table = load_predictions(run.folder / "predictions.csv", data.diagnoses)
+    measured = measured_splits(table, data.diagnoses)
     write_json(measured, run.folder / "metrics.json")
     figures = [f"{split} macro F1 {of['macro_f1']:.4f}" for split, of in measured.items()]
     print(f"predicted {len(table)} images: {', '.join(figures)}", flush=True)
@@ -217,8 +228,9 @@ class LearnerCLI(StudyCLI):
     """StudyCLI that accumulates as the data are cut, draws patches, and explains a full memory."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the study's arguments, and the link from the micro-batches to the Trainer."""
+        """Adds the study's arguments, and links from the data to the Trainer and the model."""
         super().add_arguments_to_parser(parser)
+        parser.link_arguments("data.diagnoses", "model.diagnoses", apply_on="instantiate")
         parser.link_arguments("data.accumulate", "trainer.accumulate_grad_batches")
 
     def before_fit(self) -> None:

@@ -1,5 +1,6 @@
 """Where a learner's patches lie, as a picture, when it starts to learn."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
-from flannel.data.diagnosis import FLANNEL
 from flannel.data.files import whole_file
 from flannel.data.pictures import DIAGNOSIS_COLOURS, contact_sheet, draw_patch_boxes
 from flannel.data.store import Store
@@ -49,18 +49,20 @@ class PatchPictures(Callback):
         if self.drawn or not trainer.is_global_zero or not isinstance(data, RadiographDataModule):
             return
         self.drawn = True
-        picture = self.draw(Store(data.study / "store"), batch)
+        picture = self.draw(Store(data.study / "store"), batch, data.diagnoses)
         with whole_file(self.folder / "patches.png") as beside:
             Image.fromarray(picture).save(beside, format="PNG")
         for logger in trainer.loggers:
             if self.to_wandb and isinstance(logger, WandbLogger):
                 logger.log_image("val/patches", [Image.fromarray(picture)])
 
-    def draw(self, store: Store, batch: Batch) -> UInt8[np.ndarray, "height width 3"]:
+    def draw(
+        self, store: Store, batch: Batch, diagnoses: Sequence[str]
+    ) -> UInt8[np.ndarray, "height width 3"]:
         """Gives a contact sheet of radiographs with the windows of their patches."""
         pictures, captions = [], []
         for at, image_id in enumerate(batch.image_ids[: self.radiographs]):
-            diagnosis = FLANNEL[int(batch.target[at])]
+            diagnosis = diagnoses[int(batch.target[at])]
             small = Image.fromarray(store.radiograph(image_id)).resize((SHOWN_PX, SHOWN_PX))
             picture = np.array(small)
             centres = batch.places.centres[at].cpu().numpy() * SHOWN_PX // store.size_px

@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Float32, Int
 
-from flannel.data.diagnosis import FLANNEL, index_of
+from flannel.data.diagnosis import index_of
+from flannel.data.provenance import label_set_of
 from flannel.data.store import Store, StoreError
 from flannel.metrics import MACRO, counted
 from flannel.patches import Patches, load_patches
@@ -44,11 +45,19 @@ class PatchRun:
         run: The run.
         patches: Its patches, without the box around the lungs.
         truth: Diagnosis and split of each of its images, in the order of the patches.
+        diagnoses: The study's label set, in order.
     """
 
     run: StudyRun
     patches: Patches
     truth: pd.DataFrame
+    diagnoses: tuple[str, ...]
+
+    def targets(self, chosen: Bool[np.ndarray, " images"]) -> Int[np.ndarray, " chosen"]:
+        """Gives the class index of chosen images."""
+        return np.array(
+            [index_of(name, self.diagnoses) for name in self.truth["diagnosis"][chosen]]
+        )
 
 
 def patch_runs(study: Path) -> list[PatchRun]:
@@ -59,19 +68,21 @@ def patch_runs(study: Path) -> list[PatchRun]:
         PatchesError: If a file of patches cannot be used.
     """
     runs = []
+    diagnoses = label_set_of(study)
     for run in find_runs(study):
         path = run.folder / "patches.npz"
         if not run.finished or not path.is_file():
             continue
         patches = load_patches(path)
-        truth = load_predictions(run.folder / "predictions.csv").set_index("image_id")
+        truth = load_predictions(run.folder / "predictions.csv", diagnoses)
+        truth = truth.set_index("image_id")
         if set(patches.image_id) - set(truth.index):
             raise StudyError(
                 f"{path} holds images that are not in the run's predictions.csv: make the run "
                 "again with --redo true."
             )
         truth = truth.loc[list(patches.image_id), ["diagnosis", "split"]]
-        runs.append(PatchRun(run, _without_box(patches), truth))
+        runs.append(PatchRun(run, _without_box(patches), truth, diagnoses))
     if not runs:
         raise StudyError(
             f"{study} has no finished run with patches.npz: run `make base-models ARM=patched`."
@@ -112,7 +123,7 @@ def study_patches(
                 subset = _of_images(one.patches, chosen, alike)
                 ks = [k for k in KS if k < subset.logits.shape[1]] + [subset.logits.shape[1]]
                 orders = _orders(subset, ks[-1], repeats, seed)
-                rows = list(_voted(subset, one.truth["diagnosis"][chosen], ks, orders))
+                rows = list(_voted(subset, one.targets(chosen), one.diagnoses, ks, orders))
                 if store is not None:
                     rows += _covering(subset, ks, orders[0], store, covered)
                 name = {"learner": one.run.learner, "fold": one.run.fold, "split": split}
@@ -214,13 +225,13 @@ def _orders(
 
 def _voted(
     patches: Patches,
-    truth: pd.Series,
+    true: Int[np.ndarray, " images"],
+    diagnoses: Sequence[str],
     ks: Sequence[int],
     orders: Int[np.ndarray, "repeats images k"],
 ) -> Iterator[dict[str, object]]:
     """Yields F1 and spread by rule and K."""
-    true = np.array([index_of(name) for name in truth])
-    occurring = np.bincount(true, minlength=len(FLANNEL)) > 0
+    occurring = np.bincount(true, minlength=len(diagnoses)) > 0
     for rule in RULES:
         confidences = _confidences(patches, rule, ks, orders)
         repeats, images, sizes, classes = confidences.shape
@@ -232,7 +243,7 @@ def _voted(
         f1 = counted(confusion, occurring)["f1"]  # (repeats, sizes, classes + 1)
         spread = np.sqrt(confidences.var(axis=0, ddof=1).mean(axis=(0, 2)))  # (sizes,)
         for at, k in enumerate(ks):
-            for name, values in zip((*FLANNEL, MACRO), f1[:, at].T, strict=True):
+            for name, values in zip((*diagnoses, MACRO), f1[:, at].T, strict=True):
                 yield _row(rule, k, f"F1 {name}", values.mean(), values.std(ddof=1))
             yield _row(rule, k, SPREAD, spread[at])
 

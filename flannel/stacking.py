@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from flannel.data.diagnosis import index_of
 from flannel.data.manifest import load_manifest
+from flannel.data.provenance import label_set_of
 from flannel.predictions import aligned_probabilities, load_predictions, probability_columns
 from flannel.runs import read_json
 
@@ -51,10 +52,12 @@ class Rows:
     Attributes:
         identity: image_id, patient_id, group, split and diagnosis, one row per image.
         probabilities: In the ensemble's order of learners, each value in [0, 1].
+        diagnoses: The study's label set, in the order of the classes.
     """
 
     identity: pd.DataFrame
     probabilities: Float[np.ndarray, "images learners classes"]
+    diagnoses: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.identity)
@@ -62,11 +65,13 @@ class Rows:
     @property
     def targets(self) -> Int[np.ndarray, " images"]:
         """The class index of each image."""
-        return np.array([index_of(name) for name in self.identity["diagnosis"]], dtype=np.int64)
+        true = [index_of(name, self.diagnoses) for name in self.identity["diagnosis"]]
+        return np.array(true, dtype=np.int64)
 
     def where(self, chosen: Bool[np.ndarray, " images"]) -> "Rows":
         """Gives the chosen images."""
-        return Rows(self.identity[chosen].reset_index(drop=True), self.probabilities[chosen])
+        identity = self.identity[chosen].reset_index(drop=True)
+        return Rows(identity, self.probabilities[chosen], self.diagnoses)
 
     def of(self, split: str) -> "Rows":
         """Gives the images of a split."""
@@ -115,6 +120,7 @@ def read_stack(
             for out-of-fold stacking of any fold of the manifest.
         EnsembleError: If a probability is not in [0, 1], or a part has no image.
         PredictionsError: If a table cannot be read or holds no number, or tables do not line up.
+        ManifestError: If the study's label set is unknown.
     """
     used = stacked_folds(study, fold, stacking)
     check_predictions(study, learners, used)
@@ -176,11 +182,12 @@ def _is_finished(folder: Path) -> bool:
 
 
 def _read_fold(study: Path, learners: Sequence[str], fold: int) -> Rows:
+    diagnoses = label_set_of(study)
     tables = {}
     for name in learners:
         path = base_folder(study, name, fold) / "predictions.csv"
-        tables[name] = load_predictions(path)
-        values = tables[name][probability_columns()].to_numpy()
+        tables[name] = load_predictions(path, diagnoses)
+        values = tables[name][probability_columns(diagnoses)].to_numpy()
         bad = ((values < -1e-6) | (values > 1 + 1e-6)).any(axis=1)
         if bad.any():
             raise EnsembleError(
@@ -188,7 +195,7 @@ def _read_fold(study: Path, learners: Sequence[str], fold: int) -> Rows:
                 f"{tables[name]['image_id'][bad].iloc[0]}; expected probabilities from 0 to 1. "
                 "Logits belong through a softmax first."
             )
-    return Rows(*aligned_probabilities(tables))
+    return Rows(*aligned_probabilities(tables, diagnoses), diagnoses)
 
 
 def _out_of_fold(own: Rows, others: Sequence[Rows]) -> Rows:
@@ -206,6 +213,7 @@ def _out_of_fold(own: Rows, others: Sequence[Rows]) -> Rows:
     return Rows(
         pd.concat([rows.identity for rows in kept], ignore_index=True),
         np.concatenate([rows.probabilities for rows in kept]),
+        own.diagnoses,
     )
 
 

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float32, Int
 from torch import Tensor
 
-from flannel.data.diagnosis import index_of
 from flannel.metrics import counted
 from flannel.patch_study import REPORTED_ON, RULES, PatchRun
 from flannel.runs import derived_seed
@@ -50,11 +49,10 @@ def study_stopping(runs: Sequence[PatchRun], repeats: int = 20, seed: int = 1) -
         kept = torch.from_numpy(one.patches.logits[tested].astype(np.float32))
         orders = _orders(one.truth.index[tested], kept.shape[1], repeats, seed)
         logits = kept[torch.arange(len(kept))[:, None], orders].flatten(0, 1)  # an order an image
-        true = np.array([index_of(name) for name in one.truth["diagnosis"][tested]])
         name = {"learner": one.run.learner, "fold": one.run.fold}
         for rule in RULES:
             for error in ERRORS if rule == "share" else ERRORS[:1]:
-                found = _stopped(logits, np.tile(true, repeats), rule, error)
+                found = _stopped(logits, np.tile(one.targets(tested), repeats), rule, error)
                 rows.append({**name, "rule": rule, "error": error, **found})
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -27,7 +27,7 @@ LABEL_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The label set of each mapping of `flannel.data.findings`."""
 
 
-def index_of(diagnosis: str, diagnoses: Sequence[str] = FLANNEL) -> int:
+def index_of(diagnosis: str, diagnoses: Sequence[str]) -> int:
     """Gives the position of a diagnosis in its label set.
 
     Args:

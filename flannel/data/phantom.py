@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
-from flannel.data.diagnosis import index_of
+from flannel.data.diagnosis import FLANNEL, index_of
 
 Size = tuple[int, int]
 Points = Float[np.ndarray, "_ 2"]
@@ -82,7 +82,7 @@ def draw_phantom(
     Raises:
         ValueError: If the diagnosis is not one of the four.
     """
-    index_of(diagnosis)
+    index_of(diagnosis, FLANNEL)  # refuses others
     anatomy = _Anatomy(generator, size)
     depth = _attenuation(anatomy, generator)
     depth += _opacity(diagnosis, anatomy, generator)

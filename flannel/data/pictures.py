@@ -23,8 +23,13 @@ DIAGNOSIS_COLOURS: Mapping[str, Colour] = MappingProxyType(
         "Viral pneumonia": BLUE,
         "Bacterial pneumonia": ORANGE,
         "Normal": GREEN,
+        "Non-COVID": BLUE,
+        "Pneumonia": BLUE,
+        "No findings": GREEN,
     }
 )
+"""A colour for each diagnosis of every label set, alike for what means the same."""
+
 FILL = 0.18
 CAPTION_PX = 20
 GAP_PX = 6

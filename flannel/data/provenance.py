@@ -1,4 +1,4 @@
-"""How a manifest was made: `manifest.json` beside `manifest.csv`."""
+"""How a manifest was made: `manifest.json` beside `manifest.csv`, and the label set it follows."""
 
 import json
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from flannel.data.diagnosis import FLANNEL, LABEL_SETS
 from flannel.data.files import sha256_of, whole_file
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import ManifestError, save_manifest
@@ -93,16 +94,44 @@ def load_provenance(path: Path) -> Provenance:
     beside = path.with_suffix(".json")
     if not beside.is_file():
         raise ManifestError(f"{beside} does not exist: make the manifest again (make data).")
-    try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
-        provenance = Provenance(**{**content, "choices": Choices(**content["choices"])})
-    except (ValueError, TypeError, KeyError) as fault:
-        raise ManifestError(
-            f"{beside} does not say how a manifest was made ({fault!r}); make it again (make data)."
-        ) from fault
+    provenance = _read(beside)
     if provenance.sha256 != sha256_of(path):
         raise ManifestError(
             f"{beside} belongs to another {path.name} than the one beside it, which was changed "
             "since; make it again (make data)."
         )
     return provenance
+
+
+def label_set_of(study: Path) -> tuple[str, ...]:
+    """Gives the diagnoses of a study, in order: everything that counts or names them asks here.
+
+    They are the label set of the mapping that the study's manifest was made with. A study that
+    keeps no note of it, such as one of predictions alone, has FLANNEL's four.
+
+    Args:
+        study: The study folder.
+
+    Raises:
+        ManifestError: If `manifest.json` cannot be read, or names a mapping that does not exist.
+    """
+    beside = study / "manifest.json"
+    if not beside.is_file():
+        return FLANNEL
+    mapping = _read(beside).choices.mapping
+    if mapping not in LABEL_SETS:
+        raise ManifestError(
+            f"{beside} names the label mapping {mapping!r}; expected {', '.join(LABEL_SETS)}. Make "
+            "the manifest again (make data MAPPING=...)."
+        )
+    return LABEL_SETS[mapping]
+
+
+def _read(beside: Path) -> Provenance:
+    try:
+        content = json.loads(beside.read_text(encoding="utf-8"))
+        return Provenance(**{**content, "choices": Choices(**content["choices"])})
+    except (ValueError, TypeError, KeyError) as fault:
+        raise ManifestError(
+            f"{beside} does not say how a manifest was made ({fault!r}); make it again (make data)."
+        ) from fault

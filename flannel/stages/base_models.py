@@ -47,7 +47,7 @@ def base_models(
     Raises:
         RunError: If the list is shorter than the index, or a run asks for GPUs that are not there.
     """
-    options = [f"--redo={redo}"]
+    options = [f"--redo={redo}", *_classes(study)]
     options += [f"--wandb={wandb}"] if wandb else []
     options += [f"--trainer.devices={devices}"] if devices > 1 else []
     runs = [
@@ -119,6 +119,18 @@ def _arm_folder(experiments: Path, arm: str) -> Path:
 def _learners(experiments: Path, arm: str, learner: str) -> Sequence[str]:
     names = recipe_names(_arm_folder(experiments, arm))
     return (names or [learner]) if learner == "all" else learner.split(",")
+
+
+def _classes(study: Path) -> list[str]:
+    """Gives the networks of a study with other diagnoses than FLANNEL's as many outputs.
+
+    The recipes' networks have one for each of FLANNEL's four, unless they say otherwise.
+    """
+    from flannel.data.diagnosis import FLANNEL
+    from flannel.data.provenance import label_set_of
+
+    classes = len(label_set_of(study))
+    return [f"--model.network.init_args.classes={classes}"] if classes != len(FLANNEL) else []
 
 
 def _train(words: list[str]) -> None:

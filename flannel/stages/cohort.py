@@ -161,7 +161,6 @@ def export_hdf5(
     out: Path,
     study: Path = Path("runs/study"),
     size_px: int = 224,
-    mapping: Mapping = "flannel",
     shuffle_seed: int | None = None,
 ) -> None:
     """Writes the radiographs of a study into one HDF5 file, with patients, groups and splits.
@@ -170,15 +169,14 @@ def export_hdf5(
         out: The file, such as radiographs.h5.
         study: The study folder, with its manifest.
         size_px: Side of the images, which are stretched to a square.
-        mapping: The mapping that the manifest was made with; it gives the order of the classes.
         shuffle_seed: Shuffle images and labels together, as paper 003 does.
     """
-    from flannel.data.findings import MAPPINGS
     from flannel.data.hdf5 import export_hdf5 as export
     from flannel.data.manifest import load_manifest
+    from flannel.data.provenance import label_set_of
 
     manifest = load_manifest(study / "manifest.csv")
-    left_out = export(manifest, out, size_px, MAPPINGS[mapping].label_set, shuffle_seed)
+    left_out = export(manifest, out, size_px, label_set_of(study), shuffle_seed)
     for sentence in left_out:
         print(f"left out: {sentence}")
     print(f"HDF5 file: {out}")

@@ -7,6 +7,7 @@ import pandas as pd
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import load_manifest
+from flannel.data.provenance import label_set_of
 from flannel.data.table_2 import TOTAL, published_table_2
 from flannel.runs import read_json
 from flannel.tables.cells import UNDEFINED, score_cell
@@ -72,16 +73,20 @@ def table_1(study: Path) -> Table | None:
 def table_2(study: Path) -> Table | None:
     """Counts the cohort by source, view and split, beside paper 004's Table 2.
 
+    A study of other diagnoses than the paper's has its own counts only.
+
     Returns:
         None without a manifest.
     """
     path = study / "manifest.csv"
     if not path.is_file():
         return None
+    diagnoses = label_set_of(study)
     manifest = load_manifest(path)
-    manifest = manifest[manifest["diagnosis"].isin(FLANNEL)]
-    counted = _counted(manifest)
-    printed = published_table_2()
+    manifest = manifest[manifest["diagnosis"].isin(diagnoses)]
+    counted = _counted(manifest, diagnoses)
+    papers = diagnoses == FLANNEL
+    printed = published_table_2() if papers else pd.DataFrame()
     lines: list[Line] = []
     for (block, name), row in counted.iterrows():
         theirs = printed.loc[name] if name in printed.index else None
@@ -93,15 +98,16 @@ def table_2(study: Path) -> Table | None:
     return Table(
         name="table_2",
         title="The cohort",
-        caption="Radiographs by true diagnosis; in brackets what paper 004 prints in its Table 2. "
-        "Training is training and validation together.",
+        caption="Radiographs by true diagnosis"
+        + "; in brackets what paper 004 prints in its Table 2" * papers
+        + ". Training is training and validation together.",
         head=("", "", *counted.columns),
         lines=tuple(lines),
         numbers=counted.reset_index(),
     )
 
 
-def _counted(manifest: pd.DataFrame) -> pd.DataFrame:
+def _counted(manifest: pd.DataFrame, diagnoses: tuple[str, ...]) -> pd.DataFrame:
     """Counts by block and row, a column per diagnosis after the total."""
     frontal = manifest["view"].str.upper()
     view = np.select(
@@ -115,12 +121,12 @@ def _counted(manifest: pd.DataFrame) -> pd.DataFrame:
     }
     counts = {
         block: pd.crosstab(values, manifest["diagnosis"]).reindex(
-            columns=list(FLANNEL), fill_value=0
+            columns=list(diagnoses), fill_value=0
         )
         for block, values in blocks.items()
     }
     counts["split"] = counts["split"].sort_index(ascending=False)  # training first
-    total = manifest["diagnosis"].value_counts().reindex(list(FLANNEL), fill_value=0)
+    total = manifest["diagnosis"].value_counts().reindex(list(diagnoses), fill_value=0)
     counts[""] = pd.DataFrame([total], index=[TOTAL])
     table = pd.concat(counts, names=["block", "row"]).astype(int)
     table.insert(0, TOTAL, table.sum(axis=1))

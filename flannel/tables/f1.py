@@ -23,7 +23,8 @@ def table_3(measurements: Measurements) -> Table:
     """Lays our F1 beside the published ones, row by row (paper 004, Table 3)."""
     comparison = measurements.comparison
     names = (*comparison.diagnoses, MACRO)
-    published = published_scores()
+    published = published_scores(comparison.diagnoses)
+    beside = len(published) > 0
     lines: list[Line] = []
     numbers: list[pd.DataFrame] = []
     for arm in _arms(comparison.arms, published):
@@ -39,8 +40,8 @@ def table_3(measurements: Measurements) -> Table:
                 numbers.append(part)
     return Table(
         name="table_3",
-        title="F1 on the test radiographs, and as published",
-        caption=f"{caption_of(comparison)} {PUBLISHED}",
+        title="F1 on the test radiographs" + ", and as published" * beside,
+        caption=caption_of(comparison) + f" {PUBLISHED}" * beside,
         head=("arm", "learner", "from", *names),
         lines=tuple(lines),
         numbers=pd.concat(numbers, ignore_index=True),

@@ -19,7 +19,7 @@ from flannel.stacking import Rows, Stack, read_stack
 
 def stack_of(probabilities, split, diagnosis):
     identity = pd.DataFrame({"split": split, "diagnosis": diagnosis})
-    rows = Rows(identity, np.asarray(probabilities, dtype=np.float32))
+    rows = Rows(identity, np.asarray(probabilities, dtype=np.float32), FLANNEL)
     return Stack(rows, rows.of("train"), ())
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import rotate
 
+from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import load_manifest
 from flannel.datasets import EpochSampler, Key, RadiographDataset
 from flannel.views import PatchView, WholeView
@@ -77,7 +78,7 @@ def test_an_unknown_order_is_refused():
 
 def dataset(study, view, **options):
     chosen = {"patches": 1, "training": True, "anew": True, "seed": 1, "flip": 0.0}
-    fixed = {"normalisation": "imagenet", "rotation_degrees": 0}
+    fixed = {"normalisation": "imagenet", "rotation_degrees": 0, "diagnoses": FLANNEL}
     table = load_manifest(study / "manifest.csv")
     return RadiographDataset(table, study / "store", view, **{**chosen, **fixed, **options})
 

@@ -30,7 +30,7 @@ def arguments(study, learners, *options, epochs=30, name="flannel"):
 def test_rows_come_once_an_epoch_and_in_another_order_in_the_next():
     identity = pd.DataFrame({"diagnosis": [FLANNEL[i % 4] for i in range(10)]})
     probabilities = np.arange(10, dtype=np.float32).reshape(10, 1, 1).repeat(4, axis=2)
-    loader = whole_split(Rows(identity, probabilities), seed=3)
+    loader = whole_split(Rows(identity, probabilities, FLANNEL), seed=3)
     (first,), (again,) = loader, loader
     loader.sampler.set_epoch(1)
     (second,) = loader

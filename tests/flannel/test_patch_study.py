@@ -45,7 +45,7 @@ def made_up(tmp_path, right=0.6, k=100, sides=(224,), seed=1):
     split = np.where(np.arange(IMAGES) < IMAGES // 2, "val", "test")
     truth = pd.DataFrame({"diagnosis": np.array(FLANNEL)[true], "split": split}, patches.image_id)
     run = StudyRun("base", "patched", "small", 0, tmp_path, True, {})
-    return PatchRun(run, patches, truth)
+    return PatchRun(run, patches, truth, FLANNEL)
 
 
 def values(table, measure, **where):

@@ -31,7 +31,7 @@ def made_up(tmp_path, right):
     )
     truth = pd.DataFrame({"diagnosis": np.array(FLANNEL)[true], "split": "test"}, patches.image_id)
     run = StudyRun("base", "patched", "small", 0, tmp_path, True, {})
-    return PatchRun(run, patches, truth)
+    return PatchRun(run, patches, truth, FLANNEL)
 
 
 def test_agreeing_patches_need_the_fewest_and_cost_nothing(tmp_path):

@@ -3,11 +3,16 @@ import json
 import pandas as pd
 import pytest
 
-from flannel.data.diagnosis import FLANNEL
+from flannel.data.diagnosis import COVID_NORMAL, FLANNEL
 from flannel.data.files import sha256_of
 from flannel.data.folds import assign_folds
 from flannel.data.manifest import COLUMNS, ManifestError
-from flannel.data.provenance import Choices, load_provenance, save_with_provenance
+from flannel.data.provenance import (
+    Choices,
+    label_set_of,
+    load_provenance,
+    save_with_provenance,
+)
 
 
 @pytest.fixture
@@ -55,3 +60,23 @@ def test_a_record_of_another_manifest_is_refused(table, tmp_path):
     path.with_suffix(".json").write_text("{}")
     with pytest.raises(ManifestError, match="does not say how a manifest was made"):
         load_provenance(path)
+
+
+def test_the_label_set_is_that_of_the_noted_mapping(table, tmp_path):
+    assert label_set_of(tmp_path) == FLANNEL  # nothing is noted
+    path = tmp_path / "manifest.csv"
+    for mapping, expected in (("wide", FLANNEL), ("covid_normal", COVID_NORMAL)):
+        save_with_provenance(assign_folds(table), path, Choices("patient", 407, mapping))
+        assert label_set_of(tmp_path) == expected
+    path.write_text(path.read_text() + "\n")  # a manifest that was touched keeps its labels
+    assert label_set_of(tmp_path) == COVID_NORMAL
+
+
+def test_a_mapping_that_does_not_exist_is_named(table, tmp_path):
+    choices = Choices("patient", 407, "five_classes")
+    save_with_provenance(assign_folds(table), tmp_path / "manifest.csv", choices)
+    with pytest.raises(ManifestError, match="'five_classes'; expected flannel, wide"):
+        label_set_of(tmp_path)
+    (tmp_path / "manifest.json").write_text("[]")
+    with pytest.raises(ManifestError, match="does not say how"):
+        label_set_of(tmp_path)
