@@ -128,7 +128,8 @@ class RefreshBatchNorm(Callback):
     """Estimates BatchNorm's running statistics anew on training batches before each validation.
 
     In runs of few steps the running averages lag far behind the weights, and a network that has
-    learned looks as if it had not. Papers 000 to 004 do not do this; it is off by default.
+    learned looks as if it had not. Papers 000 to 004 do not do this; it is off by default. What is
+    frozen keeps the statistics that it was frozen with.
 
     Args:
         batches: How many training batches the statistics are averaged over.
@@ -146,7 +147,12 @@ class RefreshBatchNorm(Callback):
                 f"refresh_batch_norm needs a module with refresh(batch); "
                 f"{type(pl_module).__name__} has none. Set refresh_batch_norm to 0."
             )
-        norms = [m for m in pl_module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        norms = [
+            module
+            for module in pl_module.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+            and (module.weight is None or module.weight.requires_grad)
+        ]
         usual = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()

@@ -18,6 +18,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from flannel import __version__
 from flannel.callbacks import (
@@ -37,6 +39,7 @@ from flannel.runs import (
     wandb_mode,
     write_json,
 )
+from flannel.schedules import OneCycle
 from flannel.wandb_runs import log_final_values, wandb_logger, without_machine
 
 # What libraries say to each other, or of things that are meant here; nothing that a user can mend.
@@ -50,6 +53,9 @@ _LIBRARY_NOISE = (
     r".*_dataloader.* does not have",
     r".*`srun` command is available",  # the queue starts the processes of a run, on a cluster too
 )
+
+LAST_EPOCH = "last"
+"""The `--selection` that selects nothing: the last epoch is taken, as papers 002 and 003 do."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,10 @@ class StudyCLI(LightningCLI):
         parser.add_argument("--name", type=str, required=True, help="the run's name in the study")
         parser.add_argument("--redo", type=bool, default=False, help="replace an existing run")
         parser.add_argument(
-            "--selection", type=str, default=self._selection, help="metric that chooses the epoch"
+            "--selection",
+            type=str,
+            default=self._selection,
+            help=f"metric that chooses the epoch, or {LAST_EPOCH}: none does",
         )
         parser.add_argument(
             "--wandb", type=WandbMode, default=wandb_mode(), help="or WANDB_MODE in the environment"
@@ -163,7 +172,7 @@ class StudyCLI(LightningCLI):
         )
         parser.add_lightning_class_args(SteadyEarlyStopping, "early_stopping")
         parser.set_defaults({"early_stopping.mode": "max", "early_stopping.patience": 10_000})
-        parser.link_arguments("selection", "early_stopping.monitor")
+        parser.link_arguments("selection", "early_stopping.monitor", compute_fn=self._watched)
         parser.link_arguments("study", "data.study")
         parser.set_defaults(
             {
@@ -175,6 +184,39 @@ class StudyCLI(LightningCLI):
                 "trainer.log_every_n_steps": 10,
             }
         )
+
+    def _watched(self, selection: str) -> str:
+        """Gives the metric that is shown, and that early stopping would go by."""
+        return self._selection if selection == LAST_EPOCH else selection
+
+    @staticmethod
+    def configure_optimizers(
+        lightning_module: LightningModule,
+        optimizer: Optimizer,
+        lr_scheduler: LRScheduler | ReduceLROnPlateau | None = None,
+    ) -> Any:  # noqa: ANN401  Lightning's signature
+        """Leaves frozen parameters out, and lays a one-cycle schedule over the steps to come.
+
+        Raises:
+            RunError: If there is no end to the steps, or the stage takes several at once.
+        """
+        for group in optimizer.param_groups:
+            group["params"] = [one for one in group["params"] if one.requires_grad]
+        if not isinstance(lr_scheduler, OneCycle):
+            return LightningCLI.configure_optimizers(lightning_module, optimizer, lr_scheduler)
+        steps = lightning_module.trainer.estimated_stepping_batches
+        if steps == float("inf") or not lightning_module.automatic_optimization:
+            raise RunError(
+                f"OneCycle needs a number of steps to lay its cycle over; "
+                f"{type(lightning_module).__name__} has none with trainer.max_epochs "
+                f"{lightning_module.trainer.max_epochs}. Give a number of epochs for a base "
+                "learner or a segmenter, or another lr_scheduler."
+            )
+        lr_scheduler.lay_over(int(steps))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"},
+        }
 
     @property
     def arguments(self) -> Namespace:
@@ -240,13 +282,17 @@ class StudyCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401  Lightning's signature
         """Builds the Trainer with the run folder's loggers and callbacks."""
         selection = self.arguments.selection
-        self.epoch_line = EpochLine(selection, self.run.folder / "curves.csv")
+        self.epoch_line = EpochLine(self._watched(selection), self.run.folder / "curves.csv")
         common: dict[str, Any] = {"dirpath": self.run.folder, "enable_version_counter": False}
         callbacks = [
             StayStopped(),
             SeedEachEpoch(self.arguments.seed_everything),
             ModelCheckpoint(
-                filename="best", monitor=selection, mode="max", save_weights_only=True, **common
+                filename="best",
+                monitor=None if selection == LAST_EPOCH else selection,
+                mode="max",
+                save_weights_only=True,
+                **common,
             ),
             self.epoch_line,
         ]

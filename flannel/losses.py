@@ -1,4 +1,4 @@
-"""The losses: focal loss, and what a class weighs in a loss."""
+"""The losses: focal loss, squared error, and what a class weighs in a loss."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -68,6 +68,27 @@ class FocalLoss(nn.Module):
                 return each.mean()
             case "none":
                 return each
+
+
+class SquaredError(nn.Module):
+    """Squared error of softmax probabilities, averaged over the classes: Keras's loss of paper 003.
+
+    Of two classes it is (p - y)^2, with p the probability of the second one and y 1 where that is
+    the true one, so that a network with a single sigmoid output is trained as the paper says (see
+    `flannel.networks.FrozenNetwork`). It gives one loss a view.
+    """
+
+    def forward(
+        self, scores: Float[Tensor, "batch classes"], target: Int[Tensor, " batch"]
+    ) -> Float[Tensor, " batch"]:
+        """Computes the loss of each row.
+
+        Args:
+            scores: Before the softmax.
+            target: Class indices, 0 to classes - 1.
+        """
+        truth = nn.functional.one_hot(target, scores.shape[1])
+        return (scores.softmax(dim=1) - truth).square().mean(dim=1)
 
 
 def inverse_frequency(counts: Int[Tensor, " classes"]) -> Float[Tensor, " classes"]:

@@ -14,9 +14,13 @@ FLOORS = (
     ("flannel.data", ("flannel.data",)),
     (
         "flannel.cli",
-        ("flannel", "flannel.callbacks", "flannel.wandb_runs", "flannel.runs", "flannel.data"),
+        (
+            *("flannel", "flannel.callbacks", "flannel.schedules", "flannel.wandb_runs"),
+            *("flannel.runs", "flannel.data"),
+        ),
     ),
     ("flannel.callbacks", ("flannel.runs", "flannel.data")),
+    ("flannel.schedules", ()),
     ("flannel.wandb_runs", ("flannel.runs", "flannel.data")),
     ("flannel.commands", ("flannel.runs",)),
     ("flannel.screen", ("flannel.queue", "flannel.runs", "flannel.data")),

@@ -46,19 +46,10 @@ class ImageNetNetwork(nn.Module):
         auxiliary: bool = False,
     ) -> None:
         super().__init__()
-        if architecture not in torchvision.models.list_models(torchvision.models):
-            raise ValueError(
-                f"torchvision has no classification network {architecture!r}. "
-                "torchvision.models.list_models() names those that it has."
-            )
         if auxiliary and architecture != "inception_v3":
             raise ValueError(f"{architecture} has no auxiliary head: set auxiliary to false.")
-        self.network = _build(architecture)
-        if weights != "random":
-            self.network.load_state_dict(_pretrained(architecture, weights))
+        self.network = imagenet_network(architecture, weights)
         if isinstance(self.network, torchvision.models.Inception3):
-            # torchvision's own convention for weights that were trained on [-1, 1].
-            self.network.transform_input = weights != "random"
             if auxiliary and self.network.AuxLogits is not None:
                 replace_head(self.network.AuxLogits, classes)
             else:
@@ -71,6 +62,31 @@ class ImageNetNetwork(nn.Module):
         """Gives the logits; in training with an auxiliary head, a pair (main, auxiliary)."""
         out = self.network(images)
         return (out[0], out[1]) if isinstance(out, tuple) else out
+
+
+def imagenet_network(architecture: str, weights: str) -> nn.Module:
+    """Makes a torchvision network with the head of its 1000 ImageNet classes.
+
+    Args:
+        architecture: A name that `torchvision.models.get_model` knows.
+        weights: As `ImageNetNetwork` takes them.
+
+    Raises:
+        WeightsError: If the weights cannot be had or are not the published ones.
+        ValueError: If torchvision has no such network.
+    """
+    if architecture not in torchvision.models.list_models(torchvision.models):
+        raise ValueError(
+            f"torchvision has no classification network {architecture!r}. "
+            "torchvision.models.list_models() names those that it has."
+        )
+    network = _build(architecture)
+    if weights != "random":
+        network.load_state_dict(_pretrained(architecture, weights))
+    if isinstance(network, torchvision.models.Inception3):
+        # torchvision's own convention for weights that were trained on [-1, 1].
+        network.transform_input = weights != "random"
+    return network
 
 
 def replace_head(network: nn.Module, classes: int) -> None:

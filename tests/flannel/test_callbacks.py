@@ -1,12 +1,14 @@
-"""Early stopping with a tolerance, as the patched code counts its patience."""
+"""Early stopping as the patched code counts its patience; BatchNorm that stays frozen."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
+from torch import nn
 
-from flannel.callbacks import SteadyEarlyStopping
+from flannel.callbacks import RefreshBatchNorm, SteadyEarlyStopping
 
 
 def epochs_until_stop(scores, **options):
@@ -54,3 +56,30 @@ def test_random_scores_end_where_the_patched_code_ends_them(seed):
 
 def test_without_tolerance_it_is_lightning_s():
     assert epochs_until_stop([0.5, 0.6, 0.6, 0.59, 0.61], patience=2, min_delta=0.0)[0] == 4
+
+
+class TwoNorms(LightningModule):
+    """A frozen BatchNorm and one that learns."""
+
+    def __init__(self):
+        super().__init__()
+        self.frozen, self.learns = nn.BatchNorm1d(2).requires_grad_(False), nn.BatchNorm1d(2)
+        self.eval()
+
+    def refresh(self, batch):
+        self.learns(self.frozen(batch))
+
+
+def test_refreshing_leaves_the_statistics_of_what_is_frozen():
+    module, batch = TwoNorms(), torch.tensor([[1.0, 2.0], [3.0, 8.0]])
+    trainer = SimpleNamespace(
+        sanity_checking=False,
+        train_dataloader=[batch, batch],
+        precision_plugin=SimpleNamespace(forward_context=torch.no_grad),
+        strategy=SimpleNamespace(batch_to_device=lambda same: same),
+    )
+    RefreshBatchNorm(2).on_validation_start(trainer, module)
+    assert module.frozen.running_mean.tolist() == [0, 0]
+    torch.testing.assert_close(
+        module.learns.running_mean, torch.tensor([2.0, 5.0]), rtol=1e-4, atol=0
+    )

@@ -142,6 +142,61 @@ def test_refreshed_batch_norm_is_the_average_over_training_batches(train):
     assert counts == {2}
 
 
+ONE_CYCLE = (
+    "--optimizer={class_path: torch.optim.AdamW, init_args: {lr: 0.003, betas: [0.9, 0.99]}}",
+    "--lr_scheduler={class_path: flannel.schedules.OneCycle, init_args: {max_lr: 0.003}}",
+)
+
+
+def test_the_last_epoch_is_taken_where_none_is_selected_and_one_cycle_ends_in_it(train):
+    """25 training images in batches of 8, the odd last one left out: 3 steps an epoch."""
+    seen = {}
+
+    class Watch(BaseLearner):
+        def on_train_batch_start(self, batch, batch_idx):
+            seen.setdefault("rates", []).append(self.optimizers().param_groups[0]["lr"])
+
+        def on_train_end(self):
+            seen["last"] = self.network.network.classifier[0].weight.clone()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learner, "BaseLearner", Watch)
+        folder = train("global", "--selection=last", *ONE_CYCLE)
+    assert len(seen["rates"]) == 6
+    assert max(seen["rates"]) == pytest.approx(0.003, rel=0.05)
+    assert seen["rates"][0] == pytest.approx(0.003 / 25)
+    assert seen["rates"][-1] == pytest.approx(0.003 / 25e4)
+    checkpoint = torch.load(folder / "best.ckpt", weights_only=True)
+    assert checkpoint["epoch"] == 1
+    kept = checkpoint["state_dict"]["network.network.classifier.0.weight"]
+    torch.testing.assert_close(kept, seen["last"])
+    assert pd.read_csv(folder / "curves.csv")["val/macro_f1"].notna().all()
+
+
+def test_what_is_frozen_reaches_no_optimizer_and_stays_as_it_was(train):
+    seen = {}
+
+    class Watch(BaseLearner):
+        def on_train_start(self):
+            groups = self.optimizers().param_groups
+            seen["learnt"] = sum(p.numel() for group in groups for p in group["params"])
+            seen["before"] = self.network.base.features[0][0].weight.clone()
+
+        def on_train_end(self):
+            seen["after"] = self.network.base.features[0][0].weight.clone()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learner, "BaseLearner", Watch)
+        train(
+            "global", "--model.network.class_path=flannel.networks.FrozenNetwork",
+            "--model.network.init_args.architecture=mobilenet_v3_small",
+            "--model.network.init_args.classes=4", "--model.network.init_args.weights=random",
+            "--model.loss=flannel.losses.SquaredError", "--trainer.max_epochs=1",
+        )  # fmt: skip
+    assert seen["learnt"] == (576 + 1) * 256 + 257 * 64 + 65 * 4
+    torch.testing.assert_close(seen["after"], seen["before"])
+
+
 @pytest.mark.parametrize(
     ("option", "sentence"),
     [

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from flannel.losses import ClassCountError, FocalLoss, balanced_weights, inverse_frequency
+from flannel.losses import (
+    ClassCountError,
+    FocalLoss,
+    SquaredError,
+    balanced_weights,
+    inverse_frequency,
+)
 
 
 def test_equals_the_original_loss_and_gradient(golden):
@@ -80,3 +86,18 @@ def test_balanced_weights_are_inverse_frequencies_that_average_1_over_the_images
     torch.testing.assert_close(weights, 4104 / (4 * counts))
     torch.testing.assert_close(weights / weights[0], inverse_frequency(counts) * 298 / 1000)
     assert float((weights * counts).sum()) == pytest.approx(4104)
+
+
+def test_squared_error_of_two_classes_is_that_of_one_sigmoid():
+    z = torch.tensor([-1.5, 0.0, 2.0])
+    logits = torch.stack([torch.zeros(3), z], dim=1)
+    target = torch.tensor([0, 1, 1])
+    each = SquaredError()(logits, target)
+    torch.testing.assert_close(each, (z.sigmoid() - target) ** 2)
+    assert float(each[1]) == 0.25
+
+
+def test_squared_error_of_three_classes_is_averaged_over_them():
+    logits = torch.tensor([[math.log(2.0), 0.0, 0.0]])  # softmax: 1/2, 1/4, 1/4
+    each = SquaredError()(logits, torch.tensor([0]))
+    assert float(each) == pytest.approx((0.5**2 + 2 * 0.25**2) / 3)

@@ -136,3 +136,19 @@ def test_replace_head_leaves_the_rest_alone():
     replace_head(network, 4)
     assert network[2].out_features == 4
     torch.testing.assert_close(network[0].weight, before)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "classes", "count"),
+    [
+        ("resnet50", 3, 23_514_179),  # papers 000 and 001
+        # torchvision documents 19,341,616 with a head of 1793 x 1000
+        ("efficientnet_b4", 4, 19_341_616 - 1_793_000 + 1793 * 4),
+    ],
+)
+def test_the_other_studies_imagenet_networks_have_the_known_parameters(
+    architecture, classes, count
+):
+    with torch.device("meta"):
+        network = ImageNetNetwork(architecture, classes, "random")
+    assert parameters(network) == count
