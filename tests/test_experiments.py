@@ -15,6 +15,7 @@ from flannel.cli import StudyCLI
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.predictions import load_predictions, probability_columns
+from flannel.runs import RunError
 from flannel.stages.base_models import base_configs
 from segmentation.__main__ import main as lungs
 
@@ -34,7 +35,12 @@ ONE_STEP = (
 
 
 def fit(study, experiments, arm, name, append=None, *options, random=True):
-    configs = [f"--config={path}" for path in base_configs(experiments, append, arm, name)]
+    configs = base_configs(experiments, append, arm, name)
+    return fit_configs(study, configs, arm, name, *options, random=random)
+
+
+def fit_configs(study, paths, arm, name, *options, random=True):
+    configs = [f"--config={path}" for path in paths]
     words = [*ONE_STEP, *options]
     words += ["--model.network.init_args.weights=random"] if random else []
     learner.main(["fit", *configs, f"--study={study}", *words])
@@ -64,17 +70,43 @@ def test_a_base_recipe_runs_for_a_step(phantom_study, experiments, arm, name):
         ("patched", "resnet18", "as_coded"),
         ("masked", "resnet18", "matched"),
         ("patched", "resnet18", "matched"),
+        ("patched", "covid_net", None),
+        ("global", "efficientnet_b4", None),
     ],
 )
-def test_the_other_base_recipes_run_for_a_step_with_small_networks(
-    phantom_study, experiments, arm, name, append
-):
+def test_the_other_base_recipes_run_for_a_step(phantom_study, experiments, arm, name, append):
     folder = fit(
         phantom_study, experiments, arm, name, append and experiments / "base" / append,
         "--data.size_px=32", "--data.resize_px=40", "--trainer.precision=32-true",
-        random=name == "resnet18",
+        random=name in ("resnet18", "efficientnet_b4"),
     )  # fmt: skip
     assert len(load_predictions(folder / "predictions.csv")) == 40
+
+
+RELATED = {
+    "covid_qu_ex": ("resnet50",),
+    "darkcovidnet": ("darkcovidnet",),
+    "cnn13": ("cnn13",),
+    "frozen": ("mobilenet_v2", "resnet50"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("study", "name"), [(s, name) for s in RELATED for name in RELATED[s]])
+def test_a_related_recipe_runs_for_a_step(phantom_study, experiments, study, name):
+    recipes = experiments / "related" / study
+    known = {"study", "_common", *RELATED[study], "resnet50_preprocessed"}
+    assert {path.stem for path in recipes.glob("*.yaml")} <= known
+    sizes = ["--data.size_px=32", "--data.resize_px=32", "--model.network.init_args.classes=4"]
+    if study == "darkcovidnet":
+        sizes.append("--model.network.init_args.size_px=32")
+    folder = fit_configs(
+        phantom_study, [recipes / "_common.yaml", recipes / f"{name}.yaml"], "global", name, *sizes,
+        random=study in ("covid_qu_ex", "frozen"),
+    )  # fmt: skip
+    assert len(load_predictions(folder / "predictions.csv")) == 40
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["selection"] == ("val/macro_f1" if study == "covid_qu_ex" else "last")
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +189,44 @@ def test_small_networks_train_alike_in_all_arms(resolved):
     assert "weights" not in network["init_args"]
 
 
+def test_the_missing_preprocessing_is_all_that_two_recipes_differ_in(experiments):
+    frozen = experiments / "related" / "frozen"
+    recipes = (frozen / "resnet50.yaml", frozen / "resnet50_preprocessed.yaml")
+    without, with_it = (yaml.safe_load(recipe.read_text()) for recipe in recipes)
+    assert without.pop("name") + "_preprocessed" == with_it.pop("name")
+    assert without["data"].pop("normalisation") == "levels"
+    assert with_it["data"].pop("normalisation") == "imagenet"
+    assert without == with_it
+
+
+def test_a_learner_of_no_arm_is_found_in_the_other_folders(experiments, tmp_path):
+    base = experiments / "base"
+    assert base_configs(experiments, None, "masked", "covid_net") == [
+        base / "global" / "_common.yaml",
+        base / "outlook" / "covid_net.yaml",
+        base / "masked" / "_common.yaml",
+    ]
+    for folder, name in (("patched", "_common"), ("mine", "new"), ("yours", "new")):
+        (tmp_path / "base" / folder).mkdir(parents=True)
+        (tmp_path / "base" / folder / f"{name}.yaml").touch()
+    with pytest.raises(RunError, match=r"yours/new.yaml are one learner: rename one"):
+        base_configs(tmp_path, None, "patched", "new")
+    (tmp_path / "base" / "yours" / "new.yaml").rename(tmp_path / "base" / "yours" / "base_new.yaml")
+    chain = base_configs(tmp_path, None, "patched", "new")
+    assert [path.parent.name for path in chain] == ["patched", "mine"]
+    with pytest.raises(RunError, match="further ones: new"):
+        base_configs(tmp_path, None, "patched", "newer")
+
+
+def test_the_outlook_s_ensembles_are_the_five_and_two(experiments):
+    for arm in ("global", "patched"):
+        recipes = [experiments / "ensemble" / f"{name}.yaml" for name in (arm, f"seven_{arm}")]
+        five, seven = (yaml.safe_load(recipe.read_text())["data"] for recipe in recipes)
+        assert seven["arm"] == f"seven_{arm}"
+        two = [f"{arm}/covid_net", f"{arm}/efficientnet_b4"]
+        assert seven["learners"] == [*five["learners"], *two]
+
+
 def test_micro_batches_are_told_to_the_trainer(resolved):
     options = resolved("global", "vgg19_bn", None, "--data.accumulate=5")
     assert options["trainer"]["accumulate_grad_batches"] == 5
@@ -218,11 +288,11 @@ def test_a_segmentation_recipe_runs_and_its_masks_reach_the_store(
     assert "masks" in capsys.readouterr().out
 
 
-def write_base_predictions(study, arms, folds):
+def write_base_predictions(study, arms, folds, learners=LEARNERS):
     """Writes random predictions of every base learner, as if trained."""
     manifest = load_manifest(study / "manifest.csv")
     rng = np.random.default_rng(0)
-    for arm, name, fold in itertools.product(arms, LEARNERS, folds):
+    for arm, name, fold in itertools.product(arms, learners, folds):
         table = manifest[["image_id", "patient_id", "group", "diagnosis"]].copy()
         table["split"] = splits_of_fold(manifest, fold)
         table[probability_columns()] = rng.dirichlet(np.ones(4), size=len(table))
@@ -236,6 +306,8 @@ def write_base_predictions(study, arms, folds):
 @pytest.mark.slow
 def test_ensemble_recipes_are_trained_for_every_arm_that_can_be(phantom_study, experiments, capsys):
     write_base_predictions(phantom_study, ("global", "patched"), folds=(0,))
+    further = ("covid_net", "efficientnet_b4")
+    write_base_predictions(phantom_study, ("global",), folds=(0,), learners=further)
     words = ["ensembles", f"--study={phantom_study}", f"--experiments={experiments}"]
     words += ["--fold=0", "--form=flannel,mean"]
     assert main([*words, f"--append={experiments / 'demo'}"]) == 0
@@ -244,7 +316,12 @@ def test_ensemble_recipes_are_trained_for_every_arm_that_can_be(phantom_study, e
         "masked: no ensemble for fold 0, which lacks the finished predictions of all 5" in printed
     )
     assert "global/flannel/fold0: test macro F1" in printed
-    for arm, learners in (("global", 5), ("patched", 5), ("fused", 10)):
+    for arm, learners in (
+        ("global", 5),
+        ("patched", 5),
+        ("fused", 10),
+        ("seven_global", 7),
+    ):
         table = load_predictions(phantom_study / "ensemble" / arm / "fold0" / "predictions.csv")
         assert sum(column.startswith("w_") for column in table) == learners
         np.testing.assert_allclose(table[probability_columns()].sum(axis=1), 1, atol=1e-6)

@@ -9,6 +9,7 @@ from flannel.queue import QueuedRun, gpu_slots, work_through
 from flannel.runs import RunError, WandbMode
 from flannel.screen import screen_for
 from flannel.stages.recipes import config_flags, folds_of, recipe_names
+from flannel.study import ARMS as STUDY_ARMS
 
 ARMS = ("global", "patched")
 
@@ -35,7 +36,8 @@ def base_models(
         study: The study folder, with manifest and store.
         fold: A fold, several with commas, or "all".
         arm: "global", "masked", "patched", or several with commas.
-        learner: "all" five, or learners with commas, small ones (`base/small`) among them.
+        learner: "all" five, or learners with commas, of further folders (`base/small`,
+            `base/outlook`, one of your own) too.
         devices: GPUs per run; more than one trains by DDP with the recipe's batch kept.
         append: A folder whose YAML files are appended to the recipes, such as experiments/demo.
         experiments: The folder of the recipes.
@@ -81,27 +83,29 @@ def base_configs(experiments: Path, append: Path | None, arm: str, learner: str)
     """Names the YAML files of a base run, in the order in which they are merged.
 
     The masked arm is the global recipe with `base/masked/_common.yaml` behind it. A learner that
-    the arm's folder lacks is looked for in `base/small`, whose `_common.yaml` goes before it. From
-    `append` come base.yaml, base_ARM.yaml, base_LEARNER.yaml, as far as they exist.
+    the arm's folder lacks is looked for in the other folders of `base`, such as `base/small`, whose
+    `_common.yaml` goes before it, if there is one. From `append` come base.yaml, base_ARM.yaml,
+    base_LEARNER.yaml, as far as they exist.
 
     Raises:
         RunError: If the arm or the learner has no recipe.
     """
-    folder, small = _arm_folder(experiments, arm), experiments / "base" / "small"
+    folder, further = _arm_folder(experiments, arm), _further_learners(experiments)
     configs = [folder / "_common.yaml"]
-    if learner in recipe_names(small) and learner not in recipe_names(folder):
-        configs += [small / "_common.yaml", small / f"{learner}.yaml"]
-    else:
-        configs.append(folder / f"{learner}.yaml")
+    recipe = folder / f"{learner}.yaml"
+    if learner in further and not recipe.is_file():
+        recipe = further[learner]
+        configs += recipe.parent.glob("_common.yaml")
+    configs.append(recipe)
     if arm == "masked":
         configs.append(experiments / "base" / "masked" / "_common.yaml")
     for config in configs:
         if not config.is_file():
             raise RunError(
                 f"There is no recipe {config}. Arms: global, masked, patched; learners: "
-                f"{', '.join(recipe_names(folder)) or 'none found'}; small ones: "
-                f"{', '.join(recipe_names(small)) or 'none found'}. Run this from the project's "
-                "root, or say --experiments."
+                f"{', '.join(recipe_names(folder)) or 'none found'}; further ones: "
+                f"{', '.join(further) or 'none found'}. Run this from the project's root, or say "
+                "--experiments."
             )
     if append is not None:
         if not append.is_dir():
@@ -114,6 +118,28 @@ def base_configs(experiments: Path, append: Path | None, arm: str, learner: str)
 def _arm_folder(experiments: Path, arm: str) -> Path:
     """Gives the folder of an arm's learners, which the masked arm shares with the global one."""
     return experiments / "base" / ("global" if arm == "masked" else arm)
+
+
+def _further_learners(experiments: Path) -> dict[str, Path]:
+    """Finds the recipes of learners that belong to no arm: all but the arms' own and appended ones.
+
+    Raises:
+        RunError: If two folders have a learner of one name.
+    """
+    recipes = [
+        folder / f"{name}.yaml"
+        for folder in sorted((experiments / "base").glob("*/"))
+        if folder.name not in STUDY_ARMS
+        for name in recipe_names(folder)
+        if name.partition("_")[0] != "base"
+    ]
+    found = {recipe.stem: recipe for recipe in recipes}
+    for recipe in recipes:
+        if found[recipe.stem] != recipe:
+            raise RunError(
+                f"{recipe} and {found[recipe.stem]} are one learner: rename one of them."
+            )
+    return found
 
 
 def _learners(experiments: Path, arm: str, learner: str) -> Sequence[str]:
