@@ -20,11 +20,12 @@ from flannel.views import (
     Normalisation,
     PatchView,
     PatchWeights,
+    WholeArm,
     WholeView,
 )
 from patching.sampling import Border, Strategy
 
-Arm = Literal["global", "masked", "patched"]
+Arm = WholeArm | Literal["patched"]
 TrainingOrder = Literal["shuffled", "fixed", "balanced"]
 
 
@@ -37,7 +38,8 @@ class RadiographDataModule(LightningDataModule):
 
     Args:
         study: The study folder, with `manifest.csv` and `store/`.
-        arm: "global", "masked" or "patched".
+        arm: "global", the whole radiograph; "masked", all but its lungs set to 0; "background", its
+            lungs set to 0; "cropped", the rectangle around them; "patched", patches of its lungs.
         fold: 0 to 4.
         batch_size: Images a training step, over all devices together.
         accumulate: Micro-batches that a training step is made of: the step and its gradient stay,
@@ -46,6 +48,8 @@ class RadiographDataModule(LightningDataModule):
         predict_batch_size: Images a step without gradients, on one device; `batch_size` when None.
         size_px: Side of the network's input; 299 for InceptionV3.
         resize_px: Side to which a whole radiograph is resized before its crop.
+        crop_margin_px: Of the rectangle in the arm "cropped", around the lungs, in the store's
+            pixels; 30 of 1024 are the 15 of 512 of paper 002's finder.
         window_px: Side of a patch, in the store's pixels; of several, such as [224, 448], an
             image's patches take the next in turn, and the network sees them all at `size_px`.
         lung_box: Add the square around both lungs as one more view behind an image's patches.
@@ -86,6 +90,7 @@ class RadiographDataModule(LightningDataModule):
         predict_batch_size: int | None = None,
         size_px: int = 224,
         resize_px: int = 336,
+        crop_margin_px: int = 30,
         window_px: int | list[int] = 224,
         lung_box: bool = False,
         train_patches: int = 1,
@@ -111,6 +116,10 @@ class RadiographDataModule(LightningDataModule):
                 f"resize_px is {resize_px} and size_px {size_px}: a radiograph cannot be cropped "
                 "to more than it is resized to. Raise data.resize_px."
             )
+        if crop_margin_px < 0:
+            raise CohortError(
+                f"crop_margin_px is {crop_margin_px}; expected 0 or more pixels around the lungs."
+            )
         windows_px = (window_px,) if isinstance(window_px, int) else tuple(window_px)
         if not windows_px or min(windows_px) < 1:
             raise CohortError(
@@ -134,7 +143,7 @@ class RadiographDataModule(LightningDataModule):
                 lung_box,
             )
             if arm == "patched"
-            else WholeView(resize_px, size_px, arm == "masked", greyscale)
+            else WholeView(resize_px, size_px, arm, greyscale, crop_margin_px)
         )
         self.normalisation: Normalisation = normalisation
         self.val_anew = val_anew

@@ -84,13 +84,13 @@ class GradCam:
             probabilities.append(logits.softmax(dim=1)[:, diagnosis].cpu())
         maps = torch.cat(cams)
         if isinstance(self.view, WholeView):
-            return self._whole(self.view, maps[0])
+            return self._whole(self.view, maps[0], places)
         return self._over_patches(maps, torch.cat(probabilities), places)
 
     def seen(self, places: Places) -> Bool[Tensor, "store store"]:
         """Gives where the views lie: True where at least one of them looked."""
         if isinstance(self.view, WholeView):
-            return self._whole(self.view, torch.ones(1, 1)) > 0
+            return self._whole(self.view, torch.ones(1, 1), places) > 0
         ones = torch.ones(len(places.centres))
         return self._over_patches(ones[:, None, None], ones, places) > 0
 
@@ -107,14 +107,15 @@ class GradCam:
         return probabilistic_cam(maps, probabilities, centres, windows_px, image_px, border)
 
     def _whole(
-        self, view: WholeView, cam: Float32[Tensor, "side side"]
+        self, view: WholeView, cam: Float32[Tensor, "side side"], places: Places
     ) -> Float32[Tensor, "store store"]:
-        """Puts a map back at the middle of the radiograph, from where the crop was taken."""
-        scale = self.store_px / view.resize_px
-        first = round(round((view.resize_px - view.size_px) / 2) * scale)
-        side = min(round(view.size_px * scale), self.store_px - first)
+        """Puts a map back at the middle of the radiograph, or of the part that the view shows."""
+        box = places.box.tolist() if places.box.any() else [0, 0, self.store_px, self.store_px]
+        rows, columns = (
+            _middle(view, first, extent) for first, extent in zip(box[:2], box[2:], strict=True)
+        )
         whole = cam.new_zeros(self.store_px, self.store_px)
-        whole[first : first + side, first : first + side] = resized(cam, side, side)
+        whole[rows, columns] = resized(cam, rows.stop - rows.start, columns.stop - columns.start)
         return whole
 
     def _cams(
@@ -140,6 +141,14 @@ class GradCam:
         # Views do not touch each other, so the gradient of the sum is that of each.
         (gradients,) = torch.autograd.grad(logits[:, diagnosis].sum(), kept[-1])
         return grad_cam(kept[-1].detach().float(), gradients.float()), logits.detach().float()
+
+
+def _middle(view: WholeView, first_px: int, extent_px: int) -> slice:
+    """Gives where the crop lies along one side of what was resized, in the store's pixels."""
+    scale = extent_px / view.resize_px
+    start = round(round((view.resize_px - view.size_px) / 2) * scale)
+    end = min(start + round(view.size_px * scale), extent_px)
+    return slice(first_px + start, first_px + end)
 
 
 def feature_maps(network: nn.Module, size_px: int) -> list[str]:

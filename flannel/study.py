@@ -11,7 +11,10 @@ from typing import Literal
 CHEAT = "cheat"
 """The arm of the forests that see no lungs (flannel.cheats), beside which every learner stands."""
 
-ARMS = ("global", "masked", "patched", "fused", CHEAT)
+WHOLE_ARMS = ("global", "masked", "cropped", "background")
+"""The arms in which a network sees one view of a radiograph, by the global recipe."""
+
+ARMS = (*WHOLE_ARMS, "patched", "fused", CHEAT)
 """The study arms in the order of every table and figure."""
 
 LEARNERS = ("densenet161", "inception_v3", "resnet152", "resnext101", "vgg19_bn")

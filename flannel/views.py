@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 from torchvision.transforms.v2 import functional as pictures
 
+from flannel.data.evidence import box_around
 from flannel.data.greyscale import Box
 from flannel.data.store import Store
 from patching.coverage import area_weights, covered
@@ -22,6 +24,7 @@ from patching.sampling import (
     sample_centres,
 )
 
+WholeArm = Literal["global", "masked", "cropped", "background"]
 PatchWeights = Literal["equal", "area"]
 Greyscale = Literal["plain", "equalised"]
 Normalisation = Literal["imagenet", "half", "levels"]
@@ -43,12 +46,15 @@ class Places(NamedTuple):
         weights: How much a patch counts in the vote beside the others of its image; on average 1.
         coverage: Share of the lung pixels that the patches see, 0 to 1; NaN in training and for
             whole radiographs. The box around the lungs, which sees them all, is left out of it.
+        box: Top, left, height and width of the rectangle that is a cropped radiograph's whole
+            view; all 0 for any other view.
     """
 
     centres: Int64[Tensor, "*images views 2"]
     windows_px: Int64[Tensor, "*images views"]
     weights: Float32[Tensor, "*images views"]
     coverage: Float32[Tensor, "*images"]
+    box: Int64[Tensor, "*images 4"] = torch.zeros(4, dtype=torch.int64)
 
 
 WHOLE = Places(
@@ -96,21 +102,31 @@ class WholeView:
     Attributes:
         resize_px: Side of the resized radiograph.
         size_px: Side of the crop, which the network sees.
-        masked: Set everything but the lungs to 0 first.
+        arm: "global", all there is; "masked", everything but the lungs set to 0; "background", the
+            lungs set to 0 instead, so that only their outline is left of them; "cropped", the
+            rectangle that holds both lungs, with a margin (the "segmentation" of paper 002).
         greyscale: "plain" levels, or "equalised" ones (histogram equalisation and gamma 0.5).
+        crop_margin_px: Pixels of the store around the lungs of a cropped radiograph.
     """
 
     resize_px: int
     size_px: int
-    masked: bool
+    arm: WholeArm = "global"
     greyscale: Greyscale = "plain"
+    crop_margin_px: int = 0
 
     def views(self, store: Store, image_id: str, draw: Draw) -> tuple[Tensor, Places]:
         """Gives pixels (1, 1, size, size), and that they are of the whole radiograph."""
         box = Box(0, 0, store.size_px, store.size_px)
-        whole = store.part(image_id, box, self.masked, self.greyscale == "equalised")
+        places = WHOLE
+        if self.arm == "cropped":
+            box = box_with_margin(store.lung_mask(image_id), self.crop_margin_px)
+            places = WHOLE._replace(box=torch.tensor(box))
+        levels = store.part(image_id, box, self.arm == "masked", self.greyscale == "equalised")
+        if self.arm == "background":
+            levels[store.lung_mask(image_id)] = 0
         resized = pictures.resize(
-            torch.from_numpy(whole)[None],
+            torch.from_numpy(levels)[None],
             [self.resize_px, self.resize_px],
             interpolation=pictures.InterpolationMode.BICUBIC,
             antialias=True,
@@ -120,7 +136,7 @@ class WholeView:
             draw.integers(slack + 1, 2) if draw.training else (round(slack / 2), round(slack / 2))
         )
         crop = resized[:, top : top + self.size_px, left : left + self.size_px]
-        return draw.augment(crop[None]), WHOLE
+        return draw.augment(crop[None]), places
 
 
 @dataclass(frozen=True)
@@ -205,6 +221,24 @@ class PatchView:
         if self.size_px != side:
             patches = pictures.resize(patches, [self.size_px, self.size_px], antialias=True)
         return patches
+
+
+def box_with_margin(mask: Bool[np.ndarray, "side side"], margin_px: int) -> Box:
+    """Gives the smallest rectangle around both lungs with a margin, as far as the picture goes.
+
+    The finder of paper 002 (lungs-finder) gives such a rectangle, with 15 px around it in a
+    picture of at most 512 px, from gradients instead of a mask.
+
+    Args:
+        mask: Not empty.
+        margin_px: Around the lungs, in the mask's pixels.
+    """
+    sides = [
+        (max(0, along.start - margin_px), min(len(mask), along.stop + margin_px))
+        for along in box_around(mask)
+    ]
+    (top, bottom), (left, right) = sides
+    return Box(top, left, bottom - top, right - left)
 
 
 def normalise(

@@ -16,7 +16,7 @@ from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.predictions import load_predictions, probability_columns
 from flannel.runs import RunError
-from flannel.stages.base_models import base_configs
+from flannel.stages.base_models import CONTROLS, base_configs
 from segmentation.__main__ import main as lungs
 
 LEARNERS = ("densenet161", "inception_v3", "resnet152", "resnext101", "vgg19_bn")
@@ -233,10 +233,15 @@ def test_micro_batches_are_told_to_the_trainer(resolved):
     assert options["data"]["batch_size"] == 10
 
 
-def test_the_masked_recipe_is_the_global_one_on_masked_radiographs(experiments):
-    chain = base_configs(experiments, None, "masked", "vgg19_bn")
+@pytest.mark.parametrize("arm", CONTROLS)
+def test_a_control_s_recipe_is_the_global_one_on_other_views(experiments, arm):
+    chain = base_configs(experiments, None, arm, "vgg19_bn")
     assert chain[:2] == base_configs(experiments, None, "global", "vgg19_bn")
-    assert yaml.safe_load(chain[2].read_text()) == {"data": {"arm": "masked"}}
+    assert yaml.safe_load(chain[2].read_text()) == {"data": {"arm": arm}}
+    masked, own = (
+        (experiments / "ensemble" / f"{name}.yaml").read_text() for name in ("masked", arm)
+    )
+    assert yaml.safe_load(own) == yaml.safe_load(masked.replace("masked", arm))
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,16 @@ from matplotlib.lines import Line2D
 
 from flannel.data.files import whole_file
 
-ARM_COLOURS = {"global": "#0072B2", "masked": "#999999", "patched": "#E69F00", "fused": "#009E73"}
+ARM_COLOURS = {
+    "global": "#0072B2", "masked": "#999999", "cropped": "#56B4E9", "background": "#CC79A7",
+    "patched": "#E69F00", "fused": "#009E73",
+}  # fmt: skip
 """One colour per arm, from the palette of Okabe and Ito, which the colour-blind can tell apart."""
 
-ARM_HATCHES = {"global": "", "masked": "....", "patched": "////", "fused": "xxxx"}
+ARM_HATCHES = {
+    "global": "", "masked": "....", "cropped": "||||", "background": "oooo",
+    "patched": "////", "fused": "xxxx",
+}  # fmt: skip
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES = ("-", "--", "-.", ":")
 DOTS_PER_INCH = 200

@@ -5,13 +5,17 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from flannel.queue import QueuedRun, gpu_slots, work_through
 from flannel.runs import RunError, WandbMode
 from flannel.screen import screen_for
 from flannel.stages.recipes import config_flags, folds_of, recipe_names
 from flannel.study import ARMS as STUDY_ARMS
+from flannel.study import WHOLE_ARMS
 
 ARMS = ("global", "patched")
+CONTROLS = WHOLE_ARMS[1:]
 
 
 def base_models(
@@ -35,7 +39,8 @@ def base_models(
     Args:
         study: The study folder, with manifest and store.
         fold: A fold, several with commas, or "all".
-        arm: "global", "masked", "patched", or several with commas.
+        arm: "global", "patched", a control ("masked", "cropped", "background"), or several with
+            commas.
         learner: "all" five, or learners with commas, of further folders (`base/small`,
             `base/outlook`, one of your own) too.
         devices: GPUs per run; more than one trains by DDP with the recipe's batch kept.
@@ -49,7 +54,8 @@ def base_models(
     Raises:
         RunError: If the list is shorter than the index, or a run asks for GPUs that are not there.
     """
-    options = [f"--redo={redo}", *_classes(study)]
+    classes = _other_classes(study)
+    options = [f"--redo={redo}"]
     options += [f"--wandb={wandb}"] if wandb else []
     options += [f"--trainer.devices={devices}"] if devices > 1 else []
     runs = [
@@ -57,14 +63,16 @@ def base_models(
             f"{one_arm}/{name}/fold{number}",
             (
                 *("learner", "fit"),
-                *config_flags(base_configs(experiments, append, one_arm, name)),
+                *config_flags(configs),
                 *(f"--study={study}", f"--data.fold={number}", *options),
+                *_outputs(configs, classes),
             ),
             study / "base" / one_arm / name / f"fold{number}",
         )
         for number in folds_of(study, fold)
         for one_arm in arm.split(",")
         for name in _learners(experiments, one_arm, learner)
+        for configs in [base_configs(experiments, append, one_arm, name)]
     ]
     if list:
         print("\n".join(shlex.join(("flannel", *run.arguments)) for run in runs))
@@ -82,7 +90,7 @@ def base_models(
 def base_configs(experiments: Path, append: Path | None, arm: str, learner: str) -> list[Path]:
     """Names the YAML files of a base run, in the order in which they are merged.
 
-    The masked arm is the global recipe with `base/masked/_common.yaml` behind it. A learner that
+    A control arm is the global recipe with `base/ARM/_common.yaml` behind it. A learner that
     the arm's folder lacks is looked for in the other folders of `base`, such as `base/small`, whose
     `_common.yaml` goes before it, if there is one. From `append` come base.yaml, base_ARM.yaml,
     base_LEARNER.yaml, as far as they exist.
@@ -97,12 +105,12 @@ def base_configs(experiments: Path, append: Path | None, arm: str, learner: str)
         recipe = further[learner]
         configs += recipe.parent.glob("_common.yaml")
     configs.append(recipe)
-    if arm == "masked":
-        configs.append(experiments / "base" / "masked" / "_common.yaml")
+    if arm in CONTROLS:
+        configs.append(experiments / "base" / arm / "_common.yaml")
     for config in configs:
         if not config.is_file():
             raise RunError(
-                f"There is no recipe {config}. Arms: global, masked, patched; learners: "
+                f"There is no recipe {config}. Arms: {', '.join(WHOLE_ARMS)}, patched; learners: "
                 f"{', '.join(recipe_names(folder)) or 'none found'}; further ones: "
                 f"{', '.join(further) or 'none found'}. Run this from the project's root, or say "
                 "--experiments."
@@ -116,8 +124,8 @@ def base_configs(experiments: Path, append: Path | None, arm: str, learner: str)
 
 
 def _arm_folder(experiments: Path, arm: str) -> Path:
-    """Gives the folder of an arm's learners, which the masked arm shares with the global one."""
-    return experiments / "base" / ("global" if arm == "masked" else arm)
+    """Gives the folder of an arm's learners, which the controls share with the global arm."""
+    return experiments / "base" / ("global" if arm in CONTROLS else arm)
 
 
 def _further_learners(experiments: Path) -> dict[str, Path]:
@@ -147,16 +155,29 @@ def _learners(experiments: Path, arm: str, learner: str) -> Sequence[str]:
     return (names or [learner]) if learner == "all" else learner.split(",")
 
 
-def _classes(study: Path) -> list[str]:
-    """Gives the networks of a study with other diagnoses than FLANNEL's as many outputs.
-
-    The recipes' networks have one for each of FLANNEL's four, unless they say otherwise.
-    """
+def _other_classes(study: Path) -> int | None:
+    """Counts a study's diagnoses, where they are not as many as FLANNEL's four."""
     from flannel.data.diagnosis import FLANNEL
     from flannel.data.provenance import label_set_of
 
     classes = len(label_set_of(study))
-    return [f"--model.network.init_args.classes={classes}"] if classes != len(FLANNEL) else []
+    return None if classes == len(FLANNEL) else classes
+
+
+def _outputs(configs: Sequence[Path], classes: int | None) -> list[str]:
+    """Gives a recipe's network as many outputs as the study has diagnoses.
+
+    The recipes are written for four. Networks of torchvision's own call the number num_classes.
+    """
+    if classes is None:
+        return []
+    said: set[str] = set()
+    for config in configs:
+        recipe = yaml.safe_load(config.read_text(encoding="utf-8"))
+        network = recipe.get("model", {}).get("network", {})
+        said |= set(network.get("init_args", {}))
+    name = "num_classes" if "num_classes" in said else "classes"
+    return [f"--model.network.init_args.{name}={classes}"]
 
 
 def _train(words: list[str]) -> None:

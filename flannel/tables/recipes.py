@@ -6,7 +6,7 @@ import pandas as pd
 import yaml
 
 from flannel.comparison import Comparison, Result
-from flannel.study import StudyError
+from flannel.study import WHOLE_ARMS, StudyError
 from flannel.tables.cells import UNDEFINED
 from flannel.tables.layout import Line, Table
 
@@ -77,7 +77,7 @@ def _settings(arm: str, recipe: Mapping[str, object]) -> dict[str, str]:
         value: object = recipe
         for key in place.split("."):
             value = value.get(key) if isinstance(value, dict) else None
-        whole = name in PATCHED_ONLY and arm in ("global", "masked")
+        whole = name in PATCHED_ONLY and arm in WHOLE_ARMS
         text = UNDEFINED if value is None or whole else str(value)
         found[name] = text.rpartition(".")[2] if place.endswith("class_path") else text
     return found

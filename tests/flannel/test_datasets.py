@@ -84,7 +84,7 @@ def dataset(study, view, **options):
 
 
 def test_random_crops_stay_inside_and_differ(phantom_study):
-    images = dataset(phantom_study, WholeView(resize_px=40, size_px=32, masked=False))
+    images = dataset(phantom_study, WholeView(resize_px=40, size_px=32))
     crops = [images[Key(epoch, 0)].pixels for epoch in range(6)]
     assert len({crop.numpy().tobytes() for crop in crops}) > 1
     assert PatchView((24,), 24, "uniform", "inside", True).masked
@@ -106,7 +106,7 @@ def test_what_is_not_drawn_anew_is_the_same_in_every_epoch(phantom_study):
 
 
 def test_flips_mirror_and_rotations_turn_by_whole_degrees_with_zeros_outside(phantom_study):
-    view = WholeView(resize_px=32, size_px=32, masked=False)
+    view = WholeView(resize_px=32, size_px=32)
     plain = dataset(phantom_study, view)[Key(0, 3)].pixels
     flipped = dataset(phantom_study, view, flip=1.0)[Key(0, 3)].pixels
     assert torch.equal(flipped, plain.flip(-1))

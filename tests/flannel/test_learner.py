@@ -18,6 +18,7 @@ from flannel.losses import FocalLoss
 from flannel.patches import load_patches
 from flannel.predictions import load_predictions, probability_columns
 from flannel.runs import RunError
+from flannel.stages.base_models import CONTROLS
 from flannel.views import normalise
 from patching.vote import vote
 
@@ -47,10 +48,10 @@ def train(phantom_study, experiments, tmp_path):
     small.write_text(yaml.safe_dump(SMALL))
 
     def run(arm, *options):
-        recipe = experiments / "base" / ("global" if arm == "masked" else arm) / "_common.yaml"
+        recipe = experiments / "base" / ("global" if arm in CONTROLS else arm) / "_common.yaml"
         configs = [recipe, small]
-        if arm == "masked":
-            configs.append(experiments / "base" / "masked" / "_common.yaml")
+        if arm in CONTROLS:
+            configs.append(experiments / "base" / arm / "_common.yaml")
         words = [f"--config={config}" for config in configs]
         learner.main(["fit", *words, f"--study={phantom_study}", "--data.fold=1", *options])
         return phantom_study / "base" / arm / "small" / "fold1"
@@ -58,7 +59,7 @@ def train(phantom_study, experiments, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("arm", ["global", "masked", "patched"])
+@pytest.mark.parametrize("arm", ["global", *CONTROLS, "patched"])
 def test_a_run_leaves_the_files_of_the_house(train, arm, phantom_study):
     folder = train(arm)
     table = load_predictions(folder / "predictions.csv")

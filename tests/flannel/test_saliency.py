@@ -11,7 +11,7 @@ from flannel.saliency import GradCam, SaliencyError, feature_maps, inside_lungs
 from flannel.views import WHOLE, PatchView, Places, WholeView, normalise
 from patching.saliency import grad_cam, probabilistic_cam, stretched_to_one
 
-WHOLE_VIEW = WholeView(resize_px=96, size_px=64, masked=False)
+WHOLE_VIEW = WholeView(resize_px=96, size_px=64)
 PATCH_VIEW = PatchView((32,), 32, "uniform", "inside", masked=True)
 
 
@@ -98,6 +98,19 @@ def test_whole_radiograph_by_hand():
     torch.testing.assert_close(found[16:80, 16:80], levels)
     assert found.sum().item() == pytest.approx(levels.sum().item(), rel=1e-5)
     assert cam.map_of(pixels, WHOLE, diagnosis=1).eq(0).all()
+
+
+def test_the_map_of_a_cropped_radiograph_lies_where_it_was_cropped():
+    """Of 48 x 80 pixels at (10, 6) the middle 2/3 were seen."""
+    view = WholeView(resize_px=96, size_px=64, arm="cropped")
+    cam = GradCam(Small([[1.0, 0.0], [-1.0, 0.0]]), view, "levels", store_px=96)
+    places = WHOLE._replace(box=torch.tensor([10, 6, 48, 80]))
+    seen = torch.zeros(96, 96, dtype=torch.bool)
+    seen[10 + 8 : 10 + 40, 6 + 13 : 6 + 66] = True
+    assert torch.equal(cam.seen(places), seen)
+    found = cam.map_of(noise(1, 64) + 1, places, diagnosis=0)
+    assert found[~seen].eq(0).all()
+    assert found[seen].mean() > 0.2
 
 
 def test_a_black_radiograph_has_an_empty_map():

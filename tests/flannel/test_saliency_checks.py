@@ -22,7 +22,7 @@ from flannel.saliency_checks import (
 from flannel.views import WholeView
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
-VIEW = WholeView(resize_px=48, size_px=32, masked=False)
+VIEW = WholeView(resize_px=48, size_px=32)
 
 
 class TwoLayers(nn.Module):
@@ -105,7 +105,7 @@ def test_maps_of_radiographs_are_checked(network, study_files):
     table = pd.DataFrame({"image_id": ["test-0", "test-6"], "diagnosis": [COVID, NORMAL]})
     radiographs = RadiographDataset(
         table, store.folder, VIEW, normalisation="half", patches=1, training=False, anew=False,
-        seed=1, flip=0, rotation_degrees=0,
+        seed=1, flip=0, rotation_degrees=0, diagnoses=FLANNEL,
     )  # fmt: skip
     samples = [
         (Example(row.image_id, row.diagnosis, NORMAL), radiographs[Key(0, place)])

@@ -1,6 +1,7 @@
 """Views cut from parts of the stored radiographs, against the plain way: prepare the whole, cut."""
 
 import itertools
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 from torchvision.transforms.v2 import functional as pictures
 
 from flannel.data.store import Store
-from flannel.views import Draw, PatchView, WholeView
+from flannel.study import WHOLE_ARMS
+from flannel.views import Draw, PatchView, WholeArm, WholeView, box_with_margin
 from patching.coverage import area_weights, coverage
 from patching.sampling import crop_patches, sample_centres
 
@@ -62,12 +64,23 @@ def test_patches_equal_those_of_the_whole_radiograph(store, centres, border):
             assert places.coverage.isnan() if training else places.coverage == expected[2]
 
 
-@pytest.mark.parametrize("masked", [True, False])
+def prepared_for(store, image_id, arm, greyscale):
+    whole = prepared(store, image_id, arm == "masked", greyscale)
+    lungs = torch.from_numpy(store.lung_mask(image_id))
+    if arm == "background":
+        return whole * ~lungs
+    if arm == "cropped":
+        rows, columns = (lungs.any(dim=along).nonzero()[:, 0].tolist() for along in (1, 0))
+        return whole[:, rows[0] - 3 : rows[-1] + 4, columns[0] - 3 : columns[-1] + 4]
+    return whole
+
+
+@pytest.mark.parametrize("arm", WHOLE_ARMS)
 @pytest.mark.parametrize("greyscale", ["plain", "equalised"])
-def test_a_whole_view_is_the_prepared_radiograph_resized_and_cropped(store, masked, greyscale):
-    view = WholeView(resize_px=40, size_px=32, masked=masked, greyscale=greyscale)
+def test_a_whole_view_is_the_prepared_radiograph_resized_and_cropped(store, arm, greyscale):
+    view = WholeView(resize_px=40, size_px=32, arm=arm, greyscale=greyscale, crop_margin_px=3)
     image_id = store.image_ids[4]
-    whole = prepared(store, image_id, masked, greyscale)
+    whole = prepared_for(store, image_id, arm, greyscale)
     resized = pictures.resize(
         whole, [40, 40], interpolation=pictures.InterpolationMode.BICUBIC, antialias=True
     )
@@ -82,9 +95,34 @@ def test_a_whole_view_is_the_prepared_radiograph_resized_and_cropped(store, mask
     assert torch.equal(pixels[0], resized[:, top : top + 32, left : left + 32])
 
 
+def test_the_arms_that_see_one_view_are_those_of_the_tables():
+    assert get_args(WholeArm) == WHOLE_ARMS
+
+
+def test_lungs_and_background_are_the_radiograph(store):
+    for image_id in store.image_ids[:3]:
+        pixels = {
+            arm: WholeView(store.size_px, store.size_px, arm).views(store, image_id, draw(False))[0]
+            for arm in ("global", "masked", "background")
+        }
+        assert torch.equal(pixels["masked"] + pixels["background"], pixels["global"])
+        lungs = torch.from_numpy(store.lung_mask(image_id))
+        assert pixels["background"][0, 0][lungs].eq(0).all()
+
+
+def test_a_box_ends_where_the_picture_does():
+    mask = np.zeros((20, 20), bool)
+    mask[2:12, 5:9] = mask[6:15, 11:19] = True
+    assert box_with_margin(mask, 0) == (2, 5, 13, 14)
+    assert box_with_margin(mask, 3) == (0, 2, 18, 18)
+
+
 def test_the_store_s_own_pixels_are_never_changed(store):
     before = [store.radiograph(image_id).copy() for image_id in store.image_ids[:3]]
     for image_id in store.image_ids[:3]:
+        for arm in WHOLE_ARMS:
+            pixels, _ = WholeView(64, 64, arm).views(store, image_id, draw(False))
+            pixels.zero_()
         for masked in (True, False):
             view = PatchView((64,), 64, "uniform", "inside", masked)
             pixels, _ = view.views(store, image_id, draw(False, 1))
