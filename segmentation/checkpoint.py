@@ -1,14 +1,14 @@
 """A trained segmenter, built again from its run's folder."""
 
-import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 import yaml
 from torch import nn
 
+from flannel.checkpoints import CheckpointError, build_module, checkpoint_weights, load_weights
 from flannel.data.files import sha256_of
 from segmentation.masks import MaskError
 from segmentation.structures import classes_of
@@ -79,7 +79,7 @@ def load_segmenter(checkpoint: Path) -> Segmenter:
         size_px = int(config["data"]["size_px"])
         # Runs of earlier versions tell nothing but lungs apart, and do not say so.
         classes = classes_of(config["data"].get("structures", "lungs"))
-        network = build_network(config["model"]["network"])
+        specification = config["model"]["network"]
     except MaskError:
         raise
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as fault:
@@ -87,14 +87,13 @@ def load_segmenter(checkpoint: Path) -> Segmenter:
             f"{config_path} names no network that can be built ({fault!r}); expected the "
             "config.yaml of a segmentation run."
         ) from fault
+    network = build_network(specification)
     try:
-        network.load_state_dict(_network_weights(checkpoint))
-    except RuntimeError as fault:
-        raise MaskError(
-            f"The weights of {checkpoint} do not fit the network of its config.yaml: {fault}"
-        ) from fault
+        load_weights(network, checkpoint_weights(checkpoint, "network."), str(checkpoint))
+    except CheckpointError as fault:
+        raise MaskError(str(fault)) from fault
     return Segmenter(
-        network=channels_last(network).eval(),
+        network=channels_last(network),
         size_px=size_px,
         sha256=sha256_of(checkpoint),
         classes=classes,
@@ -102,44 +101,16 @@ def load_segmenter(checkpoint: Path) -> Segmenter:
     )
 
 
-def _network_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    except (RuntimeError, OSError, UnpicklingError, EOFError, KeyError, TypeError) as fault:
-        raise MaskError(
-            f"{checkpoint} is damaged, or no checkpoint of a segmentation run with nothing in it "
-            f"but weights ({type(fault).__name__}). Copy it again; nothing in it was run."
-        ) from fault
-    return {
-        name.removeprefix("network."): value
-        for name, value in state.items()
-        if name.startswith("network.")
-    }
-
-
-def build_network(specification: dict[str, object]) -> nn.Module:
+def build_network(specification: Mapping[str, object]) -> nn.Module:
     """Builds a network from `class_path` and `init_args`, without pretrained weights.
 
     Raises:
-        MaskError: If the class is not a network of a known library.
-        KeyError: If there is no class path.
-        TypeError: If the arguments do not fit the class.
+        MaskError: If the class is not a network of a known library, or its arguments do not fit.
     """
-    class_path = str(specification["class_path"])
-    arguments = specification.get("init_args") or {}
-    if not isinstance(arguments, dict):
-        raise TypeError(f"init_args is {arguments!r}")
-    module, _, name = class_path.rpartition(".")
-    if class_path.startswith(NETWORKS):
-        found = getattr(importlib.import_module(module), name, None)
-        if isinstance(found, type) and issubclass(found, nn.Module):
-            if "encoder_weights" in arguments:
-                arguments = {**arguments, "encoder_weights": None}
-            return found(**arguments)
-    raise MaskError(
-        f"The network {class_path} is not built: expected a class of "
-        f"{' or '.join(NETWORKS)}, as these run no unknown code."
-    )
+    try:
+        return build_module(specification, NETWORKS, {"encoder_weights": None})
+    except CheckpointError as fault:
+        raise MaskError(str(fault)) from fault
 
 
 def channels_last(network: nn.Module) -> nn.Module:

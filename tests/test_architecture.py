@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("flannel", "segmentation", "patching")
 # How a run is started, logged and kept.
-STARTING = ("flannel.cli", "flannel.commands", "flannel.runs")
+STARTING = ("flannel.checkpoints", "flannel.cli", "flannel.commands", "flannel.runs")
 # Who may import what of ours: the first prefix that fits a module decides.
 FLOORS = (
     ("flannel.data", ("flannel.data",)),
@@ -19,6 +19,7 @@ FLOORS = (
             *("flannel.runs", "flannel.data"),
         ),
     ),
+    ("flannel.checkpoints", ("flannel.checkpoints",)),
     ("flannel.callbacks", ("flannel.runs", "flannel.data")),
     ("flannel.schedules", ()),
     ("flannel.wandb_runs", ("flannel.runs", "flannel.data")),

@@ -29,7 +29,8 @@ class ImageNetNetwork(nn.Module):
         weights: "imagenet" (torchvision's IMAGENET1K_V1, fetched once and checked by hash);
             "random"; or a path. In a folder the architecture's file is taken, by torchvision's name
             for it and with its hash checked. A file holds a state dictionary of the architecture
-            with its 1000 ImageNet classes, whoever trained it.
+            with its 1000 ImageNet classes, whoever trained it. With "later" nothing is fetched:
+            the network waits for a checkpoint of one that began with pretrained weights.
         auxiliary: Keep InceptionV3's auxiliary head, with `classes` outputs. In training it needs
             299 px images. Other networks have none.
 
@@ -81,7 +82,7 @@ def imagenet_network(architecture: str, weights: str) -> nn.Module:
             "torchvision.models.list_models() names those that it has."
         )
     network = _build(architecture)
-    if weights != "random":
+    if weights not in ("random", "later"):
         network.load_state_dict(_pretrained(architecture, weights))
     if isinstance(network, torchvision.models.Inception3):
         # torchvision's own convention for weights that were trained on [-1, 1].

@@ -70,7 +70,7 @@ def test_runs_that_cannot_be_used_are_one_sentence(tmp_path, write_run):
     with pytest.raises(MaskError, match="do not fit"):
         load_segmenter(find_checkpoint(tmp_path))
     write_run(tmp_path / "segmentation" / "misspelt", arguments={"channels": 1})
-    with pytest.raises(MaskError, match="names no network that can be built"):
+    with pytest.raises(MaskError, match="FCDenseNet cannot be built from"):
         load_segmenter(tmp_path / "segmentation" / "misspelt" / "best.ckpt")
     write_run(tmp_path / "unknown", structures="bones")
     with pytest.raises(MaskError, match="structures is 'bones'"):

@@ -1,0 +1,106 @@
+"""A trained network built again, only of allowed classes, from weights and nothing else."""
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+
+class CheckpointError(ValueError):
+    """A network that is not built, or weights that cannot be read, in a sentence."""
+
+
+def build_module(
+    specification: Mapping[str, object],
+    allowed: Sequence[str],
+    pretrained: Mapping[str, object] = MappingProxyType({}),
+) -> nn.Module:
+    """Builds a module from `class_path` and `init_args`.
+
+    Args:
+        specification: As a run's config.yaml holds it.
+        allowed: How the paths of classes that may be built begin, each with its last dot.
+        pretrained: Arguments that name pretrained weights, with the value that fetches none.
+
+    Raises:
+        CheckpointError: If there is no class path, the class is not one of the allowed, or its
+            arguments do not fit.
+    """
+    class_path = str(specification.get("class_path"))
+    arguments = specification.get("init_args") or {}
+    found = _found(class_path) if class_path.startswith(tuple(allowed)) else None
+    if found is None or not isinstance(arguments, dict):
+        raise CheckpointError(
+            f"The network {class_path} is not built: expected a class of "
+            f"{' or '.join(allowed)}, as these run no unknown code."
+        )
+    parameters = inspect.signature(found).parameters
+    for name, absent in pretrained.items():
+        if name in parameters and arguments.get(name, parameters[name].default) != "random":
+            arguments = {**arguments, name: absent}
+    try:
+        return found(**arguments)
+    except (TypeError, ValueError) as fault:
+        raise CheckpointError(
+            f"The network {class_path} cannot be built from {arguments}: {fault}"
+        ) from fault
+
+
+def _found(class_path: str) -> type[nn.Module] | None:
+    module, _, name = class_path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return None
+    return found if isinstance(found, type) and issubclass(found, nn.Module) else None
+
+
+def checkpoint_weights(checkpoint: Path, prefix: str) -> dict[str, Tensor]:
+    """Reads the weights of one part of a run's `best.ckpt`, by their names within the part.
+
+    Args:
+        checkpoint: The file.
+        prefix: The part, such as "network."
+
+    Raises:
+        CheckpointError: If the file is missing or damaged, or holds more than weights.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        return {
+            name.removeprefix(prefix): value
+            for name, value in state.items()
+            if name.startswith(prefix)
+        }
+    except (
+        RuntimeError, OSError, UnpicklingError, EOFError, KeyError, TypeError, AttributeError
+    ) as fault:  # fmt: skip
+        raise CheckpointError(
+            f"{checkpoint} is damaged, or no checkpoint of a run with nothing in it but weights "
+            f"({type(fault).__name__}). Copy it again; nothing in it was run."
+        ) from fault
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
+    """Loads weights into a network, and sets it to evaluation mode.
+
+    Args:
+        network: What was built.
+        weights: All of its parameters and buffers, by name.
+        name: Whose weights they are, for the error.
+
+    Raises:
+        CheckpointError: If they do not fit.
+    """
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as fault:
+        raise CheckpointError(
+            f"The weights of {name} do not fit the network of its config.yaml: {fault}"
+        ) from fault
+    network.eval()
