@@ -33,6 +33,8 @@ DATA   ?=
 MASKS  ?=
 REFERENCE_MASKS ?=
 CKPT   ?=
+IMAGE  ?=
+OUT    ?= $(STUDY)/opinions
 
 appended = $(if $(APPEND),--append=$(APPEND))
 
@@ -116,6 +118,11 @@ ensemble: $(READY) ## FLANNEL and its baselines for every arm and fold that has 
 compare: $(READY) ## tables, figures, report.html
 	$(PY) -m flannel cheats --study=$(STUDY)
 	$(PY) -m flannel compare --study=$(STUDY)
+
+.PHONY: predict
+predict: $(READY) ## IMAGE=file or folder: what the study sees in radiographs, with pictures; research software
+	@test -n "$(IMAGE)" || { echo "error: say which radiographs: make predict IMAGE=file" >&2; exit 2; }
+	$(PY) -m flannel predict "$(IMAGE)" --study=$(STUDY) --fold=$(FOLD) --out=$(OUT) --redo=$(REDO)
 
 .PHONY: dashboard
 dashboard: $(READY) ## the W&B workspace of the study: runs by arm, bars of F1, curves; saved after wandb login

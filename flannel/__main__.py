@@ -23,6 +23,7 @@ COMMANDS = {
     "ensembles": (ENSEMBLES, "ensembles", "FLANNEL and baselines for every arm and fold that can"),
     "cheats": (COMPARISON, "cheats", "forests that see no lung, on the study's own folds"),
     "compare": (COMPARISON, "compare", "tables, figures and report.html"),
+    "predict": ("flannel.stages.prediction", "main", "radiographs -> diagnoses and pictures"),
     "dashboard": (COMPARISON, "dashboard", "the W&B workspace of a study"),
     "patches": (
         COMPARISON,

@@ -50,7 +50,7 @@ def votes(
             place = patches.image_id.index(image_id)
             chosen = patches.logits[place].argmax(axis=1)
             show(panels[0, column], store.radiograph(image_id))
-            _draw_patches(panels[0, column], store.size_px, patches, place)
+            draw_patches(panels[0, column], store.size_px, patches, place)
             panels[0, column].set_title(f"true: {caption}")
             panels[0, column].set_xlabel(shortened(image_id), fontsize=6)
             weights = patches.weights[place]
@@ -65,7 +65,7 @@ def votes(
     return figure
 
 
-def _draw_patches(axes: Axes, store_px: int, patches: Patches, place: int) -> None:
+def draw_patches(axes: Axes, store_px: int, patches: Patches, place: int) -> None:
     """Draws one radiograph's patches; a window at the border is moved in, as it is cropped."""
     chosen = patches.logits[place].argmax(axis=1)
     for number, (row, column) in enumerate(patches.centres[place].astype(int)):

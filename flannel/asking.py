@@ -1,0 +1,197 @@
+"""Trained learners asked about the radiographs of a store, as their own runs asked them."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+from flannel.data.store import Store
+from flannel.inference import for_inference, inference_dtype, logits_in_parts
+from flannel.runs import derived_seed
+from flannel.trained import Trained, TrainedEnsemble, TrainedError, TrainedLearner
+from flannel.views import Draw, Places
+from patching.vote import Rule, vote
+from segmentation.devices import device_of
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a learner says of one radiograph.
+
+    Attributes:
+        image_id: The radiograph.
+        logits: One row per view.
+        places: Where the views lie; for a whole radiograph there is one, without a place.
+        confidences: Of each diagnosis, after the vote.
+    """
+
+    image_id: str
+    logits: Float32[np.ndarray, "views classes"]
+    places: Places
+    confidences: Float32[np.ndarray, " classes"]
+
+
+class ReadyLearner:
+    """A base learner with its network on a device, in the form and arithmetic of its own run.
+
+    Args:
+        learner: What was trained.
+        device: Where it answers.
+        patches: Patches a radiograph, K; as in the learner's recipe when None.
+
+    Raises:
+        TrainedError: If it cannot be built, or K is not positive.
+    """
+
+    def __init__(
+        self, learner: TrainedLearner, device: torch.device, patches: int | None = None
+    ) -> None:
+        self.learner, self.device = learner, device
+        self.sight = learner.sight
+        self.patches = self.sight.patches["predict"] if patches is None else patches
+        if self.patches < 1:
+            raise TrainedError(f"patches is {self.patches}; expected at least 1.")
+        built = learner.build()
+        self._mixed = "mixed" in learner.precision
+        self.dtype = inference_dtype(learner.precision, built)
+        self.network = for_inference(built, self.dtype).to(device)
+
+    def see(self, store: Store, image_id: str) -> tuple[UInt8[Tensor, "views 1 side side"], Places]:
+        """Gives the views that the learner's own run would draw of an image of that name."""
+        seed = derived_seed(self.sight.seed, "fixed", image_id)
+        generator = torch.Generator().manual_seed(seed)
+        draw = Draw(generator, False, self.patches, flip=0.0, rotation_degrees=0)
+        return self.sight.view.views(store, image_id, draw)
+
+    def answers(self, store: Store, image_ids: Sequence[str]) -> Iterator[Answer]:
+        """Answers for each image, in the order given; the next views are cut meanwhile.
+
+        Args:
+            store: Holds the radiographs, and the lung masks of all of them where the arm has any.
+            image_ids: Which.
+        """
+        size = self.sight.predict_batch_size
+        parts = [image_ids[start : start + size] for start in range(0, len(image_ids), size)]
+        with ThreadPoolExecutor(1) as thread:  # a store is for one thread
+            coming = [thread.submit(self._cut, store, part) for part in parts[:1]]
+            for place, part in enumerate(parts):
+                pixels, places = coming.pop().result()
+                coming += [
+                    thread.submit(self._cut, store, other) for other in parts[place + 1 :][:1]
+                ]
+                yield from self._answer(part, pixels, places)
+
+    def _cut(
+        self, store: Store, image_ids: Sequence[str]
+    ) -> tuple[UInt8[Tensor, "images views 1 side side"], list[Places]]:
+        seen = [self.see(store, image_id) for image_id in image_ids]
+        return torch.stack([pixels for pixels, _ in seen]), [places for _, places in seen]
+
+    def _answer(
+        self,
+        image_ids: Sequence[str],
+        pixels: UInt8[Tensor, "images views 1 side side"],
+        places: Sequence[Places],
+    ) -> list[Answer]:
+        logits = self._logits(pixels)
+        weights = torch.stack([one.weights for one in places])
+        confidences = vote(logits, self.learner.vote, weights)
+        return [
+            Answer(image_id, logits[at].numpy(), places[at], confidences[at].numpy())
+            for at, image_id in enumerate(image_ids)
+        ]
+
+    @torch.inference_mode()
+    def _logits(
+        self, pixels: UInt8[Tensor, "images views 1 side side"]
+    ) -> Float[Tensor, "images views classes"]:
+        with self._arithmetic():
+            logits = logits_in_parts(
+                self.network,
+                pixels.to(self.device),
+                self.sight.normalisation,
+                self.learner.views_at_once,
+            )
+        return logits.cpu()
+
+    def _arithmetic(self) -> AbstractContextManager[object]:
+        """Gives the context in which Lightning's trainer predicts at the learner's precision."""
+        if not self._mixed:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+
+class Panel:
+    """The learners of a study, made ready one after the other, or kept ready.
+
+    Args:
+        trained: What was trained.
+        device: Where they answer; the first GPU, or the CPU, when None.
+        patches: Patches a radiograph, K; as in each learner's recipe when None.
+        keep: Keep all networks in memory, for one question after another.
+
+    Raises:
+        TrainedError: If an ensemble cannot be built.
+    """
+
+    def __init__(
+        self,
+        trained: Trained,
+        device: torch.device | None = None,
+        patches: int | None = None,
+        keep: bool = False,
+    ) -> None:
+        self.trained, self.patches, self.keep = trained, patches, keep
+        self.device = device_of(0) if device is None else device
+        self._kept: dict[str, ReadyLearner] = {}
+        for ensemble in trained.ensembles:
+            _ = ensemble.module  # what cannot be built is said before anything is asked
+
+    def ready(self, learner: TrainedLearner) -> ReadyLearner:
+        """Makes a learner ready, once where it is kept."""
+        if learner.name in self._kept:
+            return self._kept[learner.name]
+        made = ReadyLearner(learner, self.device, self.patches)
+        if self.keep:
+            self._kept[learner.name] = made
+        return made
+
+
+@torch.inference_mode()
+def ensemble_confidences(
+    ensemble: TrainedEnsemble, probabilities: Float[np.ndarray, "images learners classes"]
+) -> Float32[np.ndarray, "images classes"]:
+    """Combines what the learners say, in the ensemble's order of them."""
+    scores = ensemble.module(torch.from_numpy(probabilities.astype(np.float32)))
+    return np.asarray(scores.softmax(dim=1).numpy(), np.float32)
+
+
+def redrawn(
+    answer: Answer, rule: Rule, redraws: int, seed: int, lung_box: bool = False
+) -> Float32[np.ndarray, "redraws classes"]:
+    """Gives what the vote might have been with other patches, by the bootstrap over its K patches.
+
+    K patches are drawn from those that were seen, with replacement, again and again. For centres
+    that are drawn independently that is how another draw of K would spread; centres that keep
+    apart from each other spread less. How sure the learner's weights are is not in it.
+
+    Args:
+        answer: Of a patched learner.
+        rule: How its patches vote.
+        redraws: How often.
+        seed: Of the redraws, beside the image.
+        lung_box: Whether the last view is the box around the lungs, which is always there.
+    """
+    views = len(answer.logits)
+    drawn = views - lung_box
+    generator = torch.Generator().manual_seed(derived_seed(seed, "redraws", answer.image_id))
+    chosen = torch.randint(drawn, (redraws, drawn), generator=generator)
+    if lung_box:
+        chosen = torch.cat([chosen, torch.full((redraws, 1), drawn)], dim=1)
+    logits = torch.from_numpy(answer.logits)[chosen]  # (redraws, views, classes)
+    return np.asarray(vote(logits, rule, answer.places.weights[chosen]).numpy(), np.float32)

@@ -1,0 +1,184 @@
+"""One radiograph with what is said of it: lungs, patches by vote, saliency, probabilities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from flannel.asking import Answer
+from flannel.data.greyscale import resize
+from flannel.data.store import Store
+from flannel.figures.style import drawn_in_style
+from flannel.galleries.masks import outline_mask
+from flannel.galleries.radiographs import CLASS_COLOURS, shortened, show
+from flannel.galleries.saliency import show_saliency
+from flannel.galleries.votes import draw_patches
+from flannel.patches import Patches
+from flannel.trained import NOTICE, Trained
+from flannel.verdicts import Judged, Verdict, leading
+
+TITLES = 58
+"""Letters of a file's name in the title."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a picture shows of one learner.
+
+    Attributes:
+        answer: What it says.
+        learner: Its name, `<arm>/<learner>`.
+        patched: Whether it saw patches, which are drawn.
+        heat: Where it found the diagnosis that it names, in [0, 1] over the store's square; None
+            draws none.
+    """
+
+    answer: Answer
+    learner: str
+    patched: bool
+    heat: Float32[np.ndarray, "side side"] | None
+
+
+def opinion_picture(
+    judged: Judged, trained: Trained, store: Store, shown: Sequence[Shown]
+) -> Figure:
+    """Draws what is said of one radiograph, and always that it is no diagnosis.
+
+    Args:
+        judged: The radiograph.
+        trained: By whom.
+        store: Holds it, and its lung mask if it has one.
+        shown: Learners whose patches and saliency are drawn.
+    """
+    diagnoses = trained.diagnoses
+    views = 1 + sum(one.patched for one in shown) + sum(one.heat is not None for one in shown)
+    first = leading(judged.verdicts)
+    with drawn_in_style():
+        figure = Figure(figsize=(max(3.1 * views, 8.4), 7.2), layout="constrained")
+        (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.25, 1))
+        panels = iter(above.subplots(1, max(views, 3), squeeze=False)[0])
+        _radiograph(next(panels), judged, store)
+        for one in shown:
+            if one.patched:
+                _patches(next(panels), one, store, diagnoses)
+            if one.heat is not None:
+                _heat(next(panels), one, store, diagnoses)
+        for axes in panels:
+            axes.set_axis_off()
+        if first is None:
+            _withheld(below.subplots())
+        else:
+            bars, table = below.subplots(1, 2, width_ratios=(1, 1.35))
+            _bars(bars, first, diagnoses)
+            _table(table, judged.verdicts, diagnoses)
+        figure.suptitle(_title(judged, first, diagnoses), fontsize=11)
+        figure.supxlabel(NOTICE, fontsize=8)
+    return figure
+
+
+def _title(judged: Judged, first: Verdict | None, diagnoses: Sequence[str]) -> str:
+    name = Path(judged.path).name
+    said = [name if len(name) <= TITLES else f"{name[: TITLES - 12]}…{name[-11:]}"]
+    if first is not None:
+        share = first.probabilities.max() / max(first.probabilities.sum(), 1e-9)
+        said.append(
+            f"{first.arm} {first.learner}: {diagnoses[int(first.probabilities.argmax())]} "
+            f"{share:.0%}"
+        )
+    if judged.known is not None and judged.known.split:
+        said.append(f"one of the study's own radiographs ({judged.known.split})")
+    if judged.doubts:
+        said.append("Doubt: " + "; ".join(doubt.name for doubt in judged.doubts))
+    return "\n".join(said)
+
+
+def _radiograph(axes: Axes, judged: Judged, store: Store) -> None:
+    show(axes, store.radiograph(judged.image_id))
+    title = "radiograph"
+    if store.has_mask(judged.image_id):
+        outline_mask(axes, store.lung_mask(judged.image_id))
+        title = "radiograph, lung mask"
+    axes.set_title(title)
+    flag = f"mask: {judged.mask_flag}\n" if judged.mask_flag else ""
+    axes.set_xlabel(flag + shortened(judged.image_id), fontsize=6)
+
+
+def _patches(axes: Axes, shown: Shown, store: Store, diagnoses: Sequence[str]) -> None:
+    answer = shown.answer
+    show(axes, store.radiograph(answer.image_id))
+    kept = Patches(
+        image_id=(answer.image_id,),
+        centres=answer.places.centres.numpy()[None],
+        windows_px=answer.places.windows_px.numpy()[None],
+        weights=answer.places.weights.numpy()[None],
+        logits=answer.logits[None],
+        strategy="",
+        lung_box=False,
+    )
+    draw_patches(axes, store.size_px, kept, 0)
+    votes = np.bincount(answer.logits.argmax(axis=1), minlength=len(diagnoses))
+    axes.set_title(f"{len(answer.logits)} patches by vote")
+    counted = [f"{name} {count}" for name, count in zip(diagnoses, votes, strict=True) if count]
+    axes.set_xlabel("\n".join([shown.learner, ", ".join(counted)]), fontsize=6.5)
+
+
+def _heat(axes: Axes, shown: Shown, store: Store, diagnoses: Sequence[str]) -> None:
+    assert shown.heat is not None
+    side = len(shown.heat)
+    show_saliency(axes, resize(store.radiograph(shown.answer.image_id), side, side), shown.heat)
+    axes.set_title("saliency of " + ("patches" if shown.patched else "the whole"))
+    named = diagnoses[int(shown.answer.confidences.argmax())]
+    axes.set_xlabel(f"{shown.learner}\nfor {named}", fontsize=6.5)
+
+
+def _bars(axes: Axes, verdict: Verdict, diagnoses: Sequence[str]) -> None:
+    places = range(len(diagnoses))
+    axes.barh(places, verdict.probabilities, color=CLASS_COLOURS[: len(diagnoses)])
+    if verdict.low is not None and verdict.high is not None:
+        middle = (verdict.low + verdict.high) / 2
+        half = (verdict.high - verdict.low) / 2
+        axes.errorbar(middle, places, xerr=half, fmt="none", color="black", capsize=3, linewidth=1)
+    if verdict.calibrated is not None:
+        axes.plot(
+            verdict.calibrated, places, "D", color="white", markeredgecolor="black", markersize=5,
+            label="calibrated", clip_on=False,
+        )  # fmt: skip
+        axes.legend(loc="lower right", fontsize=7)
+    for place, value in enumerate(verdict.probabilities):
+        axes.text(1.03, place, f"{value:.2f}", va="center", fontsize=8)
+    axes.set_xlim(0, 1)
+    axes.set_yticks(places, diagnoses)
+    axes.invert_yaxis()
+    redrawn = "; line: 95 % of redraws of the patches" if verdict.low is not None else ""
+    axes.set_xlabel(f"probability{redrawn}", fontsize=7.5)
+    axes.set_title(f"{verdict.arm} {verdict.learner}")
+
+
+def _table(axes: Axes, verdicts: Sequence[Verdict], diagnoses: Sequence[str]) -> None:
+    numbers = np.stack([one.probabilities for one in verdicts])
+    axes.imshow(numbers, cmap="Greys", vmin=0, vmax=1.25, aspect="auto")
+    for row, line in enumerate(numbers):
+        for column, value in enumerate(line):
+            colour = "white" if value > 0.75 else "black"
+            weight = "bold" if value == line.max() else "normal"
+            axes.text(
+                column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=7,
+                fontweight=weight,
+            )  # fmt: skip
+    axes.set_xticks(range(len(diagnoses)), [name.replace(" ", "\n") for name in diagnoses])
+    axes.set_yticks(range(len(verdicts)), [f"{one.arm} {one.learner}" for one in verdicts])
+    axes.tick_params(length=0, labelsize=7.5)
+    axes.xaxis.tick_top()
+    axes.spines[:].set_visible(False)
+
+
+def _withheld(axes: Axes) -> None:
+    axes.set_axis_off()
+    axes.text(
+        0.5, 0.6, "No answer is given, because this picture is unlike what the learners can judge.",
+        ha="center", va="center", fontsize=12,
+    )  # fmt: skip

@@ -1,0 +1,75 @@
+"""Radiographs in, diagnoses with their pictures out: what `flannel predict` runs."""
+
+from pathlib import Path
+
+
+def main(arguments: list[str]) -> int:
+    """Runs `flannel predict`, whose radiographs are named without an option."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(
+        prog="flannel predict",
+        description="Says what a trained study sees in radiographs: research software, no medical "
+        "device.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "images", nargs="+", type=Path, help="Radiographs, and folders with their sub-folders."
+    )
+    parser.add_function_arguments(predict, skip={"images"})
+    return predict(**parser.parse_args(arguments).as_dict())
+
+
+def predict(
+    images: list[Path],
+    study: Path = Path("runs/study"),
+    out: Path = Path("predictions"),
+    fold: int = 0,
+    arm: str = "all",
+    learners: str = "all",
+    segmenter: Path | None = None,
+    patches: int | None = None,
+    redraws: int = 200,
+    pictures: bool = True,
+    saliency: bool = True,
+    doubtful: bool = False,
+    redo: bool = False,
+) -> int:
+    """Answers for radiographs by all that a fold of a study has trained.
+
+    Args:
+        images: Radiographs of any known format, and folders of them.
+        study: The study's folder.
+        out: Folder of the tables, masks and pictures; a new one, or that of a killed prediction.
+        fold: Whose learners and ensembles answer.
+        arm: "all", or arms with commas; "fused" brings the learners that it combines.
+        learners: "all", or base learners with commas; ensembles that lack one do not answer.
+        segmenter: A best.ckpt of a segmenter; by default the one that made the study's masks.
+        patches: Patches a radiograph; by default as many as each learner's recipe says.
+        redraws: Redraws of the patches for the intervals; 0 makes none.
+        pictures: Draw a picture of each radiograph.
+        saliency: Show in the pictures where two of the learners found what they say.
+        doubtful: Answer also for pictures that seem to be none that the learners can judge.
+        redo: Replace an earlier prediction in that folder.
+
+    Returns:
+        The exit status: 0, or 1 where no radiograph could be answered.
+    """
+    from flannel.asking import Panel
+    from flannel.predict import PredictOptions, predict_files
+    from flannel.runs import RunFinishedError
+    from flannel.trained_study import trained_of_study
+
+    trained = trained_of_study(study, fold, _listed(arm), _listed(learners), segmenter)
+    options = PredictOptions(redraws, pictures, saliency, doubtful, redo)
+    try:
+        report = predict_files(Panel(trained, patches=patches), images, out, options)
+    except RunFinishedError as finished:
+        print(finished)
+        return 0
+    print(report)
+    return 0 if report.answered else 1
+
+
+def _listed(names: str) -> tuple[str, ...] | None:
+    return None if names == "all" else tuple(names.split(","))

@@ -1,0 +1,212 @@
+"""What has been trained, ready to be asked: segmenter, base learners and ensembles of one fold.
+
+Everything here is made of plain options and of weights that are read when they are wanted, from a
+study's folder (`flannel.trained_study`) or from a bundle. Networks are built only of `NETWORKS` and
+`COMBINATIONS`, so that neither runs any other code.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from flannel.calibration import Temperature
+from flannel.checkpoints import CheckpointError, build_module, load_weights
+from flannel.data.store_files import Settings
+from flannel.datamodule import RadiographDataModule
+from flannel.doubts import Norms
+from flannel.runs import digest_of
+from patching.vote import Rule
+from segmentation.checkpoint import Segmenter
+from segmentation.pipeline import PLAIN, MaskOptions
+
+NOTICE = (
+    "Research software, no medical device: what it says of a radiograph is no diagnosis, and must "
+    "not guide the treatment of anybody."
+)
+NETWORKS = ("flannel.networks.", "torchvision.models.")
+"""Base learners are built only of classes from here."""
+COMBINATIONS = ("flannel.combinations.",)
+"""Ensembles are built only of classes from here."""
+
+Weights = Callable[[], Mapping[str, Tensor]]
+"""Reads the weights of one network, by their names within it."""
+
+
+class TrainedError(ValueError):
+    """Something trained that cannot be asked, in a sentence."""
+
+
+@dataclass(frozen=True)
+class TrainedLearner:
+    """A base learner of one arm.
+
+    Attributes:
+        arm: Its study arm.
+        learner: Its name.
+        network: `class_path` and `init_args`, as in the run's config.yaml.
+        data: The options of its `RadiographDataModule`, without study and fold.
+        vote: How its patches vote.
+        views_at_once: Views in a forward pass.
+        precision: Lightning's name for the arithmetic that it was trained and measured in.
+        weights: Reads the network's weights.
+        temperature: Fitted on the fold's validation radiographs; None where that told nothing.
+        identity: Hash of all that decides its answers.
+    """
+
+    arm: str
+    learner: str
+    network: Mapping[str, object]
+    data: Mapping[str, object]
+    vote: Rule
+    views_at_once: int
+    precision: str
+    weights: Weights
+    temperature: Temperature | None
+    identity: str
+
+    @property
+    def name(self) -> str:
+        """Its name in an ensemble: `<arm>/<learner>`."""
+        return f"{self.arm}/{self.learner}"
+
+    @property
+    def needs_mask(self) -> bool:
+        """Whether it sees nothing without a lung mask."""
+        return self.arm != "global"
+
+    @cached_property
+    def sight(self) -> RadiographDataModule:
+        """How it sees a radiograph: view, normalisation, patches, seed.
+
+        Raises:
+            TrainedError: If an option is none of this version's.
+        """
+        try:
+            return RadiographDataModule(Path(), **self.data)  # type: ignore[arg-type]
+        except TypeError as fault:
+            raise TrainedError(
+                f"The data options of {self.name} are not those of this version ({fault}): ask it "
+                "with the version that trained it, or train it again."
+            ) from fault
+
+    def build(self) -> nn.Module:
+        """Builds the network with its weights: in evaluation mode, on the CPU.
+
+        Raises:
+            TrainedError: If it cannot be built, or its weights cannot be read.
+        """
+        try:
+            network = build_module(self.network, NETWORKS, {"weights": "later"})
+            load_weights(network, self.weights(), self.name)
+        except CheckpointError as fault:
+            raise TrainedError(str(fault)) from fault
+        return network
+
+
+@dataclass(frozen=True)
+class TrainedEnsemble:
+    """FLANNEL of one arm: what combines its base learners.
+
+    Attributes:
+        arm: The ensemble's arm, such as "patched" or "fused".
+        learner: Its name in tables.
+        learners: The base learners in its order, as `<arm>/<learner>`.
+        combination: `class_path` and `init_args` of the combining module.
+        classes: Number of diagnoses.
+        weights: Reads the module's weights.
+        temperature: Fitted on the fold's validation radiographs; None where that told nothing.
+        identity: Hash of all that decides its answers.
+    """
+
+    arm: str
+    learner: str
+    learners: tuple[str, ...]
+    combination: Mapping[str, object]
+    classes: int
+    weights: Weights
+    temperature: Temperature | None
+    identity: str
+
+    @property
+    def name(self) -> str:
+        """Its name beside the base learners': `<arm>/<learner>`."""
+        return f"{self.arm}/{self.learner}"
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """The module, built once: a few thousand parameters."""
+        return self.build()
+
+    def build(self) -> nn.Module:
+        """Builds the module, from (batch, learners, classes) to scores before the softmax.
+
+        Raises:
+            TrainedError: If it cannot be built, or its weights cannot be read.
+        """
+        arguments = self.combination.get("init_args") or {}
+        assert isinstance(arguments, Mapping)
+        counted = {"learners": len(self.learners), "classes": self.classes}
+        specification = {**self.combination, "init_args": {**arguments, **counted}}
+        try:
+            module = build_module(specification, COMBINATIONS)
+            load_weights(module, self.weights(), self.name)
+        except CheckpointError as fault:
+            raise TrainedError(str(fault)) from fault
+        return module
+
+
+@dataclass(frozen=True)
+class Known:
+    """A radiograph of the study's own manifest, and what it was for in the fold."""
+
+    image_id: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one fold of a study has trained.
+
+    Attributes:
+        name: Where it comes from, for people.
+        fold: The fold.
+        diagnoses: The label set, in order.
+        store: How a radiograph becomes a square.
+        segmenter: Finds the lungs; None where no learner needs them and there is none.
+        masks: How the study's lung masks were made.
+        learners: The base learners.
+        ensembles: The ensembles all of whose learners are among them.
+        norms: What the fold's training radiographs look like; None where they are too few.
+        known: The study's own radiographs, by the hash of their file; a bundle knows none.
+        notes: Sentences on what is missing or unusual.
+    """
+
+    name: str
+    fold: int
+    diagnoses: tuple[str, ...]
+    store: Settings
+    segmenter: Segmenter | None
+    masks: MaskOptions = PLAIN
+    learners: tuple[TrainedLearner, ...] = ()
+    ensembles: tuple[TrainedEnsemble, ...] = ()
+    norms: Norms | None = None
+    known: Mapping[str, tuple[Known, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """Hash of all that decides an answer."""
+        return digest_of(
+            [
+                self.diagnoses,
+                self.store.identity,
+                self.segmenter.sha256 if self.segmenter else "",
+                str(self.masks),
+                [one.identity for one in self.learners],
+                [one.identity for one in self.ensembles],
+                self.norms.identity if self.norms else "",
+            ]
+        )

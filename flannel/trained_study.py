@@ -1,0 +1,228 @@
+"""A study's folder in, what one of its folds has trained out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+import yaml
+
+from flannel.calibration import Temperature, fit_temperature
+from flannel.checkpoints import checkpoint_weights
+from flannel.data.diagnosis import index_of
+from flannel.data.folds import splits_of_fold
+from flannel.data.manifest import load_manifest
+from flannel.data.provenance import label_set_of
+from flannel.data.store import Store
+from flannel.data.store_files import read_settings
+from flannel.doubts import Norms, measure_norms
+from flannel.metrics import MeasureError
+from flannel.predictions import load_predictions, probability_columns
+from flannel.runs import digest_of
+from flannel.study import ENSEMBLE, StudyRun, check_fingerprints, find_runs, narrowed
+from flannel.trained import Known, Trained, TrainedEnsemble, TrainedError, TrainedLearner
+from segmentation.checkpoint import Segmenter, load_segmenter
+from segmentation.mask_tables import load_mask_rows
+from segmentation.pipeline import PLAIN, MaskOptions, recipe_of
+from segmentation.probabilities import Precision
+
+Part = TypeVar("Part")
+
+BEST = "best.ckpt"
+PRECISIONS: tuple[Precision, ...] = ("32-true", "bf16-mixed", "16-mixed")
+LOOKED_AT = 512
+"""Training radiographs that the norms are measured on, at most."""
+
+
+def trained_of_study(
+    study: Path,
+    fold: int = 0,
+    arms: Sequence[str] | None = None,
+    learners: Sequence[str] | None = None,
+    checkpoint: Path | None = None,
+) -> Trained:
+    """Finds what a fold of a study has trained.
+
+    Args:
+        study: The study's folder, with manifest and store.
+        fold: The fold.
+        arms: Arms of learners and ensembles; all when None. An ensemble brings its learners.
+        learners: Base learners; all when None. Ensembles that lack one are left out.
+        checkpoint: The segmenter's best.ckpt; the one that made the study's masks when None.
+
+    Raises:
+        TrainedError: If no finished learner is found, a config.yaml cannot be used, or the
+            segmenter that made the masks is not among the study's.
+        StudyError: If a fingerprint is damaged, or runs do not belong together.
+    """
+    runs = [run for run in find_runs(study) if run.fold == fold and (run.folder / BEST).is_file()]
+    runs = [run for run in narrowed(runs, learners) if run.finished]
+    diagnoses = label_set_of(study)
+    base = {f"{run.arm}/{run.learner}": run for run in runs if run.stage == "base"}
+    found = [_ensemble(run, diagnoses) for run in runs if run.learner == ENSEMBLE]
+    if arms is not None:
+        found = [one for one in found if one.arm in arms]
+    whole = [one for one in found if set(one.learners) <= set(base)]
+    brought = {name for one in whole if arms is not None for name in one.learners}
+    chosen = {n: run for n, run in base.items() if not arms or run.arm in arms or n in brought}
+    if not chosen:
+        raise TrainedError(
+            f"{study} holds no finished base learner of fold {fold}"
+            + (f" in the arms {', '.join(arms)}" if arms else "")
+            + f"; there are {', '.join(base) or 'none at all'}. Train them (make base-models), or "
+            "choose among those."
+        )
+    check_fingerprints(study, list(chosen.values()))
+    settings = read_settings(study / "store")
+    if settings is None:
+        raise TrainedError(f"{study / 'store'} holds no finished store: build it (make data).")
+    manifest = load_manifest(study / "manifest.csv")
+    manifest["split"] = splits_of_fold(manifest, fold)
+    trained = [_learner(run, diagnoses) for run in chosen.values()]
+    segmenter, masks, notes = _segmenter(study, manifest, checkpoint)
+    if segmenter is None and any(one.needs_mask for one in trained):
+        raise TrainedError(
+            f"{study / 'segmentation'} holds no segmenter, which {trained[-1].name} needs: name "
+            "its best.ckpt with --segmenter, or ask for --arm=global."
+        )
+    lacking = [
+        f"FLANNEL of the arm {one.arm} is left out: it needs "
+        f"{', '.join(sorted(set(one.learners) - set(base)))}."
+        for one in found
+        if one not in whole
+    ]
+    return Trained(
+        name=str(study),
+        fold=fold,
+        diagnoses=diagnoses,
+        store=settings,
+        segmenter=segmenter,
+        masks=masks,
+        learners=tuple(trained),
+        ensembles=tuple(whole),
+        norms=_norms(study, manifest),
+        known=_known(manifest),
+        notes=(*lacking, *notes),
+    )
+
+
+def _learner(run: StudyRun, diagnoses: Sequence[str]) -> TrainedLearner:
+    def read(config: Mapping[str, Mapping[str, object]]) -> TrainedLearner:
+        model, data = config["model"], dict(config["data"])
+        for own in ("study", "fold"):
+            data.pop(own, None)
+        return TrainedLearner(
+            arm=run.arm,
+            learner=run.learner,
+            network=model["network"],  # type: ignore[arg-type]
+            data=data,
+            vote=model["vote"],  # type: ignore[arg-type]
+            views_at_once=int(model.get("views_at_once", 64)),  # type: ignore[call-overload]
+            precision=str(config["trainer"]["precision"] or "32-true"),
+            weights=partial(checkpoint_weights, run.folder / BEST, "network."),
+            temperature=_temperature(run, diagnoses),
+            identity=_identity(run),
+        )
+
+    return _from_config(run, read)
+
+
+def _ensemble(run: StudyRun, diagnoses: Sequence[str]) -> TrainedEnsemble:
+    def read(config: Mapping[str, Mapping[str, object]]) -> TrainedEnsemble:
+        return TrainedEnsemble(
+            arm=run.arm,
+            learner=run.learner,
+            learners=tuple(config["data"]["learners"]),  # type: ignore[arg-type]
+            combination=config["model"]["combination"],  # type: ignore[arg-type]
+            classes=len(diagnoses),
+            weights=partial(checkpoint_weights, run.folder / BEST, "combination."),
+            temperature=_temperature(run, diagnoses),
+            identity=_identity(run),
+        )
+
+    return _from_config(run, read)
+
+
+def _from_config(run: StudyRun, read: Callable[[Mapping[str, Mapping[str, object]]], Part]) -> Part:
+    path = run.folder / "config.yaml"
+    try:
+        return read(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as fault:
+        raise TrainedError(
+            f"{path} does not say what was trained ({fault!r}); expected the config.yaml of a "
+            "finished run. Make the run again with --redo true."
+        ) from fault
+
+
+def _identity(run: StudyRun) -> str:
+    return digest_of([run.arm, run.learner, run.fold, run.parts])
+
+
+def _temperature(run: StudyRun, diagnoses: Sequence[str]) -> Temperature | None:
+    """Fits the run's temperature on its validation rows; None where they tell nothing about it."""
+    table = load_predictions(run.folder / "predictions.csv", diagnoses)
+    rows = table[table["split"] == "val"]
+    true = rows["diagnosis"].map(lambda name: index_of(name, diagnoses)).to_numpy(int)
+    try:
+        found = fit_temperature(true, rows[probability_columns(diagnoses)].to_numpy(float))
+    except MeasureError:
+        return None
+    return None if found.at_bound else found
+
+
+def _segmenter(
+    study: Path, manifest: pd.DataFrame, checkpoint: Path | None
+) -> tuple[Segmenter | None, MaskOptions, tuple[str, ...]]:
+    """Finds the segmenter and the options that made the study's masks, by their recipe's hash."""
+    places = [checkpoint] if checkpoint else sorted((study / "segmentation").glob(f"*/{BEST}"))
+    segmenters = [load_segmenter(place) for place in places]
+    if not segmenters:
+        return None, PLAIN, ()
+    hashes = dict(zip(manifest["image_id"], manifest["sha256"], strict=True))
+    rows = load_mask_rows(study / "masks" / "masks.csv").values()
+    made = next((r for r in rows if r.origin == "predicted" and r.image_id in hashes), None)
+    references = sum(row.origin == "reference" for row in rows)
+    notes: tuple[str, ...] = (
+        (
+            f"{references} lung masks of the study are references; here all masks are predicted, "
+            "so that these radiographs are not answered as in the study.",
+        )
+        if references
+        else ()
+    )
+    if made is not None:
+        for segmenter, options in product(segmenters, _all_mask_options()):
+            if recipe_of(segmenter, options, str(hashes[made.image_id])) == made.made_from:
+                return segmenter, options, notes
+    if len(segmenters) > 1:
+        raise TrainedError(
+            f"{study / 'segmentation'} holds {len(segmenters)} segmenters, and it cannot be told "
+            f"which made the masks; name one with --segmenter: {', '.join(map(str, places))}."
+        )
+    if made is not None:
+        notes += (
+            "The masks of the study were made by another segmenter, or another version: lungs are "
+            f"found by {places[0]}, and answers may differ from the study's.",
+        )
+    return segmenters[0], PLAIN, notes
+
+
+def _all_mask_options() -> list[MaskOptions]:
+    return [MaskOptions(*one) for one in product((True, False), (False, True), PRECISIONS)]
+
+
+def _norms(study: Path, manifest: pd.DataFrame) -> Norms | None:
+    store = Store(study / "store")
+    train = manifest[(manifest["split"] == "train") & manifest["image_id"].isin(store.image_ids)]
+    train = train.iloc[:: -(-len(train) // LOOKED_AT) or 1]
+    return measure_norms(store, dict(zip(train["image_id"], train["group"], strict=True)))
+
+
+def _known(manifest: pd.DataFrame) -> dict[str, tuple[Known, ...]]:
+    known: dict[str, tuple[Known, ...]] = {}
+    columns = (manifest[name] for name in ("sha256", "image_id", "split"))
+    for sha256, image_id, split in zip(*columns, strict=True):
+        known[sha256] = (*known.get(sha256, ()), Known(str(image_id), str(split)))
+    return known

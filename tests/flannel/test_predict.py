@@ -1,0 +1,196 @@
+"""From raw files to the numbers of the study's own tables, through the real command lines."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from flannel import ensemble, learner
+from flannel.__main__ import main
+from flannel.asking import Panel
+from flannel.data.manifest import load_manifest
+from flannel.data.store import fill_lung_masks
+from flannel.predict import PredictError, PredictOptions, predict_files
+from flannel.predictions import load_predictions, probability_columns
+from flannel.runs import RunFinishedError
+from flannel.trained import NOTICE, TrainedError
+from flannel.trained_study import trained_of_study
+from segmentation.checkpoint import load_segmenter
+from segmentation.fc_densenet import FCDenseNet
+from segmentation.pipeline import MaskOptions
+from segmentation.predict import predict_masks
+from segmentation.preprocessing import prepare
+from segmentation.radiograph_files import radiographs_of_study
+
+pytestmark = pytest.mark.slow
+
+DENSE = {"in_channels": 1, "classes": 2, "down": [1], "bottleneck": 1, "up": [1], "growth": 4}
+SMALL = {
+    "name": "small",
+    "model": {
+        "network": {"init_args": {"architecture": "mobilenet_v3_small", "weights": "random"}}
+    },
+    "data": {"size_px": 32, "resize_px": 40, "window_px": 24, "predict_patches": 6},
+    "trainer": {"max_epochs": 1, "limit_train_batches": 1, "accelerator": "cpu"},
+}
+ENSEMBLE = ("--trainer.max_epochs=1", "--data.learners=[global/small, patched/small]")
+
+
+@pytest.fixture(scope="module")
+def study(_phantom_study, experiments, tmp_path_factory):
+    """A study with all stages trained, a little, whose masks its segmenter has made, mirrored."""
+    place = tmp_path_factory.mktemp("trained")
+    study = Path(shutil.copytree(_phantom_study, place / "study"))
+    shutil.rmtree(study / "masks")
+    manifest = load_manifest(study / "manifest.csv")
+    _write_segmenter(study / "segmentation" / "small", manifest["path"][0])
+    options = MaskOptions(flip=True)
+    segmenter = load_segmenter(study / "segmentation" / "small" / "best.ckpt")
+    predict_masks(radiographs_of_study(study), segmenter, study / "masks", options=options)
+    fill_lung_masks(study / "store", study / "masks", manifest)
+    small = place / "small.yaml"
+    small.write_text(yaml.safe_dump(SMALL))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        for arm in ("global", "patched"):
+            recipes = (experiments / "base" / arm / "_common.yaml", small)
+            learner.main(["fit", *(f"--config={one}" for one in recipes), f"--study={study}"])
+        recipes = (
+            experiments / "ensemble" / name
+            for name in ("_common.yaml", "forms/flannel.yaml", "fused.yaml")
+        )
+        words = [f"--config={one}" for one in recipes]
+        ensemble.main(["fit", *words, f"--study={study}", *ENSEMBLE])
+    return study
+
+
+def _write_segmenter(folder, radiograph):
+    """Writes a network with random weights that finds lungs in about half of a radiograph."""
+    folder.mkdir(parents=True)
+    torch.manual_seed(1)
+    network = FCDenseNet(1, 2, (1,), 1, (1,), growth=4).eval()
+    grey = np.asarray(Image.open(radiograph).convert("L"))
+    with torch.no_grad():
+        logits = network(torch.from_numpy(prepare(grey, "display", 48))[None])
+        network.classifier.bias[1] -= (logits[:, 1] - logits[:, 0]).median()
+    state = {f"network.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": state}, folder / "best.ckpt")
+    specification = {"class_path": "segmentation.fc_densenet.FCDenseNet", "init_args": DENSE}
+    config = {"model": {"network": specification}, "data": {"size_px": 48}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def test_the_studys_own_tables_are_reproduced_from_the_raw_files(study, tmp_path):
+    manifest = load_manifest(study / "manifest.csv")
+    panel = Panel(trained_of_study(study))
+    assert panel.trained.masks == MaskOptions(flip=True)
+    assert panel.trained.notes == ()
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for path in manifest["path"]:
+        shutil.copy(path, raw)
+    (raw / "notes.txt").write_text("no radiograph")
+    options = PredictOptions(redraws=20, pictures=False, doubtful=True)
+    report = predict_files(panel, [raw], tmp_path / "out", options)
+    assert (report.answered, report.faults) == (40, ())
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    columns = probability_columns()
+    for arm, folder in (
+        ("global", study / "base" / "global" / "small"),
+        ("patched", study / "base" / "patched" / "small"),
+        ("fused", study / "ensemble" / "fused"),
+    ):
+        expected = load_predictions(folder / "fold0" / "predictions.csv")
+        found = table[table["arm"] == arm].reset_index(drop=True)
+        assert found["image_id"].tolist() == expected["image_id"].tolist()
+        assert found["split"].tolist() == expected["split"].tolist()
+        np.testing.assert_allclose(found[columns], expected[columns], atol=1e-6)
+    patched = table[table["arm"] == "patched"]
+    expected = load_predictions(study / "base" / "patched" / "small" / "fold0" / "predictions.csv")
+    np.testing.assert_allclose(patched["coverage"], expected["coverage"], atol=1e-6)
+    assert set(patched["patches"]) == {6}
+    for arm in ("patched", "fused"):  # redraws spread around what was drawn
+        rows = table[table["arm"] == arm]
+        for name in columns:
+            low, high = (rows[name.replace("p_", part, 1)] for part in ("low_", "high_"))
+            assert (low <= rows[name] + 0.35).all()
+            assert (low <= high).all()
+    assert table[table["arm"] == "global"]["low_COVID-19"].isna().all()
+    assert not (tmp_path / "out" / "work").exists()
+    with pytest.raises(RunFinishedError, match="nothing to do"):
+        predict_files(panel, [raw], tmp_path / "out", options)
+    with pytest.raises(PredictError, match="another radiographs"):
+        predict_files(panel, [raw / Path(manifest["path"][0]).name], tmp_path / "out", options)
+
+
+def test_a_killed_prediction_goes_on(study, tmp_path, monkeypatch):
+    files = [Path(path) for path in load_manifest(study / "manifest.csv")["path"][:3]]
+    panel = Panel(trained_of_study(study, arms=["global"]))
+    assert [one.name for one in panel.trained.learners] == ["global/small"]
+    options = PredictOptions(pictures=False, doubtful=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Panel, "ready", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            predict_files(panel, files, tmp_path / "out", options)
+    assert not (tmp_path / "out" / "predictions.csv").exists()
+    masks = sorted((tmp_path / "out" / "masks").glob("*-*.png"))
+    made = [mask.stat().st_mtime_ns for mask in masks]
+    assert len(masks) == 3
+    predict_files(panel, files, tmp_path / "out", options)
+    assert [mask.stat().st_mtime_ns for mask in masks] == made
+    document = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert document["notice"] == NOTICE
+    assert [len(one["verdicts"]) for one in document["radiographs"]] == [1, 1, 1]
+
+
+def test_the_command_answers_draws_and_tells_what_it_cannot_read(study, tmp_path, capsys):
+    path = Path(load_manifest(study / "manifest.csv")["path"][0])
+    bad = tmp_path / "scan.png"
+    bad.write_bytes(b"%PDF-1.7 no picture")
+    words = [str(path), str(bad), str(tmp_path / "absent"), f"--study={study}"]
+    out = tmp_path / "out"
+    assert main(["predict", *words, f"--out={out}", "--doubtful=true", "--patches=3"]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 1 radiographs answered" in said
+    assert "scan.png is not an image that can be read" in said
+    assert "absent does not exist" in said
+    assert NOTICE in said
+    table = pd.read_csv(out / "predictions.csv")
+    assert table["learner"].tolist() == ["small", "small", "FLANNEL"]
+    assert table["patches"].fillna(-1).tolist() == [0, 3, -1]
+    (picture,) = (out / "pictures").iterdir()
+    with Image.open(picture) as drawn:
+        assert min(drawn.size) > 500
+    assert main(["predict", str(bad), f"--study={study}", f"--out={tmp_path / 'none'}"]) == 1
+    assert "No radiograph can be read" in capsys.readouterr().err
+    assert main(["predict", str(path), f"--study={study}", f"--out={tmp_path}"]) == 1
+    assert "holds other files" in capsys.readouterr().err
+
+
+def test_what_a_study_lacks_is_said(study, tmp_path):
+    with pytest.raises(TrainedError, match="no finished base learner of fold 3"):
+        trained_of_study(study, fold=3)
+    with pytest.raises(TrainedError, match="in the arms masked; there are global/small"):
+        trained_of_study(study, arms=["masked"])
+    fused = trained_of_study(study, arms=["fused"])
+    assert [one.name for one in fused.learners] == ["global/small", "patched/small"]
+    copy = Path(shutil.copytree(study, tmp_path / "study"))
+    shutil.rmtree(copy / "segmentation")
+    with pytest.raises(TrainedError, match="holds no segmenter, which patched/small needs"):
+        trained_of_study(copy)
+    alone = trained_of_study(copy, arms=["global"])
+    assert (alone.segmenter, alone.ensembles) == (None, ())
+    config = copy / "base" / "global" / "small" / "fold0" / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("flannel.networks.ImageNetNetwork", "os.system"))
+    with pytest.raises(TrainedError, match=r"os\.system is not built"):
+        trained_of_study(copy, arms=["global"]).learners[0].build()
+    config.write_text(text.replace("resize_px: 40", "resize_pixels: 40"))
+    with pytest.raises(TrainedError, match="are not those of this version"):
+        _ = trained_of_study(copy, arms=["global"]).learners[0].sight
