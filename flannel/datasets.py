@@ -1,6 +1,5 @@
 """Radiographs as batches: the samples of an epoch, the views of an image, and their stacking."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -94,12 +93,10 @@ class EpochSampler(Sampler[Key]):
         return count // self.ranks if self.even else len(range(self.rank, count, self.ranks))
 
     def __iter__(self) -> Iterator[Key]:
-        came: Counter[int] = Counter()
-        keys = []
-        for row in self._rows().tolist():
-            keys.append(Key(self.epoch, row, came[row]))
-            came[row] += 1
-        yield from keys[self.rank :: self.ranks][: len(self)]
+        epoch, rows = self.epoch, self._rows()
+        mine = slice(self.rank, self.rank + self.ranks * len(self), self.ranks)
+        for row, turn in zip(rows[mine], _turns(rows)[mine], strict=True):
+            yield Key(epoch, int(row), int(turn))
 
     def _rows(self) -> Int[np.ndarray, " images"]:
         """Gives the rows of an epoch for all ranks together."""
@@ -121,6 +118,15 @@ class EpochSampler(Sampler[Key]):
 
     def _generator(self, epoch: int) -> np.random.Generator:
         return np.random.default_rng(derived_seed(self.seed, epoch))
+
+
+def _turns(rows: Int[np.ndarray, " images"]) -> Int[np.ndarray, " images"]:
+    """Counts for each row of an order how often it came before."""
+    sorting = rows.argsort(kind="stable")
+    ordered = rows[sorting]
+    turns = np.empty_like(rows)
+    turns[sorting] = np.arange(len(rows)) - ordered.searchsorted(ordered)
+    return turns
 
 
 class RadiographDataset(Dataset[Batch]):
