@@ -77,14 +77,14 @@ def _run_folders(study: Path) -> Iterator[tuple[Path, Stage, str, str]]:
     for folder in sorted(study.glob("ensemble/*/*/fold*")):
         yield folder, "ensemble", folder.parts[-3], form_name(folder.parts[-2])
     for folder in sorted(study.glob("cheat/*/fold*")):
-        yield folder, "cheat", CHEAT, folder.parts[-2]
+        yield folder, "cheat", CHEAT, form_name(folder.parts[-2])
 
 
 def form_name(folder: str) -> str:
-    """Names another form of the ensemble, or a baseline, as tables do, by its folder's name.
+    """Names another form of the ensemble, a baseline or a cheat as tables do, by its folder's name.
 
-    `flannel_out_of_fold` is "FLANNEL out of fold", `best_learner` is "best learner". There is no
-    list of them: a form that somebody adds by a recipe of their own is a row too.
+    `flannel_out_of_fold` is "FLANNEL out of fold", `size_and_border` is "size and border". There is
+    no list of them: a form that somebody adds by a recipe of their own is a row too.
     """
     return folder.replace("flannel", ENSEMBLE).replace("_", " ")
 

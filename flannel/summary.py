@@ -94,7 +94,7 @@ def _cheat(measurements: Measurements) -> str:
         )
     best = max(measurements.cheats, key=_macro)
     sentence = (
-        f"The best cheat ({best.learner.replace('_', ' ')}), which sees no lung, reaches macro F1 "
+        f"The best cheat ({best.learner}), which sees no lung, reaches macro F1 "
         f"{measure_cell(best.measured, MACRO, 'f1')}"
     )
     networks = [row for row in measurements.rows if row.stage == "base"]

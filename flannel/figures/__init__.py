@@ -40,7 +40,7 @@ def draw_figures(measurements: Measurements, costs: Sequence[Cost]) -> dict[str,
         "training_curves": training_curves(comparison.study),
         "cost": cost_bars(costs),
     } | {
-        f"confusion_{learner}": confusion_matrices(comparison, learner)
+        f"confusion_{learner.replace(' ', '_')}": confusion_matrices(comparison, learner)
         for learner in comparison.learners
     }
     return {name: figure for name, figure in drawn.items() if figure is not None}

@@ -40,6 +40,7 @@ def reliability_curves(measurements: Measurements) -> Figure | None:
         for axes in panels[len(rows) :]:
             axes.set_axis_off()
         legend_once(figure, panels[: len(rows)].tolist())
+        figure.draw_without_rendering()  # square panels need a second pass to find their place
     return figure
 
 

@@ -36,7 +36,7 @@ def cost_bars(costs: Sequence[Cost]) -> Figure | None:
             axes.text(
                 left[place],
                 place,
-                f" {one.minutes_per_run:.1f}, {one.runs} run{'s' * (one.runs > 1)}",
+                f" {_duration(one.minutes_per_run)}, {one.runs} run{'s' * (one.runs > 1)}",
                 va="center",
                 fontsize=7.5,
             )  # fmt: skip
@@ -46,3 +46,8 @@ def cost_bars(costs: Sequence[Cost]) -> Figure | None:
         axes.set_xlim(0, 1.2 * max(left) or 1)
         figure.legend(loc="outside upper center", ncols=3)
     return figure
+
+
+def _duration(minutes: float) -> str:
+    """Says minutes, or seconds where it is less than one."""
+    return f"{minutes:.1f} min" if minutes >= 1 else f"{60 * minutes:.0f} s"

@@ -175,8 +175,8 @@ def _of_learner(row: Row, number: int) -> tuple[str, dict[str, object]]:
 def _of_arm(row: Row, number: int) -> tuple[str, dict[str, object]]:
     style = LINE_STYLES[number % len(LINE_STYLES)]
     if row.arm == CHEAT:
-        label = f"cheat: {row.learner.replace('_', ' ')}"
-        return label, {"color": "#D55E00", "linestyle": style, "linewidth": 1.1}
+        look: dict[str, object] = {"color": "#D55E00", "linestyle": style, "linewidth": 1.1}
+        return f"cheat: {row.learner}", look
     return row.arm, {
         "color": ARM_COLOURS.get(row.arm, "black"), "linestyle": style, "linewidth": 1.8,
     }  # fmt: skip

@@ -37,12 +37,12 @@ def patches_by_k(
         figure = Figure(figsize=(2.7 * columns + 0.6, 5.2), layout="constrained")
         panels = figure.subplots(2, columns, squeeze=False, sharex=True)
         for column, rule in enumerate(rules):
+            panels[0, column].sharey(panels[0, 0])  # before anything is drawn, or bands are cut off
+            panels[1, column].sharey(panels[1, 0])
             of_rule = table[table["rule"] == rule]
             _lines(panels[0, column], of_rule[of_rule["measure"] == f1])
             _lines(panels[1, column], of_rule[of_rule["measure"] == spread])
             panels[0, column].set_title(RULE_TITLES[rule])
-            panels[0, column].sharey(panels[0, 0])
-            panels[1, column].sharey(panels[1, 0])
         panels[0, 0].set_ylabel(f"{f1}, {split} images")
         panels[1, 0].set_ylabel(spread)
         panels[1, 0].set_ylim(bottom=0)

@@ -48,7 +48,7 @@ def f1_bars(measurements: Measurements, name: str) -> Figure:
         for style, row in zip(LINE_STYLES[1:], measurements.cheats, strict=False):
             value = row.measured.interval(name, "f1").value
             if row not in rows and not np.isnan(value):
-                label = f"cheat: {row.learner.replace('_', ' ')}"
+                label = f"cheat: {row.learner}"
                 axes.axhline(
                     value, color="#D55E00", linewidth=1.1, linestyle=style, zorder=2.5, label=label
                 )

@@ -17,22 +17,22 @@ def test_rows_stand_in_the_order_of_the_tables(study_files):
     measurements = study_files.measured()
     assert [row.name for row in measurements.rows] == [
         "global vgg19_bn", "global FLANNEL", "patched vgg19_bn", "patched FLANNEL",
-        "cheat size_and_border",
+        "cheat size and border",
     ]  # fmt: skip
     assert measurements.row("global", "FLANNEL").measured.interval("macro", "f1").value == 1
     assert measurements.row("masked", "FLANNEL") is None
     assert names(measurements.pairs) == [
         ("global vgg19_bn", "patched vgg19_bn"),
         ("global FLANNEL", "patched FLANNEL"),
-        ("cheat size_and_border", "global FLANNEL"),
-        ("cheat size_and_border", "patched FLANNEL"),
+        ("cheat size and border", "global FLANNEL"),
+        ("cheat size and border", "patched FLANNEL"),
     ]
 
 
 def test_without_ensembles_the_learners_are_set_against_the_cheat(study_files):
     study_files.run("cheat/size_and_border/fold0", TWO_WRONG)
     study_files.run("base/global/vgg19_bn/fold0", TRUTH)
-    assert names(study_files.measured().pairs) == [("cheat size_and_border", "global vgg19_bn")]
+    assert names(study_files.measured().pairs) == [("cheat size and border", "global vgg19_bn")]
 
 
 def test_rows_without_a_common_fold_are_no_pair(study_files):

@@ -20,6 +20,15 @@ def test_a_panel_per_ensemble_with_its_error(study_files):
     assert axes.lines[1].get_ydata() == pytest.approx([1])
 
 
+def test_nothing_stands_outside_of_the_figure(study_files):
+    for arm in ("global", "patched", "fused"):
+        study_files.run(f"ensemble/{arm}/fold0", TRUTH)
+    figure = reliability_curves(study_files.measured())
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        assert axes.get_tightbbox().y0 >= 0
+
+
 def test_bins_of_folds_are_joined_by_their_radiographs(study_files):
     study_files.run("base/global/vgg19_bn/fold0", TRUTH)
     study_files.run("base/global/vgg19_bn/fold1", TWO_WRONG)

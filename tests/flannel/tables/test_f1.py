@@ -65,7 +65,7 @@ def test_the_cheat_stands_last(study_files):
     study_files.run("ensemble/global/fold0", TRUTH)
     study_files.run("cheat/size_and_border/fold0", TWO_WRONG)
     table = table_3(study_files.measured())
-    assert table.lines[-1].cells[:2] == ("cheat", "size_and_border")
+    assert table.lines[-1].cells[:2] == ("cheat", "size and border")
     assert table.lines[-1].opens
 
 
