@@ -12,6 +12,7 @@ READY  := $(VENV)/.ready
 
 STUDY  ?= runs/study
 FOLD   ?= 0
+PORT   ?= 8765
 ARM    ?= global,patched
 LEARNER ?= all
 FORM   ?=
@@ -123,6 +124,14 @@ compare: $(READY) ## tables, figures, report.html
 predict: $(READY) ## IMAGE=file or folder: what the study sees in radiographs, with pictures; research software
 	@test -n "$(IMAGE)" || { echo "error: say which radiographs: make predict IMAGE=file" >&2; exit 2; }
 	$(PY) -m flannel predict "$(IMAGE)" --study=$(STUDY) --fold=$(FOLD) --out=$(OUT) --redo=$(REDO)
+
+.PHONY: app
+app: $(READY) ## a page on this machine to drop a radiograph on: http://127.0.0.1:$(PORT)
+	$(PY) -m flannel app --study=$(STUDY) --fold=$(FOLD) --port=$(PORT)
+
+.PHONY: saliency
+saliency: $(READY) ## where base learners find their diagnoses, and whether that means anything
+	$(PY) -m flannel saliency --study=$(STUDY) --fold=$(FOLD) --arm=$(ARM) --learner=$(LEARNER)
 
 .PHONY: dashboard
 dashboard: $(READY) ## the W&B workspace of the study: runs by arm, bars of F1, curves; saved after wandb login

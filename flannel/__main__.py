@@ -24,6 +24,12 @@ COMMANDS = {
     "cheats": (COMPARISON, "cheats", "forests that see no lung, on the study's own folds"),
     "compare": (COMPARISON, "compare", "tables, figures and report.html"),
     "predict": ("flannel.stages.prediction", "main", "radiographs -> diagnoses and pictures"),
+    "app": ("flannel.stages.app", "app", "a page to try a study on, for this machine only"),
+    "saliency": (
+        "flannel.stages.saliency",
+        "saliency",
+        "where base learners find their diagnoses, checked",
+    ),
     "dashboard": (COMPARISON, "dashboard", "the W&B workspace of a study"),
     "patches": (
         COMPARISON,

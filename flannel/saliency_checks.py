@@ -12,15 +12,15 @@ from itertools import chain, zip_longest
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 from scipy import stats
 from torch import Tensor, nn
 
 from flannel.data.progress import progress
 from flannel.data.store import Store
-from flannel.datasets import Batch
 from flannel.predictions import probability_columns
 from flannel.saliency import GradCam, inside_lungs
+from flannel.views import Places
 
 STAGES = ("head", "upper half", "all weights")
 """What is left to chance, more and more."""
@@ -36,6 +36,10 @@ class Example:
     image_id: str
     diagnosis: str
     predicted: str
+
+
+Sample = tuple[Example, UInt8[Tensor, "views 1 side side"], Places]
+"""A radiograph with its views, and where they lie."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,19 @@ class Check:
     correlations: Mapping[str, float]
 
 
-def examples(predictions: pd.DataFrame, diagnoses: Sequence[str], count: int) -> list[Example]:
+def examples(
+    predictions: pd.DataFrame,
+    diagnoses: Sequence[str],
+    count: int,
+    usable: Callable[[str], bool] = lambda image_id: True,
+) -> list[Example]:
     """Takes the first test radiographs of each diagnosis in turn, in the order of their names.
 
     Args:
         predictions: The learner's table.
         diagnoses: The label set, in order.
         count: How many at most.
+        usable: Whether a radiograph may be taken.
     """
     table = predictions[predictions["split"] == "test"].sort_values("image_id")
     chosen = table[probability_columns(diagnoses)].to_numpy().argmax(axis=1)
@@ -75,6 +85,7 @@ def examples(predictions: pd.DataFrame, diagnoses: Sequence[str], count: int) ->
         for image_id, diagnosis, predicted in zip(
             table["image_id"], table["diagnosis"], chosen, strict=True
         )
+        if usable(image_id)
     ]
     by_diagnosis = [[row for row in rows if row.diagnosis == name] for name in diagnoses]
     in_turn = chain.from_iterable(zip_longest(*by_diagnosis))
@@ -82,41 +93,35 @@ def examples(predictions: pd.DataFrame, diagnoses: Sequence[str], count: int) ->
 
 
 def check_maps(
-    network: nn.Module,
-    cam_of: Callable[[nn.Module], GradCam],
+    cam: GradCam,
     store: Store,
-    samples: Sequence[tuple[Example, Batch]],
+    samples: Sequence[Sample],
     diagnoses: Sequence[str],
     seed: int = 1,
 ) -> list[Check]:
     """Maps radiographs as learned, and again with more and more of the weights left to chance.
 
     Args:
-        network: The learner's; its weights are lost.
-        cam_of: Makes the maps of a network.
+        cam: Of the learner; what its network has learned is lost.
         store: Radiographs and lung masks.
-        samples: Each radiograph with its views, as `RadiographDataset` gives them.
+        samples: The radiographs.
         diagnoses: The label set, in order.
         seed: Of the weights.
-
-    Raises:
-        SaliencyError: If the network has no feature map, or not the layer that is asked for.
     """
     generator = torch.Generator().manual_seed(seed)
     cams = []
     for stage in ("learned", *STAGES):
         if stage in STAGES:
-            leave_to_chance(network, stage, generator)
-        cam = cam_of(network)
+            leave_to_chance(cam.network, stage, generator)
         made = (
-            cam.map_of(sample.pixels, sample.places, diagnoses.index(example.predicted))
-            for example, sample in samples
+            cam.map_of(pixels, places, diagnoses.index(example.predicted))
+            for example, pixels, places in samples
         )
         cams.append(list(progress(made, len(samples), f"Mapping, {stage}")))
     checks = []
-    for (example, sample), learned, *others in zip(samples, *cams, strict=True):
+    for (example, _, places), learned, *others in zip(samples, *cams, strict=True):
         by_chance = dict(zip(STAGES, others, strict=True))
-        seen = cam.seen(sample.places)
+        seen = cam.seen(places)
         lungs = torch.from_numpy(store.lung_mask(example.image_id))
         checks.append(
             Check(
@@ -149,9 +154,11 @@ def leave_to_chance(network: nn.Module, stage: str, generator: torch.Generator) 
             for tensor in _held(layer):
                 if tensor.ndim > 1:
                     deviation, centre = torch.std_mean(tensor, correction=0)
-                    tensor.normal_(float(centre), float(deviation), generator=generator)
+                    drawn = torch.randn(tensor.shape, generator=generator)
+                    tensor.copy_(drawn.mul_(float(deviation)).add_(float(centre)))
                 else:
-                    tensor.copy_(tensor[torch.randperm(len(tensor), generator=generator)])
+                    order = torch.randperm(len(tensor), generator=generator)
+                    tensor.copy_(tensor[order.to(tensor.device)])
 
 
 def rank_correlation(

@@ -80,7 +80,7 @@ def trained_of_study(
         raise TrainedError(f"{study / 'store'} holds no finished store: build it (make data).")
     manifest = load_manifest(study / "manifest.csv")
     manifest["split"] = splits_of_fold(manifest, fold)
-    trained = [_learner(run, diagnoses) for run in chosen.values()]
+    trained = [trained_learner(run, diagnoses) for run in chosen.values()]
     segmenter, masks, notes = _segmenter(study, manifest, checkpoint)
     if segmenter is None and any(one.needs_mask for one in trained):
         raise TrainedError(
@@ -108,7 +108,17 @@ def trained_of_study(
     )
 
 
-def _learner(run: StudyRun, diagnoses: Sequence[str]) -> TrainedLearner:
+def trained_learner(run: StudyRun, diagnoses: Sequence[str]) -> TrainedLearner:
+    """Reads one base learner.
+
+    Args:
+        run: Its finished run.
+        diagnoses: The label set, in order.
+
+    Raises:
+        TrainedError: If the run's config.yaml cannot be used.
+    """
+
     def read(config: Mapping[str, Mapping[str, object]]) -> TrainedLearner:
         model, data = config["model"], dict(config["data"])
         for own in ("study", "fold"):

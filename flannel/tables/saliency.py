@@ -14,6 +14,9 @@ from flannel.tables.layout import Line, Table
 ALIKE = 0.5
 """Median rank correlation, all weights left to chance, from which on maps are not to be trusted."""
 
+FEWEST = 4
+"""Of fewer maps no such thing is said."""
+
 
 def verdict(checks: Sequence[Check]) -> list[str]:
     """Says in sentences what the checks amount to."""
@@ -36,11 +39,12 @@ def verdict(checks: Sequence[Check]) -> list[str]:
         sentences.append("With all weights left to chance there is no map left to compare.")
         return sentences
     alike = median(abs(value) for value in left)
-    hangs = (
-        "the maps hang on what was learned."
-        if alike < ALIKE
-        else "the maps hardly hang on what was learned: do not argue with them."
-    )
+    if len(left) < FEWEST:
+        hangs = "too few to say whether the maps hang on what was learned; raise the count."
+    elif alike < ALIKE:
+        hangs = "the maps hang on what was learned."
+    else:
+        hangs = "the maps hardly hang on what was learned: do not argue with them."
     sentences.append(
         f"With all weights left to chance the rank correlation with the learned map is "
         f"{alike:.2f} in size (median of {len(left)}, {min(left):.2f} to {max(left):.2f}): {hangs}"

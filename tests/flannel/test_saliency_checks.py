@@ -8,7 +8,6 @@ from torch import nn
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.store import Store
-from flannel.datasets import Key, RadiographDataset
 from flannel.predictions import probability_columns
 from flannel.saliency import GradCam
 from flannel.saliency_checks import (
@@ -19,7 +18,7 @@ from flannel.saliency_checks import (
     leave_to_chance,
     rank_correlation,
 )
-from flannel.views import WholeView
+from flannel.views import Draw, WholeView
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 VIEW = WholeView(resize_px=48, size_px=32)
@@ -61,6 +60,8 @@ def test_examples_are_the_first_of_each_diagnosis_in_turn():
     table[f"p_{VIRAL}"] = 0.7
     assert [row.image_id for row in examples(table, FLANNEL, 4)] == ["b", "f", "d", "c"]
     assert len(examples(table, FLANNEL, 9)) == 5
+    others = examples(table, FLANNEL, 2, usable=lambda image_id: image_id != "b")
+    assert [row.image_id for row in others] == ["c", "f"]
     assert examples(table, FLANNEL, 1) == [Example("b", COVID, VIRAL)]
 
 
@@ -102,23 +103,15 @@ def test_rank_correlation_is_of_what_was_looked_at():
 def test_maps_of_radiographs_are_checked(network, study_files):
     study_files.pictures()
     store = Store(study_files.folder / "store")
-    table = pd.DataFrame({"image_id": ["test-0", "test-6"], "diagnosis": [COVID, NORMAL]})
-    radiographs = RadiographDataset(
-        table, store.folder, VIEW, normalisation="half", patches=1, training=False, anew=False,
-        seed=1, flip=0, rotation_degrees=0, diagnoses=FLANNEL,
-    )  # fmt: skip
+    draw = Draw(torch.Generator(), training=False, patches=1, flip=0, rotation_degrees=0)
     samples = [
-        (Example(row.image_id, row.diagnosis, NORMAL), radiographs[Key(0, place)])
-        for place, row in enumerate(table.itertuples())
+        (Example(image_id, diagnosis, NORMAL), *VIEW.views(store, image_id, draw))
+        for image_id, diagnosis in (("test-0", COVID), ("test-6", NORMAL))
     ]
-
-    def cam_of(one):
-        return GradCam(one, VIEW, "half", store.size_px)
-
-    sample = samples[0][1]
-    expected = cam_of(network).map_of(sample.pixels, sample.places, diagnosis=3)
+    cam = GradCam(network, VIEW, "half", store.size_px)
+    expected = cam.map_of(*samples[0][1:], diagnosis=3)
     assert expected.max() > 0.9
-    first, second = check_maps(network, cam_of, store, samples, FLANNEL)
+    first, second = check_maps(cam, store, samples, FLANNEL)
     assert (first.example, second.example) == (samples[0][0], samples[1][0])
     assert first.learned.equal(expected)
     lungs = torch.from_numpy(store.lung_mask("test-0"))

@@ -14,17 +14,18 @@ def check(inside, flat, correlations, name="a"):
 
 def test_maps_that_hang_on_the_weights_are_said_to():
     found = [check(0.6, 0.4, (0.9, 0.5, 0.1)), check(0.5, 0.4, (0.8, 0.2, -0.3), "b")]
-    inside, chance = verdict(found)
+    inside, chance = verdict(found * 2)
     assert inside == (
         "55% of the saliency lies inside the lungs; a map that is equal wherever the learner "
         "looked would have 40% there."
     )
-    assert "0.20 in size (median of 2, -0.30 to 0.10): the maps hang on" in chance
+    assert "0.20 in size (median of 4, -0.30 to 0.10): the maps hang on" in chance
 
 
 def test_maps_of_edges_are_not_to_be_argued_with():
-    sentences = verdict([check(0.6, 0.4, (0.9, 0.9, 0.8))])
-    assert sentences[-1].endswith("do not argue with them.")
+    found = [check(0.6, 0.4, (0.9, 0.9, 0.8))]
+    assert verdict(found * 4)[-1].endswith("do not argue with them.")
+    assert "too few to say" in verdict(found)[-1]
 
 
 def test_empty_maps_are_told_and_left_out():

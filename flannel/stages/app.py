@@ -1,0 +1,65 @@
+"""The page to try a study on."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flannel.runs import RunError
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+
+def app(
+    study: Path = Path("runs/study"),
+    port: int = 8765,
+    fold: int = 0,
+    arm: str = "all",
+    learners: str = "all",
+    patches: int | None = None,
+    limit_mb: int = 64,
+) -> None:
+    """Serves a page on this machine on which a radiograph is dropped and an opinion seen.
+
+    Only programs on this machine reach it; no file that is dropped is kept. Ctrl-C ends it.
+
+    Args:
+        study: The study's folder.
+        port: Of the page, on 127.0.0.1.
+        fold: Whose learners and ensembles answer.
+        arm: "all", or arms with commas.
+        learners: "all", or base learners with commas.
+        patches: Patches a radiograph; by default as many as each learner's recipe says.
+        limit_mb: Greatest size of a file, in megabytes.
+
+    Raises:
+        RunError: If the extra `app` is not installed.
+    """
+    try:
+        import python_multipart  # noqa: F401  without it FastAPI reads no form
+        import uvicorn  # noqa: F401
+
+        from flannel.app import create_app, opinion_on
+    except ModuleNotFoundError as fault:
+        raise RunError(
+            f"The page needs {fault.name}: install the extra `app` (pip install '.[app]')."
+        ) from fault
+    from functools import partial
+
+    from flannel.asking import Panel
+    from flannel.trained_study import trained_of_study
+
+    arms, names = (None if word == "all" else word.split(",") for word in (arm, learners))
+    trained = trained_of_study(study, fold, arms, names)
+    panel = Panel(trained, patches=patches, keep=True)
+    page = create_app(partial(opinion_on, panel), trained.name, trained.diagnoses, limit_mb)
+    print(f"open http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    serve(page, port).run()
+
+
+def serve(page: "FastAPI", port: int) -> "uvicorn.Server":
+    """Gives the server of a page: on the loopback address, whatever else the machine has."""
+    import uvicorn
+
+    config = uvicorn.Config(page, host="127.0.0.1", port=port, log_level="warning", ws="none")
+    return uvicorn.Server(config)

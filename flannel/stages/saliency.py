@@ -1,0 +1,35 @@
+"""The saliency of a study's base learners."""
+
+from pathlib import Path
+
+
+def saliency(
+    study: Path = Path("runs/study"),
+    arm: str = "patched",
+    learner: str = "all",
+    fold: int = 0,
+    count: int = 8,
+    patches: int | None = None,
+    layer: str = "",
+    seed: int = 1,
+) -> None:
+    """Maps where base learners find their diagnoses, and checks that the maps mean something.
+
+    Writes a table and a figure for each to `STUDY/saliency/ARM/LEARNER/foldK`: the share of the map
+    inside the lungs, and what becomes of the map when weights are left to chance.
+
+    Args:
+        study: The study folder, with trained base learners.
+        arm: Arms, with commas.
+        learner: "all", or base learners with commas.
+        fold: Whose learners.
+        count: Test radiographs a learner, the first of each diagnosis in turn.
+        patches: Patches a radiograph; by default as many as the learner's recipe says.
+        layer: The module whose output is the feature map; each network's last one when empty.
+        seed: Of the weights that are left to chance.
+    """
+    from flannel.saliency_report import chosen_runs, write_saliency
+
+    for run in chosen_runs(study, arm.split(","), learner, fold):
+        for sentence in write_saliency(run, study, count, patches, layer, seed):
+            print(sentence, flush=True)
