@@ -39,7 +39,7 @@ from flannel.runs import (
     wandb_mode,
     write_json,
 )
-from flannel.schedules import OneCycle
+from flannel.schedules import OneCycle, over_all_steps
 from flannel.wandb_runs import log_final_values, wandb_logger, without_machine
 
 # What libraries say to each other, or of things that are meant here; nothing that a user can mend.
@@ -189,6 +189,12 @@ class StudyCLI(LightningCLI):
         """Gives the metric that is shown, and that early stopping would go by."""
         return self._selection if selection == LAST_EPOCH else selection
 
+    @property
+    def selecting(self) -> str | None:
+        """The metric that chooses the epoch; None where the last one is taken."""
+        selection = str(self.arguments.selection)
+        return None if selection == LAST_EPOCH else selection
+
     @staticmethod
     def configure_optimizers(
         lightning_module: LightningModule,
@@ -198,25 +204,14 @@ class StudyCLI(LightningCLI):
         """Leaves frozen parameters out, and lays a one-cycle schedule over the steps to come.
 
         Raises:
-            RunError: If there is no end to the steps, or the stage takes several at once.
+            RunError: If the steps have no known number.
         """
         for group in optimizer.param_groups:
             group["params"] = [one for one in group["params"] if one.requires_grad]
-        if not isinstance(lr_scheduler, OneCycle):
-            return LightningCLI.configure_optimizers(lightning_module, optimizer, lr_scheduler)
-        steps = lightning_module.trainer.estimated_stepping_batches
-        if steps == float("inf") or not lightning_module.automatic_optimization:
-            raise RunError(
-                f"OneCycle needs a number of steps to lay its cycle over; "
-                f"{type(lightning_module).__name__} has none with trainer.max_epochs "
-                f"{lightning_module.trainer.max_epochs}. Give a number of epochs for a base "
-                "learner or a segmenter, or another lr_scheduler."
-            )
-        lr_scheduler.lay_over(int(steps))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"},
-        }
+        if isinstance(lr_scheduler, OneCycle):
+            in_steps = over_all_steps(lr_scheduler, lightning_module)
+            return {"optimizer": optimizer, "lr_scheduler": in_steps}
+        return LightningCLI.configure_optimizers(lightning_module, optimizer, lr_scheduler)
 
     @property
     def arguments(self) -> Namespace:
@@ -289,7 +284,7 @@ class StudyCLI(LightningCLI):
             SeedEachEpoch(self.arguments.seed_everything),
             ModelCheckpoint(
                 filename="best",
-                monitor=None if selection == LAST_EPOCH else selection,
+                monitor=self.selecting,
                 mode="max",
                 save_weights_only=True,
                 **common,

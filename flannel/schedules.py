@@ -1,7 +1,12 @@
 """Learning rates that change with every step of a training."""
 
+from typing import Any
+
+from lightning.pytorch import LightningModule
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
+
+from flannel.runs import RunError
 
 
 class OneCycle(OneCycleLR):
@@ -55,3 +60,27 @@ class OneCycle(OneCycleLR):
             div_factor=self.div_factor,
             final_div_factor=self.final_div_factor,
         )
+
+
+def over_all_steps(schedule: OneCycle, module: LightningModule) -> dict[str, Any]:
+    """Lays a cycle over the steps that a module's Trainer has before it.
+
+    Args:
+        schedule: As its recipe describes it.
+        module: In its Trainer.
+
+    Returns:
+        What Lightning wants of a schedule that moves on with every step.
+
+    Raises:
+        RunError: If the training has no end, or the module steps by itself, so that nobody knows.
+    """
+    steps = module.trainer.estimated_stepping_batches
+    if steps == float("inf") or not module.automatic_optimization:
+        raise RunError(
+            f"OneCycle needs a number of steps to lay its cycle over; {type(module).__name__} has "
+            f"none with trainer.max_epochs {module.trainer.max_epochs}. Give a base learner a "
+            "number of epochs, or choose another lr_scheduler."
+        )
+    schedule.lay_over(int(steps))
+    return {"scheduler": schedule, "interval": "step"}

@@ -21,28 +21,34 @@ COLUMNS = 4
 
 
 class ValidationOverlays(Callback):
-    """Draws `validation.png` whenever the selected metric has not been better before.
+    """Draws `validation.png` of the selected epoch, that is whenever it is the best so far.
 
     Predicted lungs are blue, the reference orange, below it; the caption gives the Jaccard index.
 
     Args:
         folder: The run's folder.
-        selection: The metric that chooses the epoch; the larger, the better.
+        selection: The metric that chooses the epoch; the larger, the better. Where none does and
+            the last one is taken, None.
         to_wandb: Log the picture, which shows radiographs, to W&B too.
         radiographs: How many are shown, spread over the validation split.
     """
 
-    def __init__(self, folder: Path, selection: str, to_wandb: bool, radiographs: int = 8) -> None:
+    def __init__(
+        self, folder: Path, selection: str | None, to_wandb: bool, radiographs: int = 8
+    ) -> None:
         self.folder, self.selection, self.to_wandb = folder, selection, to_wandb
         self.radiographs = radiographs
         self.best = -np.inf
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws, if this epoch is the best so far."""
-        reached = float(trainer.callback_metrics.get(self.selection, -np.inf))
-        if trainer.sanity_checking or reached <= self.best:
+        if trainer.sanity_checking:
             return
-        self.best = reached
+        if self.selection is not None:
+            reached = float(trainer.callback_metrics.get(self.selection, -np.inf))
+            if reached <= self.best:
+                return
+            self.best = reached
         data = trainer.datamodule  # type: ignore[attr-defined]
         if not trainer.is_global_zero or not isinstance(data, LungDataModule):
             return

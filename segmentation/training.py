@@ -29,7 +29,7 @@ class LungsCLI(StudyCLI):
 
     def stage_callbacks(self) -> list[Callback]:
         """Gives the picture of validation radiographs."""
-        return [ValidationOverlays(self.run.folder, self.arguments.selection, self.logs_images)]
+        return [ValidationOverlays(self.run.folder, self.selecting, self.logs_images)]
 
 
 def main(arguments: list[str]) -> int:

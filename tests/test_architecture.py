@@ -21,7 +21,7 @@ FLOORS = (
     ),
     ("flannel.checkpoints", ("flannel.checkpoints",)),
     ("flannel.callbacks", ("flannel.runs", "flannel.data")),
-    ("flannel.schedules", ()),
+    ("flannel.schedules", ("flannel.runs",)),
     ("flannel.wandb_runs", ("flannel.runs", "flannel.data")),
     ("flannel.commands", ("flannel.runs",)),
     ("flannel.screen", ("flannel.queue", "flannel.runs", "flannel.data")),

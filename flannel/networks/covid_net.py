@@ -17,11 +17,11 @@ LAST_SIDE = 7
 class CovidNet(nn.Module):
     """Four stages of light blocks, all of a stage's outputs summed up for the next block.
 
-    Followed is the first preprint (arXiv 2003.09871, of March 2020): its text for the pattern of a
-    block (1 x 1 projection, 1 x 1 expansion, 3 x 3 depthwise, 1 x 1 projection, 1 x 1 extension),
-    its figure, as public programs in PyTorch read it, for 3, 4, 6 and 3 blocks of 56, 112, 216 and
-    424 channels and for the 1 x 1 convolutions beside the stages. Its text cannot be followed
-    farther: the network was found by a search, and only graphs of TensorFlow were published.
+    Followed is the first preprint (arXiv 2003.09871, of March 2020) as public programs in PyTorch
+    read it: a block is a 1 x 1 projection, a 1 x 1 expansion, a 3 x 3 depthwise convolution, a
+    1 x 1 projection and a 1 x 1 extension; there are 3, 4, 6 and 3 blocks of 56, 112, 216 and 424
+    channels, and 1 x 1 convolutions beside them. No description says more: the network was found
+    by a search, and its authors published graphs of TensorFlow only.
 
     Left open there, and chosen here: a block's inner widths (one half and three quarters of its
     input); BatchNorm and ReLU behind each convolution, but no ReLU at a block's end; which

@@ -72,6 +72,23 @@ def trained(relabelled, monkeypatch):
     return make
 
 
+def test_one_sigmoid_is_enough_for_two_diagnoses(relabelled):
+    study = relabelled("covid_normal")
+    fit(
+        study, "--data.arm=global", "--model.vote=mean_softmax",
+        "--model.network=flannel.networks.FrozenNetwork",
+        "--model.network.init_args.architecture=mobilenet_v3_small",
+        "--model.network.init_args.weights=random", "--model.network.init_args.classes=2",
+        "--model.loss=flannel.losses.SquaredError",
+    )  # fmt: skip
+    diagnoses = LABEL_SETS["covid_normal"]
+    table = load_predictions(study / "base/global/tiny/fold0/predictions.csv", diagnoses)
+    confidences = table[probability_columns(diagnoses)].to_numpy()
+    np.testing.assert_allclose(confidences.sum(axis=1), 1, atol=1e-6)
+    assert confidences.std() > 0.001
+    assert np.abs(confidences - 0.5).max() < 0.5
+
+
 @pytest.mark.slow
 def test_three_diagnoses_reach_every_run_and_table(trained):
     study, diagnoses = trained("covid_qu_ex"), LABEL_SETS["covid_qu_ex"]

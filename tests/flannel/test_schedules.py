@@ -1,11 +1,13 @@
 """The one-cycle schedule: its values by hand, and that a run lays it over its own steps."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from flannel.schedules import OneCycle
+from flannel.runs import RunError
+from flannel.schedules import OneCycle, over_all_steps
 
 
 def cycle(steps, **options):
@@ -40,3 +42,11 @@ def test_a_cycle_of_one_step_and_of_other_shape():
     rates, _ = cycle(10, pct_start=0.5, div_factor=10, final_div_factor=10)
     assert (rates[0], max(rates), rates[-1]) == pytest.approx((3e-4, 3e-3, 3e-5))
     assert rates[4] == max(rates)
+
+
+@pytest.mark.parametrize(("steps", "automatic"), [(float("inf"), True), (12, False)])
+def test_a_training_without_a_number_of_steps_is_refused(steps, automatic):
+    trainer = SimpleNamespace(estimated_stepping_batches=steps, max_epochs=-1)
+    module = SimpleNamespace(trainer=trainer, automatic_optimization=automatic)
+    with pytest.raises(RunError, match="OneCycle needs a number of steps"):
+        over_all_steps(None, module)

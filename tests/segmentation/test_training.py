@@ -77,7 +77,10 @@ def test_a_run_leaves_measures_a_card_and_a_picture(tmp_path, capsys):
 def test_wandb_gets_the_picture_offline_or_when_asked(tmp_path):
     write_phantoms(tmp_path / "pairs", 6, seed=1, size=64)
     words = recipe(tmp_path, data={"folder": str(tmp_path / "pairs")})
-    for study, options in (("default", []), ("without", ["--log_images=false"])):
+    for study, options in (
+        ("default", []),
+        ("without", ["--log_images=false", "--selection=last"]),
+    ):
         folder = tmp_path / study
         assert main([*words[:2], f"--study={folder}", "--wandb=offline", *options]) == 0
         pictures = list(folder.glob("wandb/offline-run-*/files/media/images/val/overlays*.png"))
