@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from flannel.networks.imagenet import WeightsError
 
 STEM = 56
 STAGES = ((3, 56), (4, 112), (6, 216), (3, 424))
@@ -27,7 +31,7 @@ class CovidNet(nn.Module):
     input); BatchNorm and ReLU behind each convolution, but no ReLU at a block's end; which
     outputs meet (all earlier ones of the stage and its 1 x 1 convolution); maximum pooling between
     the stages; dense layers of 1024 and 256. ImageNet weights, with which the original begins,
-    are not to be had for this form.
+    are not to be had for this form, but its own can be loaded.
 
     Parameters: 22,972,396 for four classes. The authors' tables have 117.4 million (small) and
     127.4 million (large) for the published graphs at 224 px, and 11.7 million for a later one at
@@ -35,10 +39,17 @@ class CovidNet(nn.Module):
 
     Args:
         classes: Number of outputs.
+        weights: "random"; the path of a file with a state dictionary of this network, for all its
+            layers; or "later", as `ImageNetNetwork`.
         dense: Outputs of the dense layers before the last one.
+
+    Raises:
+        WeightsError: If there is no such file, or it does not fit.
     """
 
-    def __init__(self, classes: int = 4, dense: Sequence[int] = (1024, 256)) -> None:
+    def __init__(
+        self, classes: int = 4, weights: str = "random", dense: Sequence[int] = (1024, 256)
+    ) -> None:
         super().__init__()
         self.stem = nn.Sequential(_convolution(3, STEM, 7, stride=2), nn.ReLU())
         channels, stages = STEM, []
@@ -51,6 +62,18 @@ class CovidNet(nn.Module):
         for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
         self.head = nn.Sequential(*layers, nn.Linear(widths[-1], classes))
+        if weights not in ("random", "later"):
+            self._load(Path(weights))
+
+    def _load(self, file: Path) -> None:
+        if not file.is_file():
+            raise WeightsError(
+                f"weights is '{file}'; COVID-Net has 'random' ones, or those of a file of yours."
+            )
+        try:
+            self.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+        except RuntimeError as fault:
+            raise WeightsError(f"{file} holds no weights of this COVID-Net: {fault}") from fault
 
     def forward(
         self, images: Float[Tensor, "batch 3 height width"]

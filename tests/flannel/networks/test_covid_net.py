@@ -1,10 +1,11 @@
 """COVID-Net: blocks, widths and sums of the description that is followed."""
 
+import pytest
 import torch
 from torch import nn
 
 from flannel.inference import for_inference
-from flannel.networks import CovidNet
+from flannel.networks import CovidNet, WeightsError
 from flannel.networks.covid_net import Block
 
 
@@ -47,3 +48,15 @@ def test_stages_halve_the_map_and_every_block_gets_the_sum_of_all_before_it():
 def test_every_batch_norm_is_folded_for_prediction():
     folded = for_inference(CovidNet(4, dense=(8,)), torch.float32)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+
+
+def test_its_own_weights_can_be_loaded_and_no_others(tmp_path):
+    torch.manual_seed(0)
+    source = CovidNet(4, dense=(8,))
+    torch.save(source.state_dict(), tmp_path / "weights.pth")
+    network = CovidNet(4, str(tmp_path / "weights.pth"), dense=(8,))
+    torch.testing.assert_close(network.head[-1].weight, source.head[-1].weight)
+    with pytest.raises(WeightsError, match=r"holds no weights of this COVID-Net"):
+        CovidNet(3, str(tmp_path / "weights.pth"), dense=(8,))
+    with pytest.raises(WeightsError, match="weights is 'imagenet'; COVID-Net has 'random' ones"):
+        CovidNet(4, "imagenet", dense=(8,))
