@@ -1,0 +1,148 @@
+"""How a bundle lies on the disk: a folder of weights, and `bundle.json` that lists and hashes them.
+
+A bundle may come from anybody. It holds no code and no pickle, nothing outside its folder is
+touched, and whatever differs from the list is refused before any of it is used.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from flannel.checkpoints import CheckpointError
+from flannel.data.files import sha256_of
+from flannel.runs import digest_of, write_json
+
+FORMAT = 1
+CONTENTS = "bundle.json"
+MOST_BYTES_OF_CONTENTS = 32 * 2**20
+MOST_BYTES_OF_FILE = 8 * 2**30
+_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+
+
+class BundleError(ValueError):
+    """A bundle that is not written or not used, in a sentence."""
+
+
+def is_bundle(folder: Path) -> bool:
+    """Tells whether a folder says that it is a bundle."""
+    return (folder / CONTENTS).is_file()
+
+
+def write_folder(
+    folder: Path, fill: Callable[[Path], Mapping[str, object]], redo: bool = False
+) -> None:
+    """Writes a bundle beside its place and renames it when it is whole.
+
+    Args:
+        folder: The bundle's place.
+        fill: Writes all files into a folder, and gives what `bundle.json` shall say beside them.
+        redo: Replace a bundle that is there.
+
+    Raises:
+        BundleError: If something is there that may not be replaced.
+    """
+    if folder.exists() and not (redo and is_bundle(folder)):
+        way_out = "Say --redo true to replace it, or name" if is_bundle(folder) else "Name"
+        raise BundleError(f"{folder} exists. {way_out} another place with --out.")
+    beside = folder.with_name(f".{os.getpid()}-{folder.name}")
+    try:
+        beside.mkdir(parents=True)
+        contents: dict[str, object] = {**fill(beside), "format": FORMAT}
+        paths = sorted(path for path in beside.rglob("*") if path.is_file())
+        contents["files"] = {
+            path.relative_to(beside).as_posix(): {
+                "bytes": path.stat().st_size, "sha256": sha256_of(path)
+            }
+            for path in paths
+        }  # fmt: skip
+        write_json({**contents, "checksum": digest_of(contents)}, beside / CONTENTS)
+        if folder.exists():
+            shutil.rmtree(folder)
+        beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def read_contents(folder: Path) -> dict[str, object]:
+    """Reads what a bundle holds, and compares every file with its size and hash in the list.
+
+    Raises:
+        BundleError: If it is no bundle or of another version, a file is missing, differs, is too
+            large, or lies outside the folder.
+    """
+    path = folder / CONTENTS
+    if not path.is_file():
+        raise BundleError(f"{folder} is no bundle: it has no {CONTENTS}.")
+    if path.stat().st_size > MOST_BYTES_OF_CONTENTS:
+        raise BundleError(
+            f"{path} has {path.stat().st_size:,} bytes, too many for a list of files."
+        )
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as fault:
+        raise BundleError(f"{path} is damaged ({fault}): get the bundle again.") from fault
+    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+        found = contents.get("format") if isinstance(contents, dict) else None
+        raise BundleError(
+            f"{path} is of the format {found!r}, this version reads {FORMAT}: use the version that "
+            "wrote it, or write it again (flannel bundle)."
+        )
+    checksum = contents.pop("checksum", None)
+    if checksum != digest_of(contents):
+        raise BundleError(f"{path} was changed since it was written: get the bundle again.")
+    files = contents.get("files")
+    if not isinstance(files, dict):
+        raise BundleError(f"{path} lists no files: get the bundle again.")
+    for name, listed in files.items():
+        _check(folder, name, listed)
+    return contents
+
+
+def _check(folder: Path, name: str, listed: object) -> None:
+    """Compares a file with what the list says of it, the cheap things first."""
+    if not _SAFE.fullmatch(name):
+        raise BundleError(
+            f"{folder} lists a file {name!r}, which is no plain name inside it: do not trust it."
+        )
+    path = folder / name
+    if not path.is_file():
+        raise BundleError(f"{path} is missing: get the bundle again.")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{path} leads out of the bundle: do not trust it.")
+    if not isinstance(listed, dict):
+        raise BundleError(f"{folder} says nothing of {name}: get the bundle again.")
+    size, wanted = path.stat().st_size, listed.get("bytes")
+    if size > MOST_BYTES_OF_FILE:
+        raise BundleError(
+            f"{path} has {size:,} bytes, more than the {MOST_BYTES_OF_FILE:,} allowed."
+        )
+    if size != wanted or sha256_of(path) != listed.get("sha256"):
+        raise BundleError(f"{path} is not the file that was bundled: get the bundle again.")
+
+
+def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Writes weights as safetensors: numbers under names, and nothing that could be run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Copies, because tensors that share memory are refused.
+    save_file({name: value.clone().contiguous() for name, value in weights.items()}, path)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Reads weights.
+
+    Raises:
+        CheckpointError: If the file is no safetensors file.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as fault:
+        raise CheckpointError(
+            f"{path} holds no weights ({fault}): get the bundle again."
+        ) from fault
