@@ -8,6 +8,7 @@ COHORT = "flannel.stages.cohort"
 BASE_MODELS = "flannel.stages.base_models"
 ENSEMBLES = "flannel.stages.ensembles"
 COMPARISON = "flannel.stages.comparison"
+BUNDLES = "flannel.stages.bundles"
 
 # command: (module, function, what it does). A function called `main` parses its own arguments.
 COMMANDS = {
@@ -36,6 +37,9 @@ COMMANDS = {
         "patches",
         "how many patches it takes, from those that runs kept",
     ),
+    "bundle": (BUNDLES, "bundle", "what a fold has trained in one folder, to hand on"),
+    "export-onnx": (BUNDLES, "export_onnx", "its networks as ONNX, for other programs"),
+    "evaluate": ("flannel.stages.evaluation", "evaluate", "tables and report on another cohort"),
     "phantoms": (COHORT, "phantoms", "made-up radiographs in the layout of real ones"),
 }
 

@@ -20,6 +20,7 @@ from flannel import __version__
 from flannel.bundle_card import model_card
 from flannel.bundle_files import (
     BundleError,
+    is_bundle,
     read_contents,
     read_weights,
     save_weights,
@@ -39,6 +40,7 @@ from flannel.trained import (
     TrainedError,
     TrainedLearner,
 )
+from flannel.trained_study import trained_of_study
 from patching.vote import Rule
 from segmentation.checkpoint import Segmenter, build_network, channels_last
 from segmentation.masks import MaskError

@@ -1,0 +1,241 @@
+"""External validation: what a fold has trained, measured on a cohort that it never saw.
+
+Every radiograph of the cohort is a test radiograph. What the learners and ensembles say of it is
+written as the runs of a study write it, so that the comparison makes the same tables and report.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from flannel import __version__
+from flannel.asking import Answer, Panel
+from flannel.combinations import NeuralWeightModule
+from flannel.data.manifest import load_manifest, save_manifest
+from flannel.data.progress import announce, progress
+from flannel.data.provenance import label_set_of
+from flannel.data.store import Store
+from flannel.ensemble_runs import (
+    PAPERS_FORM,
+    ensemble_folder,
+    short_names,
+    write_predictions,
+)
+from flannel.metrics import measured_splits
+from flannel.patches import Patches, save_patches
+from flannel.predictions import (
+    IDENTITY,
+    aligned_probabilities,
+    load_predictions,
+    probability_columns,
+    save_predictions,
+)
+from flannel.preparing import prepare
+from flannel.runs import Run, RunFinishedError, digest_of, read_json, write_json
+from flannel.stacking import Rows, base_folder
+from flannel.trained import Trained, TrainedEnsemble, TrainedLearner
+from flannel.views import PatchView
+
+NOTE = "evaluation.json"
+
+
+class EvaluationError(ValueError):
+    """A cohort that what was trained cannot be measured on, in a sentence."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation did.
+
+    Attributes:
+        folder: A study's folder, with predictions of test radiographs and nothing else.
+        radiographs: How many could be read.
+        notes: Sentences on what was left out, and why.
+    """
+
+    folder: Path
+    radiographs: int
+    notes: tuple[str, ...]
+
+
+def evaluate_cohort(panel: Panel, manifest: Path, out: Path, redo: bool = False) -> Evaluated:
+    """Predicts every radiograph of a cohort, as test rows of a study of its own.
+
+    A killed evaluation goes on with the learners that are missing.
+
+    Args:
+        panel: Who is measured.
+        manifest: The cohort's manifest.csv; its own splits and folds do not count.
+        out: A new folder, or one of this very evaluation.
+        redo: Replace predictions that are there.
+
+    Raises:
+        EvaluationError: If the label sets differ, no radiograph is left, or `out` holds anything
+            else.
+        ManifestError: If the manifest cannot be used.
+        RunError: If `out` holds predictions of something else.
+    """
+    trained = panel.trained
+    table, notes = _cohort(trained, manifest)
+    _claim(out, trained, table, redo)
+    save_manifest(table, out / "manifest.csv")
+    prepared = prepare(trained, table, out / "store", out / "masks")
+    notes += [f"left out: {fault}" for fault in prepared.faults]
+    for learner in trained.learners:
+        _learner_run(panel, learner, prepared.table, prepared.store, out, redo)
+    for ensemble in trained.ensembles:
+        _ensemble_run(trained, ensemble, out, redo)
+    return Evaluated(out, len(prepared.table), (*trained.notes, *notes))
+
+
+def _cohort(trained: Trained, manifest: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Reads the cohort, without what the fold learned from or chose by."""
+    table = load_manifest(manifest)
+    diagnoses = label_set_of(manifest.parent)
+    noted = (manifest.parent / "manifest.json").is_file()
+    unknown = sorted(set(table["diagnosis"]) - set(trained.diagnoses))
+    if unknown or (noted and diagnoses != trained.diagnoses):
+        raise EvaluationError(
+            f"{manifest} is about {', '.join(diagnoses if noted else unknown)}; what was trained "
+            f"tells apart {', '.join(trained.diagnoses)}. Make the manifest with that mapping "
+            "(make data MAPPING=...)."
+        )
+    used = table["sha256"].map(
+        lambda sha256: any(one.split in ("train", "val") for one in trained.known.get(sha256, ()))
+    )
+    notes = []
+    if used.any():
+        notes.append(
+            f"{used.sum()} radiographs of the cohort are among those that the fold learned from or "
+            "chose by: left out."
+        )
+    table = table[~used].assign(split="test", fold=pd.NA)
+    if table.empty:
+        raise EvaluationError(f"{manifest} holds no radiograph that the fold did not learn from.")
+    return table.astype({"fold": "Int64"}).reset_index(drop=True), notes
+
+
+def _claim(out: Path, trained: Trained, table: pd.DataFrame, redo: bool) -> None:
+    """Notes what is measured on what, and refuses a folder of anything else."""
+    cohort = digest_of(table[["image_id", "sha256", "diagnosis"]].to_numpy().tolist())
+    note = {"trained": trained.identity, "cohort": cohort}
+    path = out / NOTE
+    if out.exists() and not path.is_file() and any(out.iterdir()):
+        raise EvaluationError(f"{out} holds something else; name a new folder with --out.")
+    before = read_json(path) if path.is_file() else note
+    changed = [name for name, value in note.items() if before.get(name) != value]
+    if changed and not redo:
+        raise EvaluationError(
+            f"{out} holds an evaluation with another {' and '.join(changed)}. Name another folder "
+            "with --out, or say --redo true to replace it."
+        )
+    if changed:
+        for name in ("base", "ensemble", "comparison"):
+            shutil.rmtree(out / name, ignore_errors=True)
+    write_json({**note, "name": trained.name, "fold": trained.fold}, path)
+
+
+def _learner_run(
+    panel: Panel,
+    learner: TrainedLearner,
+    table: pd.DataFrame,
+    store: Store,
+    out: Path,
+    redo: bool,
+) -> None:
+    """Writes what a learner says of the radiographs that it can see."""
+    trained = panel.trained
+    parts = {**_shared_parts(table, store), "config": digest_of([learner.identity, panel.patches])}
+    if not learner.needs_mask:
+        del parts["masks"]
+    run = Run(base_folder(out, learner.name, trained.fold), parts)
+    if not _begin(run, redo):
+        return
+    able = [i for i in table["image_id"] if not learner.needs_mask or store.has_mask(i)]
+    if not able:
+        raise EvaluationError(f"No radiograph has a lung mask, which {learner.name} needs.")
+    asked = progress(panel.ready(learner).answers(store, able), len(able), f"Asking {learner.name}")
+    answers = list(asked)
+    patched = isinstance(learner.sight.view, PatchView)
+    columns = probability_columns(trained.diagnoses)
+    said = pd.DataFrame(
+        [
+            {
+                "image_id": answer.image_id,
+                **dict(zip(columns, answer.confidences, strict=True)),
+                "patches": len(answer.logits) if patched else 0,
+                "coverage": float(answer.places.coverage),
+            }
+            for answer in answers
+        ]
+    )
+    predictions = table[list(IDENTITY)].merge(said, on="image_id", validate="one_to_one")
+    save_predictions(predictions, run.folder / "predictions.csv")
+    if isinstance(learner.sight.view, PatchView):
+        save_patches(_patches(answers, learner.sight.view), run.folder / "patches.npz")
+    write_json(measured_splits(predictions, trained.diagnoses), run.folder / "metrics.json")
+    run.finish()
+
+
+def _ensemble_run(trained: Trained, ensemble: TrainedEnsemble, out: Path, redo: bool) -> None:
+    """Combines what the learners have written, on the radiographs that all of them can see."""
+    folders = {name: base_folder(out, name, trained.fold) for name in ensemble.learners}
+    held = [read_json(folder / "fingerprint.json")["parts"] for folder in folders.values()]
+    shared = {name: value for one in held if isinstance(one, dict) for name, value in one.items()}
+    parts = {**shared, "base": digest_of(held), "config": ensemble.identity}
+    run = Run(out / ensemble_folder(ensemble.arm, PAPERS_FORM, trained.fold), parts)
+    if not _begin(run, redo):
+        return
+    tables = {
+        name: load_predictions(folder / "predictions.csv", trained.diagnoses)
+        for name, folder in folders.items()
+    }
+    common = set.intersection(*(set(one["image_id"]) for one in tables.values()))
+    tables = {name: one[one["image_id"].isin(common)] for name, one in tables.items()}
+    identity, probabilities = aligned_probabilities(tables, trained.diagnoses)
+    combination = ensemble.build()
+    with torch.inference_mode():
+        given = torch.from_numpy(probabilities)
+        confidences = combination(given).softmax(dim=1).numpy()
+        weights = {}
+        if isinstance(combination, NeuralWeightModule):
+            columns = combination.learner_weights(given).T.numpy()
+            weights = dict(zip(short_names(ensemble.learners), columns, strict=True))
+    rows = Rows(identity, probabilities, trained.diagnoses)
+    write_predictions(rows, confidences, run.folder, weights)
+    run.finish()
+
+
+def _begin(run: Run, redo: bool) -> bool:
+    """Takes a run's folder into use; tells whether there is anything to do."""
+    try:
+        run.check(redo)
+    except RunFinishedError as finished:
+        announce(str(finished))
+        return False
+    run.start(redo)
+    return True
+
+
+def _shared_parts(table: pd.DataFrame, store: Store) -> dict[str, str]:
+    stored = store.fingerprint()
+    split = digest_of(table[["image_id", "diagnosis"]].to_numpy().tolist())
+    return {"split": split, "code": __version__, **stored}
+
+
+def _patches(answers: Sequence[Answer], view: PatchView) -> Patches:
+    places = [answer.places for answer in answers]
+    return Patches(
+        image_id=tuple(answer.image_id for answer in answers),
+        centres=np.stack([one.centres.numpy() for one in places]).astype(np.int16),
+        windows_px=np.stack([one.windows_px.numpy() for one in places]).astype(np.int16),
+        weights=np.stack([one.weights.numpy() for one in places]),
+        logits=np.stack([answer.logits for answer in answers]).astype(np.float16),
+        strategy=view.centres,
+        lung_box=view.lung_box,
+    )

@@ -1,0 +1,45 @@
+"""A trained study measured on a cohort from elsewhere."""
+
+from pathlib import Path
+
+
+def evaluate(
+    manifest: Path,
+    out: Path,
+    study: Path = Path("runs/study"),
+    fold: int | None = None,
+    arm: str = "all",
+    learners: str = "all",
+    segmenter: Path | None = None,
+    patches: int | None = None,
+    redo: bool = False,
+) -> None:
+    """Predicts every radiograph of another cohort, and writes the study's tables and report of it.
+
+    All of its radiographs are test radiographs, but for those that the fold learned from or chose
+    by, which are left out as far as a study knows them; a bundle knows none.
+
+    Args:
+        manifest: The cohort's manifest.csv (flannel manifest), of the same label set.
+        out: A new folder, which becomes a study of test radiographs.
+        study: A study folder, or a bundle.
+        fold: The fold of a study, 0 by default; a bundle holds one.
+        arm: "all", or arms with commas; an ensemble brings its learners.
+        learners: "all", or base learners with commas; ensembles that lack one are left out.
+        segmenter: A best.ckpt; by default the one that made the study's masks.
+        patches: Patches a radiograph; by default as each learner's recipe says.
+        redo: Replace an evaluation that is there.
+    """
+    from flannel.asking import Panel
+    from flannel.bundle import open_trained
+    from flannel.compare import compare_study
+    from flannel.evaluation import evaluate_cohort
+    from flannel.stages.bundles import chosen
+
+    trained = open_trained(study, fold, chosen(arm), chosen(learners), segmenter)
+    evaluated = evaluate_cohort(Panel(trained, patches=patches), manifest, out, redo)
+    compare_study(out, wandb="off")
+    for note in evaluated.notes:
+        print(note)
+    print(f"{evaluated.radiographs} radiographs of {manifest}, by fold {trained.fold} of {study}")
+    print(f"evaluation: {out / 'comparison' / 'report.html'}")
