@@ -133,6 +133,10 @@ app: $(READY) ## a page on this machine to drop a radiograph on: http://127.0.0.
 saliency: $(READY) ## where base learners find their diagnoses, and whether that means anything
 	$(PY) -m flannel saliency --study=$(STUDY) --fold=$(FOLD) --arm=$(ARM) --learner=$(LEARNER)
 
+.PHONY: bundle
+bundle: $(READY) ## what fold FOLD has trained in one folder, STUDY.flannel, to hand on and to predict with
+	$(PY) -m flannel bundle --study=$(STUDY) --fold=$(FOLD) --out=$(STUDY).flannel --redo=$(REDO)
+
 .PHONY: dashboard
 dashboard: $(READY) ## the W&B workspace of the study: runs by arm, bars of F1, curves; saved after wandb login
 	$(PY) -m flannel dashboard --study=$(STUDY) --redo=$(REDO)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from flannel.data.store import Store
 from flannel.inference import for_inference, inference_dtype, logits_in_parts
 from flannel.runs import derived_seed
 from flannel.trained import Trained, TrainedEnsemble, TrainedError, TrainedLearner
-from flannel.views import Draw, Places
+from flannel.until_sure import ask_until_sure, check_can_stop, first_places, in_random_order
+from flannel.views import Draw, PatchView, Places
 from patching.vote import Rule, vote
 from segmentation.devices import device_of
 
@@ -36,6 +38,14 @@ class Answer:
     confidences: Float32[np.ndarray, " classes"]
 
 
+class _Cut(NamedTuple):
+    """The views of several images; with their lung masks where the asking may end early."""
+
+    pixels: UInt8[Tensor, "images views 1 side side"]
+    places: list[Places]
+    masks: list[Tensor | None]
+
+
 class ReadyLearner:
     """A base learner with its network on a device, in the form and arithmetic of its own run.
 
@@ -43,16 +53,24 @@ class ReadyLearner:
         learner: What was trained.
         device: Where it answers.
         patches: Patches a radiograph, K; as in the learner's recipe when None.
+        until_sure: Stop asking patches of an image when another majority than that of all K has at
+            most this probability; None asks them all.
 
     Raises:
         TrainedError: If it cannot be built, or K is not positive.
     """
 
     def __init__(
-        self, learner: TrainedLearner, device: torch.device, patches: int | None = None
+        self,
+        learner: TrainedLearner,
+        device: torch.device,
+        patches: int | None = None,
+        until_sure: float | None = None,
     ) -> None:
         self.learner, self.device = learner, device
         self.sight = learner.sight
+        patched = isinstance(self.sight.view, PatchView)
+        self.until_sure = until_sure if patched else None  # a whole radiograph is one view
         self.patches = self.sight.patches["predict"] if patches is None else patches
         if self.patches < 1:
             raise TrainedError(f"patches is {self.patches}; expected at least 1.")
@@ -80,31 +98,39 @@ class ReadyLearner:
         with ThreadPoolExecutor(1) as thread:  # a store is for one thread
             coming = [thread.submit(self._cut, store, part) for part in parts[:1]]
             for place, part in enumerate(parts):
-                pixels, places = coming.pop().result()
+                cut = coming.pop().result()
                 coming += [
                     thread.submit(self._cut, store, other) for other in parts[place + 1 :][:1]
                 ]
-                yield from self._answer(part, pixels, places)
+                yield from self._answer(part, cut)
 
-    def _cut(
-        self, store: Store, image_ids: Sequence[str]
-    ) -> tuple[UInt8[Tensor, "images views 1 side side"], list[Places]]:
+    def _cut(self, store: Store, image_ids: Sequence[str]) -> _Cut:
         seen = [self.see(store, image_id) for image_id in image_ids]
-        return torch.stack([pixels for pixels, _ in seen]), [places for _, places in seen]
+        masks: list[Tensor | None] = [None] * len(image_ids)
+        if self.until_sure is not None:
+            seen = [
+                in_random_order(*one, image_id, self.sight.seed)
+                for one, image_id in zip(seen, image_ids, strict=True)
+            ]
+            masks = [torch.from_numpy(store.lung_mask(image_id)) for image_id in image_ids]
+        return _Cut(torch.stack([one for one, _ in seen]), [places for _, places in seen], masks)
 
-    def _answer(
-        self,
-        image_ids: Sequence[str],
-        pixels: UInt8[Tensor, "images views 1 side side"],
-        places: Sequence[Places],
-    ) -> list[Answer]:
-        logits = self._logits(pixels)
-        weights = torch.stack([one.weights for one in places])
-        confidences = vote(logits, self.learner.vote, weights)
-        return [
-            Answer(image_id, logits[at].numpy(), places[at], confidences[at].numpy())
-            for at, image_id in enumerate(image_ids)
-        ]
+    def _answer(self, image_ids: Sequence[str], cut: _Cut) -> list[Answer]:
+        weights = torch.stack([one.weights for one in cut.places])
+        if self.until_sure is None:
+            logits = list(self._logits(cut.pixels))
+        else:
+            logits = ask_until_sure(
+                self._logits, cut.pixels, weights, self.learner, self.until_sure
+            )
+        answers = []
+        for image_id, said, places, mask in zip(
+            image_ids, logits, cut.places, cut.masks, strict=True
+        ):
+            confidences = vote(said[None], self.learner.vote, places.weights[None, : len(said)])[0]
+            seen = first_places(places, len(said), mask)
+            answers.append(Answer(image_id, said.numpy(), seen, confidences.numpy()))
+        return answers
 
     @torch.inference_mode()
     def _logits(
@@ -134,9 +160,10 @@ class Panel:
         device: Where they answer; the first GPU, or the CPU, when None.
         patches: Patches a radiograph, K; as in each learner's recipe when None.
         keep: Keep all networks in memory, for one question after another.
+        until_sure: As of `ReadyLearner`.
 
     Raises:
-        TrainedError: If an ensemble cannot be built.
+        TrainedError: If an ensemble cannot be built, or a learner's vote cannot be stopped early.
     """
 
     def __init__(
@@ -145,18 +172,24 @@ class Panel:
         device: torch.device | None = None,
         patches: int | None = None,
         keep: bool = False,
+        until_sure: float | None = None,
     ) -> None:
         self.trained, self.patches, self.keep = trained, patches, keep
+        self.until_sure = until_sure
         self.device = device_of(0) if device is None else device
         self._kept: dict[str, ReadyLearner] = {}
         for ensemble in trained.ensembles:
             _ = ensemble.module  # what cannot be built is said before anything is asked
 
+        if until_sure is not None:
+            for learner in trained.learners:
+                check_can_stop(learner, until_sure)
+
     def ready(self, learner: TrainedLearner) -> ReadyLearner:
         """Makes a learner ready, once where it is kept."""
         if learner.name in self._kept:
             return self._kept[learner.name]
-        made = ReadyLearner(learner, self.device, self.patches)
+        made = ReadyLearner(learner, self.device, self.patches, self.until_sure)
         if self.keep:
             self._kept[learner.name] = made
         return made

@@ -132,7 +132,7 @@ def predict_files(
     parts = {
         "radiographs": digest_of(inbox.table[["image_id", "sha256"]].to_numpy().tolist()),
         "trained": trained.identity,
-        "options": digest_of([asdict(options) | {"redo": False}, panel.patches]),
+        "options": digest_of([asdict(options) | {"redo": False}, panel.patches, panel.until_sure]),
         "code": __version__,
     }
     _check_folder(out)

@@ -35,7 +35,7 @@ def bundle(
     write_bundle(trained, study, out, licence, redo)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(
-        f"{len(trained.learners)} learners, {len(trained.ensembles)} ensembles, "
+        f"learners: {len(trained.learners)}, ensembles: {len(trained.ensembles)}, "
         f"{size / 2**20:,.0f} MiB"
     )
     for note in trained.notes:

@@ -24,11 +24,12 @@ def predict(
     images: list[Path],
     study: Path = Path("runs/study"),
     out: Path = Path("predictions"),
-    fold: int = 0,
+    fold: int | None = None,
     arm: str = "all",
     learners: str = "all",
     segmenter: Path | None = None,
     patches: int | None = None,
+    until_sure: float | None = None,
     redraws: int = 200,
     pictures: bool = True,
     saliency: bool = True,
@@ -39,13 +40,15 @@ def predict(
 
     Args:
         images: Radiographs of any known format, and folders of them.
-        study: The study's folder.
+        study: The study's folder, or a bundle.
         out: Folder of the tables, masks and pictures; a new one, or that of a killed prediction.
-        fold: Whose learners and ensembles answer.
+        fold: Whose learners and ensembles answer: of a study 0 by default; a bundle holds one.
         arm: "all", or arms with commas; "fused" brings the learners that it combines.
         learners: "all", or base learners with commas; ensembles that lack one do not answer.
         segmenter: A best.ckpt of a segmenter; by default the one that made the study's masks.
         patches: Patches a radiograph; by default as many as each learner's recipe says.
+        until_sure: Stop asking patches of a radiograph when the majority of all of them is known
+            but for this risk, or with 0 for certain. Confidences are then shares of fewer votes.
         redraws: Redraws of the patches for the intervals; 0 makes none.
         pictures: Draw a picture of each radiograph.
         saliency: Show in the pictures where two of the learners found what they say.
@@ -56,14 +59,15 @@ def predict(
         The exit status: 0, or 1 where no radiograph could be answered.
     """
     from flannel.asking import Panel
+    from flannel.bundle import open_trained
     from flannel.predict import PredictOptions, predict_files
     from flannel.runs import RunFinishedError
-    from flannel.trained_study import trained_of_study
 
-    trained = trained_of_study(study, fold, _listed(arm), _listed(learners), segmenter)
+    trained = open_trained(study, fold, _listed(arm), _listed(learners), segmenter)
+    panel = Panel(trained, patches=patches, until_sure=until_sure)
     options = PredictOptions(redraws, pictures, saliency, doubtful, redo)
     try:
-        report = predict_files(Panel(trained, patches=patches), images, out, options)
+        report = predict_files(panel, images, out, options)
     except RunFinishedError as finished:
         print(finished)
         return 0

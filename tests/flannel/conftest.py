@@ -1,21 +1,31 @@
 """A small study on disk, with predictions that are known by hand."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import yaml
 from PIL import Image
 
 from flannel.comparison import read_comparison
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.files import sha256_of
 from flannel.data.folds import assign_folds, splits_of_fold
-from flannel.data.manifest import COLUMNS, save_manifest
+from flannel.data.manifest import COLUMNS, load_manifest, save_manifest
 from flannel.data.store import build_store, fill_lung_masks
 from flannel.measurements import measure_comparison
 from flannel.patches import Patches, save_patches
 from flannel.predictions import probability_columns, save_predictions
+from segmentation.checkpoint import load_segmenter
+from segmentation.fc_densenet import FCDenseNet
+from segmentation.pipeline import MaskOptions
+from segmentation.predict import predict_masks
+from segmentation.preprocessing import prepare
+from segmentation.radiograph_files import radiographs_of_study
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
@@ -183,3 +193,61 @@ class BaseStudy:
 def base_study(tmp_path, request):
     """A study with base predictions; its split protocol may be given by indirect parameters."""
     return BaseStudy(tmp_path / "study", getattr(request, "param", "patient"))
+
+
+DENSE = {"in_channels": 1, "classes": 2, "down": [1], "bottleneck": 1, "up": [1], "growth": 4}
+SMALL = {
+    "name": "small",
+    "model": {
+        "network": {"init_args": {"architecture": "mobilenet_v3_small", "weights": "random"}}
+    },
+    "data": {"size_px": 32, "resize_px": 40, "window_px": 24, "predict_patches": 6},
+    "trainer": {"max_epochs": 1, "limit_train_batches": 1, "accelerator": "cpu"},
+}
+ENSEMBLE = ("--trainer.max_epochs=1", "--data.learners=[global/small, patched/small]")
+
+
+@pytest.fixture(scope="session")
+def trained_study(_phantom_study, experiments, tmp_path_factory):
+    """A study with all stages trained, a little, whose masks its segmenter has made, mirrored."""
+    from flannel import ensemble, learner  # Lightning, which other tests need not wait for
+
+    place = tmp_path_factory.mktemp("trained")
+    study = Path(shutil.copytree(_phantom_study, place / "study"))
+    shutil.rmtree(study / "masks")
+    manifest = load_manifest(study / "manifest.csv")
+    _write_segmenter(study / "segmentation" / "small", manifest["path"][0])
+    options = MaskOptions(flip=True)
+    segmenter = load_segmenter(study / "segmentation" / "small" / "best.ckpt")
+    predict_masks(radiographs_of_study(study), segmenter, study / "masks", options=options)
+    fill_lung_masks(study / "store", study / "masks", manifest)
+    small = place / "small.yaml"
+    small.write_text(yaml.safe_dump(SMALL))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        for arm in ("global", "patched"):
+            recipes = (experiments / "base" / arm / "_common.yaml", small)
+            learner.main(["fit", *(f"--config={one}" for one in recipes), f"--study={study}"])
+        recipes = (
+            experiments / "ensemble" / name
+            for name in ("_common.yaml", "forms/flannel.yaml", "fused.yaml")
+        )
+        words = [f"--config={one}" for one in recipes]
+        ensemble.main(["fit", *words, f"--study={study}", *ENSEMBLE])
+    return study
+
+
+def _write_segmenter(folder, radiograph):
+    """Writes a network with random weights that finds lungs in about half of a radiograph."""
+    folder.mkdir(parents=True)
+    torch.manual_seed(1)
+    network = FCDenseNet(1, 2, (1,), 1, (1,), growth=4).eval()
+    grey = np.asarray(Image.open(radiograph).convert("L"))
+    with torch.no_grad():
+        logits = network(torch.from_numpy(prepare(grey, "display", 48))[None])
+        network.classifier.bias[1] -= (logits[:, 1] - logits[:, 0]).median()
+    state = {f"network.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": state}, folder / "best.ckpt")
+    specification = {"class_path": "segmentation.fc_densenet.FCDenseNet", "init_args": DENSE}
+    config = {"model": {"network": specification}, "data": {"size_px": 48}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))

@@ -1,0 +1,95 @@
+"""A cohort from elsewhere: a study's own test radiographs, whose answers are there, stand in."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flannel.__main__ import main
+from flannel.asking import Panel
+from flannel.bundle import open_trained
+from flannel.bundle_files import BundleError
+from flannel.comparison import read_comparison
+from flannel.evaluation import EvaluationError, evaluate_cohort
+from flannel.patches import load_patches
+from flannel.predictions import load_predictions, probability_columns
+from flannel.trained_study import trained_of_study
+
+pytestmark = pytest.mark.slow
+
+PLACES = ("base/global/small", "base/patched/small", "ensemble/fused")
+
+
+@pytest.fixture(scope="module")
+def bundle(trained_study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle") / "model.flannel"
+    assert main(["bundle", f"--study={trained_study}", f"--out={folder}"]) == 0
+    return folder
+
+
+def test_the_studys_test_rows_come_back_and_the_rest_is_left_out(
+    trained_study, tmp_path, capsys, monkeypatch
+):
+    compared = []  # what the comparison makes of such files, its own tests tell
+    monkeypatch.setattr(
+        "flannel.compare.compare_study", lambda study, wandb: compared.append(study)
+    )
+    out = tmp_path / "elsewhere"
+    words = [f"--manifest={trained_study / 'manifest.csv'}", f"--study={trained_study}"]
+    assert main(["evaluate", *words, f"--out={out}"]) == 0
+    said = capsys.readouterr().out
+    tested = 0
+    for place in PLACES:
+        before = load_predictions(trained_study / place / "fold0" / "predictions.csv")
+        before = before[before["split"] == "test"].reset_index(drop=True)
+        after = load_predictions(out / place / "fold0" / "predictions.csv")
+        assert after["image_id"].tolist() == before["image_id"].tolist()
+        columns = [*probability_columns()]
+        np.testing.assert_allclose(after[columns], before[columns], atol=1e-6)
+        tested = len(before)
+    assert f"{40 - tested} radiographs of the cohort are among those" in said
+    patches = load_patches(out / "base/patched/small/fold0/patches.npz")
+    assert patches.logits.shape == (tested, 6, 4)
+    weights = pd.read_csv(out / "ensemble/fused/fold0/predictions.csv").filter(like="w_")
+    assert list(weights) == ["w_global/small", "w_patched/small"]
+    assert compared == [out]
+    assert [result.run.arm for result in read_comparison(out).results] == [
+        "global", "patched", "fused"
+    ]  # fmt: skip
+    assert main(["evaluate", *words, f"--out={out}", "--arm=global"]) == 1
+    assert "another trained" in capsys.readouterr().err
+
+
+def test_a_bundle_measures_the_same_and_knows_no_radiograph(trained_study, bundle, tmp_path):
+    trained = open_trained(bundle)
+    panel = Panel(trained)
+    evaluated = evaluate_cohort(panel, trained_study / "manifest.csv", tmp_path / "out")
+    assert evaluated.radiographs == 40
+    for place in PLACES:
+        before = load_predictions(trained_study / place / "fold0" / "predictions.csv")
+        after = load_predictions(tmp_path / "out" / place / "fold0" / "predictions.csv")
+        assert set(after["split"]) == {"test"}
+        columns = probability_columns()
+        np.testing.assert_allclose(after[columns], before[columns], atol=1e-6)
+    with pytest.raises(BundleError, match="holds fold 0, not 1"):
+        open_trained(bundle, fold=1)
+    with pytest.raises(BundleError, match="has its own segmenter"):
+        open_trained(bundle, segmenter=bundle)
+
+
+def test_what_cannot_be_measured_is_said(trained_study, tmp_path):
+    panel = Panel(trained_of_study(trained_study, arms=["global"]))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    manifest = elsewhere / "manifest.csv"
+    table = pd.read_csv(trained_study / "manifest.csv", dtype=str, keep_default_na=False)
+    table.assign(diagnosis="Pneumonia").to_csv(manifest, index=False)
+    with pytest.raises(EvaluationError, match="is about Pneumonia; what was trained tells apart"):
+        evaluate_cohort(panel, manifest, tmp_path / "out")
+    table[table["split"] == "development"].to_csv(manifest, index=False)
+    with pytest.raises(EvaluationError, match="no radiograph that the fold did not learn from"):
+        evaluate_cohort(panel, manifest, tmp_path / "out")
+    shutil.copy(trained_study / "manifest.csv", manifest)
+    with pytest.raises(EvaluationError, match="holds something else"):
+        evaluate_cohort(panel, manifest, elsewhere)
