@@ -96,7 +96,7 @@ def compare_reading(folder: Path, repeats: int) -> None:
         store.part(image_id, Box(top, left, PATCH_PX, PATCH_PX), masked=True)
 
     view = PatchView((PATCH_PX,), PATCH_PX, "uniform", "inside", masked=True)
-    draw = Draw(torch.Generator().manual_seed(1), True, 1, flip=0.0, rotation_degrees=0)
+    draw = Draw(torch.Generator().manual_seed(1), training=True, patches=1)
 
     chosen = generator.choice(store.image_ids, repeats).tolist()
     alone = [1000 * seconds(lambda name=name: patch(name)) for name in chosen]

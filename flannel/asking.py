@@ -83,7 +83,7 @@ class ReadyLearner:
         """Gives the views that the learner's own run would draw of an image of that name."""
         seed = derived_seed(self.sight.seed, "fixed", image_id)
         generator = torch.Generator().manual_seed(seed)
-        draw = Draw(generator, False, self.patches, flip=0.0, rotation_degrees=0)
+        draw = Draw(generator, training=False, patches=self.patches)
         return self.sight.view.views(store, image_id, draw)
 
     def answers(self, store: Store, image_ids: Sequence[str]) -> Iterator[Answer]:

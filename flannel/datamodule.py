@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from flannel.augmentation import Augmentation
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.data.provenance import label_set_of
@@ -72,6 +73,11 @@ class RadiographDataModule(LightningDataModule):
             equally frequent (Oh, Park and Ye).
         flip: Probability of a horizontal flip in training.
         rotation_degrees: Random rotation in training by whole degrees; the patched code has 5.
+        warp: Sides lengthened or shortened in training by up to this share, as of a tilted plate.
+        zoom: Enlargement in training by up to this share.
+        lighting: Brightness and contrast changed in training by up to this share.
+        augment_probability: With which each of these but the flip is done; 0.75 in fastai, whose
+            defaults (10 degrees, 0.1, and 0.2 for warp and lighting) trained DarkCovidNet.
         on_missing_mask: "error", or "skip" images without a (non-empty) lung mask, by name.
         workers: Loader processes.
         seed: Of order, crops, flips and patch centres.
@@ -106,6 +112,10 @@ class RadiographDataModule(LightningDataModule):
         order: TrainingOrder = "shuffled",
         flip: float = 0.5,
         rotation_degrees: int = 0,
+        warp: float = 0.0,
+        zoom: float = 0.0,
+        lighting: float = 0.0,
+        augment_probability: float = 1.0,
         on_missing_mask: Literal["error", "skip"] = "error",
         workers: int = 0,
         seed: int = 1,
@@ -148,7 +158,9 @@ class RadiographDataModule(LightningDataModule):
         self.normalisation: Normalisation = normalisation
         self.val_anew = val_anew
         self.order: TrainingOrder = order
-        self.flip, self.rotation_degrees = flip, rotation_degrees
+        self.augmentation = Augmentation(
+            flip, rotation_degrees, warp, zoom, lighting, augment_probability
+        )
         self.on_missing_mask, self.workers, self.seed = on_missing_mask, workers, seed
         self.table = pd.DataFrame()
 
@@ -212,8 +224,7 @@ class RadiographDataModule(LightningDataModule):
             training=training,
             anew=training or (purpose == "val" and self.val_anew),
             seed=self.seed,
-            flip=self.flip,
-            rotation_degrees=self.rotation_degrees,
+            augmentation=self.augmentation,
         )
         order: Order = self.order if training else "listed"
         sampler = EpochSampler(dataset.targets, self.seed, order, *self._rank(), even=training)

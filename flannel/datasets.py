@@ -11,6 +11,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from flannel.augmentation import NONE, Augmentation
 from flannel.data.diagnosis import index_of
 from flannel.data.store import Store
 from flannel.runs import derived_seed
@@ -139,12 +140,11 @@ class RadiographDataset(Dataset[Batch]):
         diagnoses: The label set, in order.
         normalisation: Noted in every batch, for the learner.
         patches: Patches an image; without meaning for whole radiographs.
-        training: Crop, flip and rotate at random.
-        anew: Draw centres, crops, flips and rotations anew in every epoch, from (seed, epoch, turn,
+        training: Crop at random, and augment.
+        anew: Draw centres, crops and augmentation anew in every epoch, from (seed, epoch, turn,
             image_id); else from (seed, image_id), the same each time.
         seed: Of all that is drawn.
-        flip: Probability of a horizontal flip.
-        rotation_degrees: Rotation by a whole number of degrees in [-r, r].
+        augmentation: How far training views depart from the radiograph.
     """
 
     def __init__(
@@ -159,15 +159,14 @@ class RadiographDataset(Dataset[Batch]):
         training: bool,
         anew: bool,
         seed: int,
-        flip: float,
-        rotation_degrees: int,
+        augmentation: Augmentation = NONE,
     ) -> None:
         self.image_ids = list(table["image_id"])
         self.targets = [index_of(diagnosis, diagnoses) for diagnosis in table["diagnosis"]]
         self.folder, self.view = store, view
         self.normalisation: Normalisation = normalisation
         self.patches, self.training, self.anew, self.seed = patches, training, anew, seed
-        self.flip, self.rotation_degrees = flip, rotation_degrees
+        self.augmentation = augmentation
         self.store: Store | None = None  # opened in each worker
 
     def __len__(self) -> int:
@@ -178,7 +177,7 @@ class RadiographDataset(Dataset[Batch]):
         image_id = self.image_ids[key.row]
         moment = ("epoch", key.epoch, key.turn) if self.anew else ("fixed",)
         generator = torch.Generator().manual_seed(derived_seed(self.seed, *moment, image_id))
-        draw = Draw(generator, self.training, self.patches, self.flip, self.rotation_degrees)
+        draw = Draw(generator, self.training, self.patches, self.augmentation)
         pixels, places = self.view.views(self.store, image_id, draw)
         target = torch.tensor(self.targets[key.row])
         return Batch(pixels, target, [image_id], places, self.normalisation)

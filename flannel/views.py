@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 from torchvision.transforms.v2 import functional as pictures
 
+from flannel.augmentation import NONE, Augmentation
 from flannel.data.evidence import box_around
 from flannel.data.greyscale import Box
 from flannel.data.store import Store
@@ -72,8 +73,7 @@ class Draw:
     generator: torch.Generator
     training: bool
     patches: int
-    flip: float
-    rotation_degrees: int
+    augmentation: Augmentation = NONE
 
     def integers(self, below: int, count: int) -> tuple[int, ...]:
         """Draws `count` integers in [0, below)."""
@@ -81,16 +81,8 @@ class Draw:
         return tuple(int(value) for value in drawn)
 
     def augment(self, pixels: UInt8[Tensor, "views 1 side side"]) -> Tensor:
-        """Flips and rotates training views; leaves the others alone."""
-        if not self.training:
-            return pixels
-        if self.flip and float(torch.rand((), generator=self.generator)) < self.flip:
-            pixels = pixels.flip(-1)
-        if self.rotation_degrees:
-            widest = self.rotation_degrees
-            angle = self.integers(2 * widest + 1, 1)[0] - widest
-            pixels = pictures.rotate(pixels, angle)
-        return pixels
+        """Lets training views depart from the radiograph; leaves the others alone."""
+        return self.augmentation.apply(pixels, self.generator) if self.training else pixels
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import rotate
 
+from flannel.augmentation import Augmentation
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import load_manifest
 from flannel.datasets import EpochSampler, Key, RadiographDataset
@@ -77,8 +78,8 @@ def test_an_unknown_order_is_refused():
 
 
 def dataset(study, view, **options):
-    chosen = {"patches": 1, "training": True, "anew": True, "seed": 1, "flip": 0.0}
-    fixed = {"normalisation": "imagenet", "rotation_degrees": 0, "diagnoses": FLANNEL}
+    chosen = {"patches": 1, "training": True, "anew": True, "seed": 1}
+    fixed = {"normalisation": "imagenet", "diagnoses": FLANNEL}
     table = load_manifest(study / "manifest.csv")
     return RadiographDataset(table, study / "store", view, **{**chosen, **fixed, **options})
 
@@ -108,9 +109,9 @@ def test_what_is_not_drawn_anew_is_the_same_in_every_epoch(phantom_study):
 def test_flips_mirror_and_rotations_turn_by_whole_degrees_with_zeros_outside(phantom_study):
     view = WholeView(resize_px=32, size_px=32)
     plain = dataset(phantom_study, view)[Key(0, 3)].pixels
-    flipped = dataset(phantom_study, view, flip=1.0)[Key(0, 3)].pixels
+    flipped = dataset(phantom_study, view, augmentation=Augmentation(flip=1.0))[Key(0, 3)].pixels
     assert torch.equal(flipped, plain.flip(-1))
-    turned = dataset(phantom_study, view, rotation_degrees=5)
+    turned = dataset(phantom_study, view, augmentation=Augmentation(rotation_degrees=5))
     by_angle = {a: rotate(plain, a).numpy().tobytes() for a in range(-5, 6)}
     found = [turned[Key(epoch, 3)].pixels.numpy().tobytes() for epoch in range(40)]
     assert set(found) <= set(by_angle.values())

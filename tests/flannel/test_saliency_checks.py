@@ -103,7 +103,7 @@ def test_rank_correlation_is_of_what_was_looked_at():
 def test_maps_of_radiographs_are_checked(network, study_files):
     study_files.pictures()
     store = Store(study_files.folder / "store")
-    draw = Draw(torch.Generator(), training=False, patches=1, flip=0, rotation_degrees=0)
+    draw = Draw(torch.Generator(), training=False, patches=1)
     samples = [
         (Example(image_id, diagnosis, NORMAL), *VIEW.views(store, image_id, draw))
         for image_id, diagnosis in (("test-0", COVID), ("test-6", NORMAL))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as pictures
 
+from flannel.augmentation import Augmentation
 from flannel.data.store import Store
 from flannel.study import WHOLE_ARMS
 from flannel.views import Draw, PatchView, WholeArm, WholeView, box_with_margin
@@ -24,7 +25,7 @@ def store(_phantom_study):
 
 def draw(training, patches=5, flip=0.5, rotation_degrees=5, seed=3):
     generator = torch.Generator().manual_seed(seed)
-    return Draw(generator, training, patches, flip, rotation_degrees)
+    return Draw(generator, training, patches, Augmentation(flip, rotation_degrees))
 
 
 def prepared(store, image_id, masked, greyscale):
