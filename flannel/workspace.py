@@ -1,13 +1,14 @@
 """The W&B workspace of a study: its runs by arm and learner, as bars, curves and tables."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import wandb
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
-from flannel.data.diagnosis import FLANNEL
+from flannel.data.provenance import label_set_of
 from flannel.figures.style import ARM_COLOURS
 from flannel.runs import RunError, read_json, write_json
 from flannel.study import ENSEMBLE
@@ -32,12 +33,13 @@ def study_workspace(study: Path, entity: str) -> ws.Workspace:
         study: The study folder; its name is the group of its runs.
         entity: The W&B user or team; empty where nobody is logged in.
     """
-    name = study.resolve().name
+    name, diagnoses = study.resolve().name, label_set_of(study)
+    sections = [_scores(diagnoses), _curves(diagnoses), _curves_of_folds(), _comparison(), _cost()]
     return ws.Workspace(
         entity=entity,
         project=PROJECT,
         name=name,
-        sections=[_scores(), _curves(), _curves_of_folds(), _comparison(), _cost()],
+        sections=sections,
         settings=ws.WorkspaceSettings(x_axis="epoch", max_runs=MOST_LINES),
         runset_settings=ws.RunsetSettings(
             filters=ws.And(ws.Metric("Group") == name),
@@ -49,9 +51,9 @@ def study_workspace(study: Path, entity: str) -> ws.Workspace:
     )
 
 
-def _scores() -> ws.Section:
+def _scores(diagnoses: Sequence[str]) -> ws.Section:
     """Bars of F1 on the test radiographs: macro, then each diagnosis."""
-    bars = {"macro": "macro_f1", **{name: f"f1/{name}" for name in FLANNEL}}
+    bars = {"macro": "macro_f1", **{name: f"f1/{name}" for name in diagnoses}}
     panels = [
         wr.BarPlot(
             title=f"F1, {title}",
@@ -71,8 +73,8 @@ def _scores() -> ws.Section:
     )
 
 
-def _curves() -> ws.Section:
-    names = ["val/macro_f1", *(f"val/f1_{name}" for name in FLANNEL), "train/loss", "val/loss"]
+def _curves(diagnoses: Sequence[str]) -> ws.Section:
+    names = ["val/macro_f1", *(f"val/f1_{name}" for name in diagnoses), "train/loss", "val/loss"]
     return ws.Section(
         name="Curves: mean and range over the folds",
         panels=[

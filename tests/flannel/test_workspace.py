@@ -1,6 +1,7 @@
 """The W&B workspace, read as W&B gets it."""
 
 import json
+from dataclasses import asdict
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ import wandb
 from wandb_workspaces.workspaces import internal
 
 from flannel.data.diagnosis import FLANNEL
+from flannel.data.provenance import Choices, Provenance
 from flannel.epoch_metrics import classification_metrics
 from flannel.figures.style import ARM_COLOURS
 from flannel.metrics import measured_splits
@@ -66,6 +68,14 @@ def test_bars_show_f1_of_every_diagnosis_under_the_names_that_runs_log(study):
     bars = [name for config in panels_of(study, "Bar Chart") for name in config["metrics"]]
     assert set(bars) <= finals
     assert {f"metrics/test/f1/{name}" for name in FLANNEL} | {"metrics/test/macro_f1"} <= set(bars)
+
+
+def test_a_study_of_other_diagnoses_shows_its_own(study):
+    noted = Provenance(Choices("patient", 1, "covid_normal"), {}, {}, "")
+    (study / "manifest.json").write_text(json.dumps(asdict(noted)))
+    bars = {name for config in panels_of(study, "Bar Chart") for name in config["metrics"]}
+    of_diagnoses = {name for name in bars if "/f1/" in name}
+    assert of_diagnoses == {"metrics/test/f1/COVID-19", "metrics/test/f1/Normal"}
 
 
 def test_curves_are_means_over_the_folds_and_each_fold_by_itself(study):
