@@ -32,7 +32,7 @@ def check_can_stop(learner: TrainedLearner, error: float) -> None:
     if view.lung_box:
         raise TrainedError(
             f"{learner.name} looks at the box around the lungs after its patches, so its count has "
-            "no random order: leave until-sure out."
+            "no random order: leave until_sure out."
         )
     weights = _counting(learner, torch.ones(1, 2))
     try:
