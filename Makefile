@@ -36,6 +36,7 @@ REFERENCE_MASKS ?=
 CKPT   ?=
 IMAGE  ?=
 OUT    ?= $(STUDY)/opinions
+STUDY_NAME ?=
 
 appended = $(if $(APPEND),--append=$(APPEND))
 
@@ -45,7 +46,7 @@ help: ## this list
 	@echo
 	@echo "variables: STUDY=$(STUDY) FOLD=$(FOLD)|all ARM=$(ARM) LEARNER=$(LEARNER) DEVICES=$(DEVICES)"
 	@echo "           SPLIT=$(SPLIT)|paper|nested|given|leave-source-out MAPPING=$(MAPPING)|wide|... SIZE=$(SIZE)"
-	@echo "           RESIZE=$(RESIZE)|letterbox APPEND=folder REDO=$(REDO) WANDB_MODE=offline|online|disabled"
+	@echo "           RESIZE=$(RESIZE)|letterbox STUDY_NAME=covid_qu_ex|... APPEND=folder REDO=$(REDO) WANDB_MODE=offline|online|disabled"
 
 # The environment, built once from the lock file.
 $(READY): requirements.lock pyproject.toml
@@ -164,6 +165,17 @@ demo: $(READY) ## the whole way on made-up radiographs, offline, on a CPU
 .PHONY: real-small
 real-small: ## DATA=folder MASKS=folder: the whole way on a few real radiographs, on a CPU
 	$(MAKE) study STUDY=$(if $(filter runs/study,$(STUDY)),runs/real_small,$(STUDY)) APPEND=experiments/real_small
+
+# --- The other papers' studies (docs/related.md) ---
+
+given = $(if $(filter-out file default undefined,$(origin $(1))),$(2))
+
+.PHONY: related
+related: $(READY) ## STUDY_NAME=covid_qu_ex: a study of another paper, on DATA=folder or on phantoms
+	@test -f "experiments/related/$(STUDY_NAME)/study.yaml" || { echo "error: say which study: make related STUDY_NAME=$$(cd experiments/related && ls -d */study.yaml | xargs dirname | paste -sd'|')" >&2; exit 2; }
+	$(PY) -m flannel related --name=$(STUDY_NAME) --study=$(if $(filter runs/study,$(STUDY)),runs/related/$(STUDY_NAME),$(STUDY)) \
+	  --fold=$(FOLD) --learner=$(LEARNER) $(call given,ARM,--arm=$(ARM)) --devices=$(DEVICES) --redo=$(REDO) $(appended) \
+	  $(if $(DATA),--data="$(DATA)") $(if $(MASKS),--masks="$(MASKS)") $(if $(CKPT),--checkpoint="$(CKPT)")
 
 # --- For developers ---
 

@@ -40,6 +40,7 @@ COMMANDS = {
     "bundle": (BUNDLES, "bundle", "what a fold has trained in one folder, to hand on"),
     "export-onnx": (BUNDLES, "export_onnx", "its networks as ONNX, for other programs"),
     "evaluate": ("flannel.stages.evaluation", "evaluate", "tables and report on another cohort"),
+    "related": ("flannel.stages.related", "related", "a study of another paper, to its document"),
     "phantoms": (COHORT, "phantoms", "made-up radiographs in the layout of real ones"),
 }
 

@@ -1,6 +1,7 @@
 """The comparison: from a study's files to its tables, figures, report and dashboard run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +12,13 @@ from flannel.data.files import whole_file
 from flannel.figures import write_figures
 from flannel.galleries import write_galleries
 from flannel.measurements import measure_comparison
+from flannel.related import read_related
 from flannel.report import write_report
 from flannel.summary import summary
 from flannel.tables import all_tables
 from flannel.tables.f1 import scores_table
 from flannel.tables.layout import Table, write_table
+from flannel.tables.related import made_up_note, related_tables
 
 PATCH_STUDY = "patches_k"
 """The figure that `make patch-study` leaves beside ours."""
@@ -30,8 +33,8 @@ def compare_study(
 
     Writes to `comparison/`: `table.csv` (every fold), `table.md` (all tables in one document), each
     table as Markdown, CSV and LaTeX, `figures/` as PNG and PDF, and `report.html`. Prints the
-    summary, Table 3, and where everything is. Figures that show radiographs stay on this machine:
-    they are in the report and never in W&B.
+    summary, Table 3 (of another paper's study its own tables), and where everything is. Figures
+    that show radiographs stay on this machine: they are in the report and never in W&B.
 
     Args:
         study: The study's folder.
@@ -42,25 +45,31 @@ def compare_study(
         StudyError: If there is nothing to compare, or runs do not belong into one table.
     """
     comparison = read_comparison(study, learners)
+    related = read_related(study)
+    if related is not None and related.made_up:
+        comparison = replace(comparison, notes=(made_up_note(comparison), *comparison.notes))
     measurements = measure_comparison(comparison)
     spent = costs(study)
     folder = study / "comparison"
     with whole_file(folder / "table.csv") as beside:
         scores_table(comparison).to_csv(beside, index=False, float_format="%.6f")
-    tables = all_tables(measurements, spent)
+    printed = [] if related is None else related_tables(comparison, related)
+    tables = [*printed, *all_tables(measurements, spent)]
     for table in tables:
         write_table(table, folder)
     sentences = summary(measurements)
     with whole_file(folder / "table.md") as beside:
         beside.write_text(_document(comparison, sentences, tables), encoding="utf-8")
-    figures = write_figures(measurements, spent, folder / "figures")
-    pictures = write_galleries(comparison, folder / "figures")
+    figures = write_figures(measurements, spent, folder / "figures", related is not None)
+    pictures = write_galleries(comparison, folder / "figures", related is not None)
     kept = folder / "figures" / f"{PATCH_STUDY}.png"
     earlier = {PATCH_STUDY: kept} if kept.is_file() else {}
-    report = write_report(measurements, tables, figures | pictures | earlier)
+    plan = None if related is None else related.plan
+    report = write_report(measurements, tables, figures | pictures | earlier, plan)
     log_comparison(measurements, figures, wandb)
     print(*sentences, *comparison.notes, sep="\n")
-    print("", next(table for table in tables if table.name == "table_3").markdown(), sep="\n")
+    shown = printed[:3] or [table for table in tables if table.name == "table_3"]
+    print("", *(table.markdown() for table in shown), sep="\n")
     for path in (folder / "table.csv", folder / "table.md", folder / "figures", report):
         print(path)
 

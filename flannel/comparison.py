@@ -11,6 +11,7 @@ from flannel.data.manifest import load_manifest
 from flannel.data.provenance import label_set_of
 from flannel.metrics import Scores, scores
 from flannel.predictions import PredictionsError, load_predictions, probability_columns
+from flannel.related import recipe_of
 from flannel.resampling import FEW_GROUPS
 from flannel.study import (
     LEARNERS,
@@ -90,6 +91,16 @@ class Comparison:
     def of(self, arm: str, learner: str) -> list[Result]:
         """Gives the results of one learner in one arm, fold by fold."""
         return [r for r in self.results if (r.run.arm, r.run.learner) == (arm, learner)]
+
+
+def printed_runs(comparison: Comparison) -> list[Result]:
+    """Gives the runs that a paper would print: the first fold and repeat of each, no cheats."""
+    first: dict[tuple[str, str], Result] = {}
+    for result in comparison.results:
+        run = result.run
+        if run.stage != "cheat" and recipe_of(run.learner) == run.learner:
+            first.setdefault((run.arm, run.learner), result)
+    return list(first.values())
 
 
 def read_comparison(study: Path, learners: Sequence[str] | None = None) -> Comparison:

@@ -11,10 +11,12 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flannel import __version__
+from flannel.comparison import printed_runs
 from flannel.data.files import whole_file
 from flannel.figures.style import DOTS_PER_INCH
 from flannel.galleries.masks import mask_flags
 from flannel.measurements import Measurements
+from flannel.related import RelatedStudy
 from flannel.runs import read_json
 from flannel.study import ENSEMBLE
 from flannel.summary import summary
@@ -36,7 +38,10 @@ class Picture(NamedTuple):
 
 
 def write_report(
-    measurements: Measurements, tables: Sequence[Table], figures: Mapping[str, Path]
+    measurements: Measurements,
+    tables: Sequence[Table],
+    figures: Mapping[str, Path],
+    related: RelatedStudy | None = None,
 ) -> Path:
     """Writes `comparison/report.html`: everything that the comparison made, in one file.
 
@@ -44,6 +49,7 @@ def write_report(
         measurements: The rows; what is neither table nor figure is read from the study's files.
         tables: All tables.
         figures: The PNG files to show, by figure name.
+        related: The other paper's study that this is, whose own tables and figures come first.
 
     Returns:
         The report's path.
@@ -69,6 +75,8 @@ def write_report(
         notes=comparison.notes,
         covid=comparison.diagnoses[0],
         ensemble=ENSEMBLE,
+        related=related,
+        printed=[(one.run.arm, one.run.learner) for one in printed_runs(comparison)],
         tables={table.name: table for table in tables},
         pictures={name: _inlined(file) for name, file in figures.items()},
         learners=comparison.learners,

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -67,6 +68,34 @@ def read_json(path: Path) -> dict[str, object]:
     if not isinstance(value, dict):
         raise RunError(f"{path} should hold a JSON object, and holds {type(value).__name__}.")
     return value
+
+
+def write_folder_once(folder: Path, settings: str, write: Callable[[Path], None]) -> bool:
+    """Writes a folder whole or not at all, unless it is there from the same settings.
+
+    Args:
+        folder: What is written.
+        settings: What its content hangs on, in a line; kept in the folder.
+        write: Writes the content into the folder that it is given.
+
+    Returns:
+        Whether it was written now.
+
+    Raises:
+        RunError: If the folder is there with other settings, or without any.
+    """
+    done = folder / "made_of.txt"
+    if folder.exists():
+        if not done.is_file() or done.read_text(encoding="utf-8") != f"{settings}\n":
+            raise RunError(f"{folder} exists and holds something else. Choose another folder.")
+        return False
+    beside = folder.with_name(f".{folder.name}")
+    if beside.exists():
+        shutil.rmtree(beside)
+    write(beside)
+    (beside / "made_of.txt").write_text(f"{settings}\n", encoding="utf-8")
+    beside.rename(folder)
+    return True
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Literal
 
 FLANNEL = ("COVID-19", "Viral pneumonia", "Bacterial pneumonia", "Normal")
 """The four classes of FLANNEL and of paper 004 (Section 2), in the order of the original code."""
@@ -14,6 +15,9 @@ DARKCOVIDNET = ("COVID-19", "Pneumonia", "No findings")
 
 COVID_NORMAL = ("COVID-19", "Normal")
 """The two classes of paper 003."""
+
+MappingName = Literal["flannel", "wide", "covid_qu_ex", "darkcovidnet", "covid_normal"]
+"""The mappings of `flannel.data.findings`, by name."""
 
 LABEL_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

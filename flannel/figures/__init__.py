@@ -11,20 +11,25 @@ from flannel.figures.cost import cost_bars
 from flannel.figures.curves import MICRO, ensemble_curves, learner_curves
 from flannel.figures.scores import confusion_matrices, f1_bars
 from flannel.figures.style import drawn_in_style, save_figure
-from flannel.figures.training import training_curves
+from flannel.figures.training import learning_curves, training_curves
 from flannel.figures.weights import learner_weights
 from flannel.measurements import Measurements
 from flannel.metrics import MACRO
+from flannel.related import recipe_of
 
 __all__ = ["draw_figures", "drawn_in_style", "save_figure", "write_figures"]
 
 
-def draw_figures(measurements: Measurements, costs: Sequence[Cost]) -> dict[str, Figure]:
+def draw_figures(
+    measurements: Measurements, costs: Sequence[Cost], related: bool = False
+) -> dict[str, Figure]:
     """Draws every figure that needs numbers only, by name; figures without data are left out.
 
     Args:
         measurements: The rows to draw.
         costs: What the runs took.
+        related: Also draw what papers 000 to 003 print: of each learner loss and accuracy by epoch,
+            and its confusion on the validation radiographs.
     """
     comparison = measurements.comparison
     covid = comparison.diagnoses[0]
@@ -43,11 +48,16 @@ def draw_figures(measurements: Measurements, costs: Sequence[Cost]) -> dict[str,
         f"confusion_{learner.replace(' ', '_')}": confusion_matrices(comparison, learner)
         for learner in comparison.learners
     }
+    if related:
+        for learner in comparison.learners:
+            if recipe_of(learner) == learner:
+                drawn[f"learning_{learner}"] = learning_curves(comparison.study, learner)
+                drawn[f"validation_{learner}"] = confusion_matrices(comparison, learner, True)
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
 def write_figures(
-    measurements: Measurements, costs: Sequence[Cost], folder: Path
+    measurements: Measurements, costs: Sequence[Cost], folder: Path, related: bool = False
 ) -> dict[str, Path]:
     """Draws and writes every figure that needs numbers only.
 
@@ -55,9 +65,10 @@ def write_figures(
         measurements: The rows to draw.
         costs: What the runs took.
         folder: Where the PNG and PDF files go.
+        related: As for `draw_figures`.
 
     Returns:
         The PNG files by figure name.
     """
-    figures = draw_figures(measurements, costs)
+    figures = draw_figures(measurements, costs, related)
     return {name: save_figure(figure, folder, name) for name, figure in figures.items()}

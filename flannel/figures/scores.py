@@ -18,7 +18,8 @@ from flannel.figures.style import (
     name_ticks,
 )
 from flannel.measurements import Measurements, Row
-from flannel.metrics import MACRO
+from flannel.metrics import MACRO, scores
+from flannel.predictions import probability_columns
 from flannel.study import learner_place
 
 
@@ -114,7 +115,9 @@ def _bar(axes: Axes, row: Row, name: str, x: float, width: float) -> None:
     )
 
 
-def confusion_matrices(comparison: Comparison, learner: str) -> Figure | None:
+def confusion_matrices(
+    comparison: Comparison, learner: str, validation: bool = False
+) -> Figure | None:
     """Draws a learner's confusion matrix in every arm: rows true, columns predicted.
 
     The folds share one test set, so their counts are averaged and never added up.
@@ -122,8 +125,11 @@ def confusion_matrices(comparison: Comparison, learner: str) -> Figure | None:
     Args:
         comparison: The results.
         learner: A base learner, or the ensemble.
+        validation: Of the validation radiographs, on which papers 000 and 001 report, and not of
+            the test radiographs.
     """
-    arms = [arm for arm in comparison.arms if comparison.of(arm, learner)]
+    arms = {arm: _counts(comparison, arm, learner, validation) for arm in comparison.arms}
+    arms = {arm: counts for arm, counts in arms.items() if counts}
     if not arms:
         return None
     columns = min(len(arms), 2)
@@ -131,16 +137,29 @@ def confusion_matrices(comparison: Comparison, learner: str) -> Figure | None:
     with drawn_in_style():
         figure = Figure(figsize=(4.3 * columns, 3.9 * lines), layout="constrained")
         panels = figure.subplots(lines, columns, squeeze=False).ravel()
-        for panel, arm in zip(panels, arms, strict=False):
-            results = comparison.of(arm, learner)
-            folds = [result.run.fold for result in results]
-            counts = np.mean([result.scores.confusion for result in results], axis=0)
-            which = f"fold {folds[0]}" if len(folds) == 1 else f"mean of {len(folds)} folds"
+        for panel, (arm, counts) in zip(panels, arms.items(), strict=False):
+            which = f"fold {min(counts)}" if len(counts) == 1 else f"mean of {len(counts)} folds"
+            which = f"validation, {which}" if validation else which
             panel.set_title(f"{learner}, {arm} ({which})")
-            _matrix(panel, counts, comparison.diagnoses, whole=len(folds) == 1)
+            mean = np.mean(list(counts.values()), axis=0)
+            _matrix(panel, mean, comparison.diagnoses, whole=len(counts) == 1)
         for panel in panels[len(arms) :]:
             panel.set_axis_off()
     return figure
+
+
+def _counts(
+    comparison: Comparison, arm: str, learner: str, validation: bool
+) -> dict[int, Float[np.ndarray, "classes classes"]]:
+    """Gives each fold's confusion, of those that have radiographs."""
+    found = {}
+    for result in comparison.of(arm, learner):
+        table = result.validation if validation else result.predictions
+        if len(table):
+            columns = probability_columns(comparison.diagnoses)
+            values = (list(table["diagnosis"]), table[columns].to_numpy(float))
+            found[result.run.fold] = scores(*values, comparison.diagnoses).confusion
+    return found
 
 
 def _matrix(

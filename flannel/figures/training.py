@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from flannel.figures.style import LINE_COLOURS, LINE_STYLES, drawn_in_style, legend_once
-from flannel.study import ARMS
+from flannel.related import recipe_of
+from flannel.study import ARMS, arm_place
 
 
 def training_curves(study: Path) -> Figure | None:
@@ -40,6 +41,49 @@ def training_curves(study: Path) -> Figure | None:
         panels[1, 0].set_ylabel("validation macro F1")
         panels[1, 0].set_ylim(0, 1)
         legend_once(figure, [axes for line in panels for axes in line])
+    return figure
+
+
+def learning_curves(study: Path, learner: str) -> Figure | None:
+    """Draws loss and accuracy by epoch, training beside validation (paper 000, Figure 5).
+
+    A row per arm; repeats of the same recipe and other folds are further lines of it. Training is
+    measured as it goes, with dropout and augmentation, so that it can be the worse of the two.
+
+    Args:
+        study: The study's folder.
+        learner: The recipe.
+    """
+    arms = {
+        arm: [table for name, table in curves if recipe_of(name) == learner]
+        for arm, curves in sorted(_curves(study).items(), key=lambda one: arm_place(one[0]))
+    }
+    arms = {arm: tables for arm, tables in arms.items() if tables}
+    if not arms:
+        return None
+    with drawn_in_style():
+        figure = Figure(figsize=(7.6, 2.5 * len(arms) + 0.5), layout="constrained")
+        panels = figure.subplots(len(arms), 2, squeeze=False)
+        for line, (arm, tables) in zip(panels, arms.items(), strict=True):
+            for axes, measure in zip(line, ("loss", "accuracy"), strict=True):
+                for part, colour in zip(("train", "val"), LINE_COLOURS, strict=False):
+                    for table in tables:
+                        values = table.get(f"{part}/{measure}")
+                        if values is not None and values.notna().any():
+                            axes.plot(
+                                values.dropna().rename(lambda epoch: epoch + 1),
+                                color=colour,
+                                linestyle="-" if part == "train" else "--",
+                                marker="." if len(values) < 20 else "",
+                                linewidth=1.2,
+                                alpha=1 if len(tables) == 1 else 0.6,
+                                label={"train": "training", "val": "validation"}[part],
+                            )
+                axes.set_ylabel(f"{arm}: {measure}")
+                axes.set_xlabel("epoch")
+                axes.xaxis.get_major_locator().set_params(integer=True)
+            line[1].set_ylim(0, 1.02)
+        legend_once(figure, list(panels.ravel()))
     return figure
 
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from flannel.comparison import Comparison
+from flannel.comparison import Comparison, printed_runs
 from flannel.data.store import Store, StoreError
 from flannel.figures.style import save_figure
+from flannel.galleries.answers import answers, cohort_grid
+from flannel.galleries.arms import seen_by_arms
 from flannel.galleries.disagreements import disagreements, first_disagreement
 from flannel.galleries.masks import flagged, masks_examples, segmentation_triptych
 from flannel.galleries.votes import first_patches, votes
@@ -14,7 +16,7 @@ from flannel.galleries.votes import first_patches, votes
 __all__ = ["write_galleries"]
 
 
-def write_galleries(comparison: Comparison, folder: Path) -> dict[str, Path]:
+def write_galleries(comparison: Comparison, folder: Path, related: bool = False) -> dict[str, Path]:
     """Draws and writes the figures that show radiographs, from the study's store.
 
     The examples are, for each diagnosis, the first test radiograph in the order of image names:
@@ -23,6 +25,8 @@ def write_galleries(comparison: Comparison, folder: Path) -> dict[str, Path]:
     Args:
         comparison: The results; its study holds the store, the masks and the patches.
         folder: Where the PNG and PDF files go.
+        related: Also draw what papers 000 to 003 show: the cohort with its masks, what each arm
+            sees, and radiographs with each learner's answers.
 
     Returns:
         The PNG files by figure name; figures without data are left out; without a finished
@@ -50,7 +54,22 @@ def write_galleries(comparison: Comparison, folder: Path) -> dict[str, Path]:
         figure = disagreements(store, differing)
         if figure is not None:
             drawn["disagreements"] = figure
+    if related:
+        drawn |= _of_papers(comparison, store)
     return {name: save_figure(figure, folder, name) for name, figure in drawn.items()}
+
+
+def _of_papers(comparison: Comparison, store: Store) -> dict[str, Figure]:
+    """Draws the cohort, the arms' views, and each run's answers."""
+    table, diagnoses = comparison.results[0].predictions, comparison.diagnoses
+    drawn = {"cohort": cohort_grid(store, table, diagnoses)}
+    runs = [one for one in printed_runs(comparison) if one.run.stage == "base"]
+    seen = seen_by_arms(store, runs, table, diagnoses)
+    if seen is not None:
+        drawn["arms"] = seen
+    for one in runs:
+        drawn[f"answers_{one.run.arm}_{one.run.learner}"] = answers(store, one, diagnoses)
+    return drawn
 
 
 def _examples(comparison: Comparison, store: Store) -> dict[str, str]:

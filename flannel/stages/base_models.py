@@ -54,7 +54,7 @@ def base_models(
     Raises:
         RunError: If the list is shorter than the index, or a run asks for GPUs that are not there.
     """
-    classes = _other_classes(study)
+    classes = other_classes(study)
     options = [f"--redo={redo}"]
     options += [f"--wandb={wandb}"] if wandb else []
     options += [f"--trainer.devices={devices}"] if devices > 1 else []
@@ -65,7 +65,7 @@ def base_models(
                 *("learner", "fit"),
                 *config_flags(configs),
                 *(f"--study={study}", f"--data.fold={number}", *options),
-                *_outputs(configs, classes),
+                *outputs_option(configs, classes),
             ),
             study / "base" / one_arm / name / f"fold{number}",
         )
@@ -83,7 +83,7 @@ def base_models(
         runs = [runs[index]]
     slots = gpu_slots(devices)
     importlib.import_module("flannel.learner")  # once here, not once in every run
-    work_through(runs, _train, screen_for(), slots)
+    work_through(runs, train_learner, screen_for(), slots)
     print(f"base learners: {study / 'base'}")
 
 
@@ -115,12 +115,21 @@ def base_configs(experiments: Path, append: Path | None, arm: str, learner: str)
                 f"{', '.join(further) or 'none found'}. Run this from the project's root, or say "
                 "--experiments."
             )
-    if append is not None:
-        if not append.is_dir():
-            raise RunError(f"append is {append}, which is no folder.")
-        extra = [append / f"{stem}.yaml" for stem in ("base", f"base_{arm}", f"base_{learner}")]
-        configs += [config for config in extra if config.is_file()]
-    return configs
+    return configs + appended_configs(append, arm, learner)
+
+
+def appended_configs(append: Path | None, arm: str, learner: str) -> list[Path]:
+    """Names the YAML files of `append` for a run, as far as they exist; none without a folder.
+
+    Raises:
+        RunError: If `append` is no folder.
+    """
+    if append is None:
+        return []
+    if not append.is_dir():
+        raise RunError(f"append is {append}, which is no folder.")
+    extra = [append / f"{stem}.yaml" for stem in ("base", f"base_{arm}", f"base_{learner}")]
+    return [config for config in extra if config.is_file()]
 
 
 def _arm_folder(experiments: Path, arm: str) -> Path:
@@ -155,7 +164,7 @@ def _learners(experiments: Path, arm: str, learner: str) -> Sequence[str]:
     return (names or [learner]) if learner == "all" else learner.split(",")
 
 
-def _other_classes(study: Path) -> int | None:
+def other_classes(study: Path) -> int | None:
     """Counts a study's diagnoses, where they are not as many as FLANNEL's four."""
     from flannel.data.diagnosis import FLANNEL
     from flannel.data.provenance import label_set_of
@@ -164,7 +173,7 @@ def _other_classes(study: Path) -> int | None:
     return None if classes == len(FLANNEL) else classes
 
 
-def _outputs(configs: Sequence[Path], classes: int | None) -> list[str]:
+def outputs_option(configs: Sequence[Path], classes: int | None) -> list[str]:
     """Gives a recipe's network as many outputs as the study has diagnoses.
 
     The recipes are written for four. Networks of torchvision's own call the number num_classes.
@@ -180,7 +189,7 @@ def _outputs(configs: Sequence[Path], classes: int | None) -> list[str]:
     return [f"--model.network.init_args.{name}={classes}"]
 
 
-def _train(words: list[str]) -> None:
+def train_learner(words: list[str]) -> None:
     """Runs `flannel learner fit ...` in a process of the queue, which is told what went wrong."""
     from flannel.learner import train
 

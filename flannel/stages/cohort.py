@@ -1,13 +1,12 @@
 """From raw sources to a cohort: manifest, store, audit, exchange with other programs, phantoms."""
 
-import shutil
 from pathlib import Path
 from typing import Literal
 
-from flannel.runs import RunError
+from flannel.data.diagnosis import MappingName
+from flannel.runs import RunError, write_folder_once
 
 Protocol = Literal["patient", "paper", "nested", "given", "leave-source-out"]
-Mapping = Literal["flannel", "wide", "covid_qu_ex", "darkcovidnet", "covid_normal"]
 Resize = Literal["stretch", "letterbox"]
 
 
@@ -15,7 +14,7 @@ def manifest(
     data: Path,
     study: Path = Path("runs/study"),
     protocol: Protocol = "patient",
-    mapping: Mapping = "flannel",
+    mapping: MappingName = "flannel",
     folds: int = 5,
     seed: int = 1,
     strict: bool = False,
@@ -208,17 +207,12 @@ def phantoms(
     """
     from flannel.data.sources import write_phantom_sources
 
-    done = out / "phantoms.txt"
-    settings = f"images {images}, masks {masks}, seed {seed}, size_px {size_px}\n"
-    if out.exists():
-        if not done.is_file() or done.read_text(encoding="utf-8") != settings:
-            raise RunError(f"{out} exists and holds something else. Choose another folder.")
-        print(f"phantoms are there: {out}")
-        return
-    beside = out.with_name(f".{out.name}")
-    if beside.exists():
-        shutil.rmtree(beside)
-    write_phantom_sources(beside, images=images, masks=masks, seed=seed, size=size_px)
-    (beside / "phantoms.txt").write_text(settings, encoding="utf-8")
-    beside.rename(out)
-    print(f"phantoms: {out}")
+    settings = f"images {images}, masks {masks}, seed {seed}, size_px {size_px}"
+    made = write_folder_once(
+        out,
+        settings,
+        lambda folder: write_phantom_sources(
+            folder, images=images, masks=masks, seed=seed, size=size_px
+        ),
+    )
+    print(f"phantoms: {out}" if made else f"phantoms are there: {out}")

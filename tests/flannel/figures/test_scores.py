@@ -70,3 +70,10 @@ def test_confusion_is_the_mean_over_folds(study_files):
     assert axes.get_title() == "vgg19_bn, global (mean of 2 folds)"
     # One and two of two COVID-19 radiographs were found: 1.5, or 75 %.
     assert texts(axes)[:2] == ["1.5\n75%", "0.5\n25%"]
+
+
+def test_confusion_on_the_validation_radiographs(study_files):
+    study_files.run("base/global/vgg19_bn/fold0", TRUTH)
+    axes = confusion_matrices(read_comparison(study_files.folder), "vgg19_bn", True).axes[0]
+    assert axes.get_title() == "vgg19_bn, global (validation, fold 0)"
+    assert texts(axes)[:4] == ["0\n0%", "0\n0%", "0\n0%", "1\n100%"]  # COVID-19, called normal
