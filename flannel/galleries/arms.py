@@ -43,7 +43,7 @@ def seen_by_arms(
     first = {name: part for name, part in first.items() if len(part)}
     if len(views) < 2 or not first:
         return None
-    draw = Draw(torch.Generator(), training=False, patches=1, flip=0.0, rotation_degrees=0)
+    draw = Draw(torch.Generator(), training=False, patches=1)
     with drawn_in_style():
         figure = Figure(figsize=(2.4 * len(views), 2.6 * len(first)), layout="constrained")
         panels = figure.subplots(len(first), len(views), squeeze=False)

@@ -9,13 +9,13 @@ import yaml
 from flannel.__main__ import main
 from flannel.data.provenance import label_set_of
 from flannel.predictions import load_predictions
-from flannel.related import load_published, load_related_study, recipe_of
+from flannel.related import load_published, load_related_study
 from flannel.stages import related as stage
 from flannel.stages.recipes import recipe_names
 
 # Study: options of its test, the runs that they leave.
 STUDIES = {
-    "covid_qu_ex": (["--arm=global,background"], ["global/resnet50", "background/resnet50"]),
+    "covid_qu_ex": (["--arm=masked"], ["masked/resnet50"]),
     "darkcovidnet": (["--arm=global"], ["global/darkcovidnet"]),
     "darkcovidnet_binary": (["--arm=global"], ["global/darkcovidnet"]),
     "cnn13": ([], ["global/cnn13"]),
@@ -25,7 +25,7 @@ STUDIES = {
     ),
     "outlook": (["--arm=global", "--learner=covid_net"], ["global/covid_net"]),
 }
-WITH_DOCUMENT = "covid_qu_ex"
+WITH_DOCUMENT = "cnn13"  # the quickest
 
 
 def plans(experiments):
@@ -80,36 +80,31 @@ def tiny(experiments, tmp_path):
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_runs_from_phantoms(name, experiments, tiny, tmp_path, monkeypatch, capsys):
     options, runs = STUDIES[name]
-    if name != WITH_DOCUMENT:  # which takes most of the time, and hangs on no study
-        for function in ("audit", "cheats", "compare", "ensembles"):
-            monkeypatch.setattr(stage, function, lambda *_, **__: None)
+    skipped = ["audit", "cheats", "ensembles", *(["compare"] if name != WITH_DOCUMENT else [])]
+    for function in skipped:  # which take most of the time, hang on no study, and are tested
+        monkeypatch.setattr(stage, function, lambda *_, **__: None)
     study = tmp_path / "study"
     words = ["related", f"--name={name}", f"--study={study}", f"--experiments={experiments}"]
     assert main([*words, *options, f"--append={tiny(name)}"]) == 0
     assert "made-up radiographs" in capsys.readouterr().out
     found = [path.parent for path in study.glob("base/*/*/fold0/predictions.csv")]
     assert {f"{path.parts[-3]}/{path.parts[-2]}" for path in found} == set(runs)
-    tables = {path.parts[-2]: load_predictions(path / "predictions.csv", label_set_of(study))
-              for path in found}  # fmt: skip
-    assert {recipe_of(learner) for learner in tables} == {recipe_of(run[7:]) for run in runs} or (
-        name == WITH_DOCUMENT
-    )
+    tables = [load_predictions(path / "predictions.csv", label_set_of(study)) for path in found]
     if name == "frozen":
         assert len(list(study.glob("hdf5/*.h5"))) == 1
-        repeats = [table.filter(like="p_").to_numpy() for table in tables.values()]
+        repeats = [table.filter(like="p_").to_numpy() for table in tables]
         assert (repeats[0] != repeats[1]).any()
     if name == WITH_DOCUMENT:
         page = (study / "comparison" / "report.html").read_text()
-        assert "ResNet-50 on COVID-QU-Ex: as the papers print it" in page
+        assert "A CNN of 13 convolutions: as the papers print it" in page
         assert "Phantoms: these radiographs are made up" in page
-        assert "21,715" in page
-        for table in ("runs", "classification_val", "classification_test", "network_resnet50"):
+        for table in ("runs", "classification_val", "classification_test", "network_cnn13"):
             assert f'id="table_of_{table}"' in page
-        for figure in ("cohort", "arms", "answers_background_resnet50", "learning_resnet50",
-                       "validation_resnet50"):  # fmt: skip
+        for figure in ("cohort", "answers_global_cnn13", "learning_cnn13", "validation_cnn13"):
             assert f'id="figure_{figure}"' in page
-        report = pd.read_csv(study / "comparison" / "classification_val.csv")
-        assert report.loc[report["class"] == "COVID-19", "published_f1"].iloc[0] == 0.97
+        report = pd.read_csv(study / "comparison" / "classification_test.csv")
+        assert report.loc[report["class"] == "COVID-19", "published_f1"].iloc[0] == 0.80
+        assert len(pd.read_csv(study / "comparison" / "network_cnn13.csv")) > 26
 
 
 def test_what_a_study_lacks_is_a_sentence(experiments, tmp_path, capsys):
