@@ -74,6 +74,7 @@ def test_an_opinion_is_shown_and_nothing_kept():
     assert "data:image/png;base64,iVBORyBtYWRlIHVw" in answer.text.replace("\n", "")
     assert "Doubt: one &lt;lung&gt;." in answer.text
     assert '<td class="most">0.625<br><span class="soft">0.53 to 0.72</span></td>' in answer.text
+    assert "<strong>COVID-19 0.62</strong>, says patched FLANNEL." in answer.text
     assert '<tr class="strong"><td>patched</td><td>FLANNEL</td>' in answer.text
     assert NOTICE in answer.text
     assert answer.headers["cache-control"] == "no-store"
