@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def app(
     study: Path = Path("runs/study"),
     port: int = 8765,
-    fold: int = 0,
+    fold: int | None = None,
     arm: str = "all",
     learners: str = "all",
     patches: int | None = None,
@@ -24,9 +24,9 @@ def app(
     Only programs on this machine reach it; no file that is dropped is kept. Ctrl-C ends it.
 
     Args:
-        study: The study's folder.
+        study: The study's folder, or a bundle.
         port: Of the page, on 127.0.0.1.
-        fold: Whose learners and ensembles answer.
+        fold: Whose learners and ensembles answer: of a study 0 by default; a bundle holds one.
         arm: "all", or arms with commas.
         learners: "all", or base learners with commas.
         patches: Patches a radiograph; by default as many as each learner's recipe says.
@@ -47,10 +47,10 @@ def app(
     from functools import partial
 
     from flannel.asking import Panel
-    from flannel.trained_study import trained_of_study
+    from flannel.bundle import open_trained
+    from flannel.stages.bundles import chosen
 
-    arms, names = (None if word == "all" else word.split(",") for word in (arm, learners))
-    trained = trained_of_study(study, fold, arms, names)
+    trained = open_trained(study, fold, chosen(arm), chosen(learners))
     panel = Panel(trained, patches=patches, keep=True)
     page = create_app(partial(opinion_on, panel), trained.name, trained.diagnoses, limit_mb)
     print(f"open http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
