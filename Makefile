@@ -35,7 +35,7 @@ MASKS  ?=
 REFERENCE_MASKS ?=
 CKPT   ?=
 IMAGE  ?=
-OUT    ?= $(STUDY)/opinions
+OUT    ?=
 STUDY_NAME ?=
 
 appended = $(if $(APPEND),--append=$(APPEND))
@@ -124,7 +124,8 @@ compare: $(READY) ## tables, figures, report.html
 .PHONY: predict
 predict: $(READY) ## IMAGE=file or folder: what the study sees in radiographs, with pictures; research software
 	@test -n "$(IMAGE)" || { echo "error: say which radiographs: make predict IMAGE=file" >&2; exit 2; }
-	$(PY) -m flannel predict "$(IMAGE)" --study=$(STUDY) --fold=$(FOLD) --out=$(OUT) --redo=$(REDO)
+	$(PY) -m flannel predict "$(IMAGE)" --study=$(STUDY) --fold=$(FOLD) --redo=$(REDO) \
+	  --out="$(or $(OUT),$(STUDY)/opinions/$(notdir $(basename $(IMAGE:/=))))"
 
 .PHONY: app
 app: $(READY) ## a page on this machine to drop a radiograph on: http://127.0.0.1:$(PORT)

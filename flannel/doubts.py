@@ -24,6 +24,9 @@ itself, turned by 180 degrees it is for 0.1 %, on its side for 0.7 %; two photog
 1.1 to 2.1 times the limit."""
 WITHIN = 0.99
 """Share of the training radiographs that are held to be like each other."""
+USUAL = 0.95
+"""Share of them that are so without question: beyond it, lungs that do not lie side by side count.
+A photograph of a flower in grey, whose distance is the limit's, is told by that."""
 FEWEST = 24
 """Of fewer training radiographs no norm is made."""
 
@@ -59,6 +62,7 @@ class Norms:
         directions: Orthonormal directions in which they differ most.
         limit: Mean square of what is left of a thumbnail beside `directions`, up to which it is
             like them; 99 % of them keep it, each judged by the other half of the patients.
+        usual: The same for 95 % of them.
         side_by_side: Share of a mask's rows that both lungs cross, of which 99 % of the training
             masks have as much; None where the study has no masks.
         radiographs: How many were looked at.
@@ -67,6 +71,7 @@ class Norms:
     mean: Float32[np.ndarray, " cells"]
     directions: Float32[np.ndarray, "directions cells"]
     limit: float
+    usual: float
     side_by_side: float | None
     radiographs: int
 
@@ -81,6 +86,7 @@ class Norms:
             "mean": [float(f"{value:.6g}") for value in self.mean],
             "directions": [[float(f"{value:.6g}") for value in row] for row in self.directions],
             "limit": self.limit,
+            "usual": self.usual,
             "side_by_side": self.side_by_side,
             "radiographs": self.radiographs,
         }
@@ -100,6 +106,7 @@ class Norms:
                 mean,
                 directions,
                 float(content["limit"]),  # type: ignore[arg-type]
+                float(content["usual"]),  # type: ignore[arg-type]
                 None if apart is None else float(apart),  # type: ignore[arg-type]
                 int(content["radiographs"]),  # type: ignore[call-overload]
             )
@@ -152,6 +159,7 @@ def norms_of(
         mean,
         directions,
         limit=float(np.quantile(distances, WITHIN)),
+        usual=float(np.quantile(distances, USUAL)),
         side_by_side=float(np.quantile(apart, 1 - WITHIN)) if len(apart) else None,
         radiographs=len(thumbnails),
     )
@@ -183,12 +191,17 @@ def doubts_of(
     )  # fmt: skip
     distances = norms.distances(np.stack([picture.ravel() for _, picture in candidates]))
     nearest, _ = candidates[int(distances.argmin())]
-    if distances.min() > norms.limit:
+    one_region = (
+        mask is not None
+        and norms.side_by_side is not None
+        and bool(mask.any())
+        and side_by_side(mask) < norms.side_by_side
+    )
+    if distances.min() > (norms.usual if one_region else norms.limit):
         yield UNLIKE
     elif nearest is not None:
         yield nearest
-    usual = norms.side_by_side
-    if mask is not None and usual is not None and mask.any() and side_by_side(mask) < usual:
+    if one_region:
         yield ONE_REGION
 
 

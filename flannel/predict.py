@@ -184,19 +184,20 @@ def _start(out: Path, parts: dict[str, str], redo: bool) -> None:
     """
     path = out / FINGERPRINT
     before = read_json(path) if path.is_file() else {}
-    known = before.get("parts")
+    found = before.get("parts")
+    known = found if isinstance(found, dict) else {}
     if before.get("finished") and not redo:
         if known == parts:
             raise RunFinishedError(f"{out} holds this prediction already: nothing to do.")
-        known = known if isinstance(known, dict) else {}
         changed = ", ".join(name for name in parts if parts[name] != known.get(name))
         raise PredictError(
             f"{out} holds a prediction with another {changed}. Name another folder with --out, or "
             "say --redo true to replace it."
         )
-    if redo or known != parts:
-        for name in (WORK, MASKS, PICTURES):
-            shutil.rmtree(out / name, ignore_errors=True)
+    same_radiographs = known.get("radiographs") == parts["radiographs"]
+    # Store and masks tell by themselves what was made by another segmenter.
+    for name in (PICTURES,) if same_radiographs and not redo else (PICTURES, WORK, MASKS):
+        shutil.rmtree(out / name, ignore_errors=True)
     for name in (TABLE, DOCUMENT):
         (out / name).unlink(missing_ok=True)
     write_json({"finished": False, "parts": parts}, path)

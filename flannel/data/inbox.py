@@ -47,10 +47,13 @@ def collect(
     paths: dict[Path, None] = {}
     faults = []
     for place in places:
-        found = [place] if place.is_file() else list(_below(place, passed_over))
-        paths |= dict.fromkeys(path.resolve() for path in found)
-        if not found:
+        try:
+            found = [place] if place.is_file() else list(_below(place, passed_over))
+            paths |= dict.fromkeys(path.resolve() for path in found)
             what = "holds no radiograph" if place.is_dir() else "does not exist"
+        except OSError as fault:
+            found, what = [], f"cannot be looked at ({fault.strerror})"
+        if not found:
             faults.append(
                 f"{place} {what}; expected PNG, JPEG, GIF, BMP, TIFF, DICOM or JSRT .IMG files, or "
                 "a folder of them."

@@ -60,7 +60,7 @@ def opinion_picture(
     with drawn_in_style():
         figure = Figure(figsize=(max(3.1 * views, 8.4), 7.2), layout="constrained")
         (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.25, 1))
-        panels = iter(above.subplots(1, max(views, 3), squeeze=False)[0])
+        panels = iter(above.subplots(1, max(views, 2), squeeze=False)[0])
         _radiograph(next(panels), judged, store)
         for one in shown:
             if one.patched:
