@@ -9,6 +9,7 @@ import numpy as np
 import pydicom
 from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image, ImageOps
+from pydicom.errors import BytesLengthException
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from flannel.data.files import whole_file
@@ -24,7 +25,7 @@ KNOWN = "PNG, JPEG, GIF, BMP, TIFF, DICOM or JSRT .IMG"
 # What Pillow and pydicom raise for damaged or unsupported files: there is no common base.
 DECODING_FAULTS = (
     OSError, ValueError, SyntaxError, EOFError, MemoryError, AttributeError, KeyError, IndexError,
-    TypeError, RuntimeError, NotImplementedError, OverflowError,
+    TypeError, RuntimeError, NotImplementedError, OverflowError, BytesLengthException,
 )  # fmt: skip
 
 
@@ -154,17 +155,18 @@ def _open_picture(path: Path) -> Image.Image:
         )
     with picture:
         _check_pixels(path, *picture.size)
-        if getattr(picture, "n_frames", 1) > 1:
-            raise RadiographError(
-                f"{path} holds several frames; expected one. Save the wanted one by itself."
-            )
         try:
-            picture.load()
-            return ImageOps.exif_transpose(picture)
+            frames = getattr(picture, "n_frames", 1)
+            if frames <= 1:
+                picture.load()
+                return ImageOps.exif_transpose(picture)
         except DECODING_FAULTS as fault:
             raise RadiographError(
                 f"{path} is damaged or truncated ({fault}); download or copy it again."
             ) from fault
+    raise RadiographError(
+        f"{path} holds several frames; expected one. Save the wanted one by itself."
+    )
 
 
 def _picture_levels(picture: Image.Image, path: Path) -> StoredLevels:

@@ -141,6 +141,10 @@ def test_dicom_faults(tmp_path):
     (tmp_path / "c.dcm").write_bytes(whole[:-500])
     with pytest.raises(RadiographError, match=r"c\.dcm is a DICOM file whose pixels"):
         read_levels(tmp_path / "c.dcm")
+    rows = b"\x28\x00\x10\x00US"  # the tag of the height, with two bytes of length behind it
+    (tmp_path / "c.dcm").write_bytes(whole.replace(rows + b"\2", rows + b"\3"))
+    with pytest.raises(RadiographError, match=r"c\.dcm is a DICOM file whose pixels"):
+        read_levels(tmp_path / "c.dcm")
 
 
 def test_faults_are_sentences_with_the_path(tmp_path):
@@ -162,6 +166,18 @@ def test_truncated_files_are_refused_not_half_grey(tmp_path, form, share):
     path = saved(tmp_path / "a.jpg", noise, format=form)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(RadiographError, match="damaged or truncated"):
+        read_levels(path)
+
+
+def test_a_second_frame_without_a_size_is_damage(tmp_path):
+    path = saved(tmp_path / "a.tif", GREY)
+    content = bytearray(path.read_bytes())
+    first = int.from_bytes(content[4:8], "little")
+    entries = int.from_bytes(content[first : first + 2], "little")
+    following = first + 2 + 12 * entries
+    content[following : following + 4] = len(content).to_bytes(4, "little")
+    path.write_bytes(content + bytes(6))  # a frame of no entries, and no other behind it
     with pytest.raises(RadiographError, match="damaged or truncated"):
         read_levels(path)
 
