@@ -62,4 +62,6 @@ def cost_table(costs: Sequence[Cost]) -> Table | None:
 
 
 def _minutes(value: float) -> str:
+    if 0 < value < 0.05:
+        return "< 0.1"
     return f"{value:.1f}" if value else UNDEFINED

@@ -13,7 +13,7 @@ _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$", "≤": r"$\leq$", "<": r"$<$",
-    ">": r"$>$", "…": r"\ldots{}", "→": r"$\to$",
+    ">": r"$>$", "|": r"$|$", "…": r"\ldots{}", "→": r"$\to$",
 }  # fmt: skip
 
 
@@ -73,9 +73,12 @@ class Table:
             if line.opens:
                 body.append(r"\midrule")
             cells = [_latex(cell) for cell in line.cells]
-            if line.kind == "strong":
-                cells = [rf"\textbf{{{cell}}}" for cell in cells]
-            body.append(" & ".join(cells) + r" \\")
+            if line.kind != "plain":
+                command = {"strong": "textbf", "soft": "textit"}[line.kind]
+                cells = [rf"\{command}{{{cell}}}" for cell in cells]
+            # A bracket or star at the head of a row would belong to the \\ of the row before.
+            guard = "{}" if cells[0].startswith(("[", "*")) else ""
+            body.append(guard + " & ".join(cells) + r" \\")
         return "\n".join(
             [
                 r"\begin{table}",

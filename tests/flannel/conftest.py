@@ -1,7 +1,12 @@
 """A small study on disk, with predictions that are known by hand."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -251,3 +256,60 @@ def _write_segmenter(folder, radiograph):
     specification = {"class_path": "segmentation.fc_densenet.FCDenseNet", "init_args": DENSE}
     config = {"model": {"network": specification}, "data": {"size_px": 48}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+LATEX_COMMANDS = {
+    "begin", "end", "centering", "caption", "label", "toprule", "midrule", "bottomrule", "textbf",
+    "textit", "pm", "times", "leq", "ldots", "to", "textbackslash", "textasciitilde",
+    "textasciicircum",
+}  # fmt: skip
+
+
+def check_latex(text):
+    """Reads a table strictly: what passes here, LaTeX with the package booktabs compiles."""
+    assert text.isascii()
+    assert set(re.findall(r"\\([a-z]+)", text.replace(r"\\", ""))) <= LATEX_COMMANDS
+    bare = re.sub(r"\\([\\&%$#_{}])", lambda found: "\n" if found[1] == "\\" else "", text)
+    assert not re.search(r"[%#_~^]", bare)
+    assert all(line.count("$") % 2 == 0 for line in bare.splitlines())
+    depth = np.cumsum([(mark == "{") - (mark == "}") for mark in bare])
+    assert depth.min() == 0
+    assert depth[-1] == 0
+    assert re.findall(r"\\(begin|end)\{(\w+)\}", bare) == [
+        ("begin", "table"), ("begin", "tabular"), ("end", "tabular"), ("end", "table"),
+    ]  # fmt: skip
+    (columns,) = re.findall(r"\\begin\{tabular\}\{([lr]+)\}", text)
+    inside = text[text.index(r"\toprule") : text.index(r"\end{tabular}")].splitlines()
+    rules = [line.removeprefix("\\") if line.endswith("rule") else "" for line in inside]
+    assert (rules[0], rules[2], rules[-1]) == ("toprule", "midrule", "bottomrule")
+    assert not any(one and two for one, two in pairwise(rules))
+    for line, rule in zip(inside, rules, strict=True):
+        if not rule:
+            assert line.endswith(r" \\")
+            assert not line.startswith(("[", "*"))
+            assert len(re.findall(r"(?<!\\)&", line)) == len(columns) - 1
+
+
+@pytest.fixture(scope="session")
+def latex_is_sound():
+    return check_latex
+
+
+def read_offline_run(study):
+    """Gives the records of the study's only offline run, once W&B's own process has written it."""
+    wandb = Path(sys.executable).parent / "wandb"
+    (folder,) = (study / "wandb").glob("offline-run-*")
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        words = [str(wandb), "leet", "inspect", "--json", str(folder)]
+        lines = subprocess.run(words, capture_output=True, check=True).stdout.splitlines()
+        records = [json.loads(line) for line in lines]
+        if any(record["type"] == "exit" for record in records):
+            return records
+        time.sleep(0.2)
+    raise AssertionError(f"{folder} was not written to its end")
+
+
+@pytest.fixture
+def read_back():
+    return read_offline_run

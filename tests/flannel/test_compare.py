@@ -10,7 +10,13 @@ TWO_WRONG = (COVID, VIRAL, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, COVID)
 
 
 @pytest.mark.slow
-def test_compare_study_writes_everything_from_files(study_files, capsys):
+def test_compare_study_writes_everything_from_files(
+    study_files, capsys, monkeypatch, latex_is_sound
+):
+    logged = {}
+    monkeypatch.setattr(
+        "flannel.compare.log_comparison", lambda _, figures, mode: logged.update(figures)
+    )
     for arm in ("global", "patched"):
         study_files.run(f"base/{arm}/vgg19_bn/fold0", TWO_WRONG)
         study_files.run(f"ensemble/{arm}/fold0", TRUTH, weights={"vgg19_bn": 0.8})
@@ -24,7 +30,7 @@ def test_compare_study_writes_everything_from_files(study_files, capsys):
     document = (folder / "table.md").read_text()
     for path in folder.glob("*_*.md"):
         assert path.with_suffix(".csv").is_file()
-        assert path.with_suffix(".tex").is_file()
+        latex_is_sound(path.with_suffix(".tex").read_text())
         assert path.read_text().splitlines()[-1] in document
     assert str(folder / "report.html") in printed
     figures = {path.stem for path in (folder / "figures").iterdir()}
@@ -34,3 +40,4 @@ def test_compare_study_writes_everything_from_files(study_files, capsys):
         "reliability", "cost", "segmentation", "masks", "votes",
     }  # fmt: skip
     assert (folder / "report.html").read_text().count("data:image/png;base64,") == len(figures)
+    assert figures - set(logged) == {"segmentation", "masks", "votes"}  # they show radiographs

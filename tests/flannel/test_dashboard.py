@@ -1,3 +1,6 @@
+import json
+
+import pandas as pd
 import pytest
 
 from flannel.dashboard import confusion_counts, f1_intervals, log_comparison
@@ -40,10 +43,41 @@ def test_wandb_off_writes_nothing(study_files):
 
 
 @pytest.mark.slow
-def test_wandb_offline_stays_in_the_study(study_files, monkeypatch):
+def test_an_offline_compare_run_holds_tables_figures_and_scores(
+    study_files, monkeypatch, read_back
+):
     monkeypatch.setenv("WANDB_DATA_DIR", "")  # the call sets it; this puts it back afterwards
-    study_files.run("base/global/vgg19_bn/fold0", TRUTH)
+    study_files.run("base/global/vgg19_bn/fold0", TWO_WRONG)
+    study_files.run("ensemble/global/fold0", TRUTH)
     measurements = study_files.measured()
     bars = save_figure(f1_bars(measurements, COVID), study_files.folder, "bars")
     log_comparison(measurements, {"f1_covid19": bars}, "offline")
-    assert list((study_files.folder / "wandb").glob("offline-run-*/*.wandb"))
+    records = read_back(study_files.folder)
+    (run,) = (record["run"] for record in records if record["type"] == "run")
+    assert (run["run_group"], run["job_type"], run["project"]) == (
+        "study", "compare", "patched-flannel",
+    )  # fmt: skip
+    summary = {}
+    for record in records:
+        summary |= record.get("summary", {}).get("update", {})
+    assert summary["global/FLANNEL/macro_f1"] == 1
+    (figure,) = study_files.folder.rglob("f1_covid19_*.png")
+    assert figure.read_bytes() == bars.read_bytes()
+    tables = {
+        name: json.loads(path.read_text())
+        for name in ("f1", "confusion")
+        for path in study_files.folder.rglob(f"{name}_*.table.json")
+    }
+    pd.testing.assert_frame_equal(
+        _frame(tables["f1"]), f1_intervals(measurements), check_dtype=False
+    )
+    pd.testing.assert_frame_equal(_frame(tables["confusion"]), confusion_counts(measurements))
+    shown = [record for record in records if record["type"] in ("run", "summary", "history")]
+    assert str(study_files.folder) not in json.dumps(shown)
+    # A table is sent as an artifact, which has to say where its file lies until it is sent.
+    holding = {r["type"] for r in records if str(study_files.folder) in json.dumps(r)}
+    assert holding == {"artifact"}
+
+
+def _frame(table):
+    return pd.DataFrame(table["data"], columns=table["columns"])

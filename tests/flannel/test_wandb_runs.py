@@ -1,10 +1,6 @@
 """What W&B gets to know of a run, read back from the offline run."""
 
 import json
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import yaml
@@ -26,24 +22,9 @@ SMALL = {
 }
 
 
-def read_back(study):
-    """Gives the records of the study's only offline run, once W&B's own process has written it."""
-    wandb = Path(sys.executable).parent / "wandb"
-    (folder,) = (study / "wandb").glob("offline-run-*")
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        words = [str(wandb), "leet", "inspect", "--json", str(folder)]
-        lines = subprocess.run(words, capture_output=True, check=True).stdout.splitlines()
-        records = [json.loads(line) for line in lines]
-        if any(record["type"] == "exit" for record in records):
-            return records
-        time.sleep(0.2)
-    raise AssertionError(f"{folder} was not written to its end")
-
-
 @pytest.mark.slow
 def test_an_offline_run_holds_labels_curves_and_final_values_and_no_paths(
-    phantom_study, experiments, tmp_path, monkeypatch
+    phantom_study, experiments, tmp_path, monkeypatch, read_back
 ):
     monkeypatch.setattr("socket.gethostname", lambda: "unmistakable-host")
     small = tmp_path / "small.yaml"

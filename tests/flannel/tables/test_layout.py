@@ -1,5 +1,7 @@
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flannel.tables.layout import Line, Table, write_table
 
@@ -41,6 +43,14 @@ def test_latex_escapes_and_draws_rules(table):
     assert r"\begin{tabular}{lr}" in lines
     assert r"vgg19\_bn & 0.5 $\pm$ 0.1 [$-$0.1, 1.0] \\" in lines
     assert lines[lines.index(r"\textbf{FLANNEL} & \textbf{--} \\") - 1] == r"\midrule"
+
+    assert r"\textit{a$|$b} & \textit{} \\" in lines
+
+
+@given(st.lists(st.text("a1[]*{}$&%#_~^\\±−–<>|", max_size=8), min_size=2, max_size=2))
+def test_no_text_breaks_the_latex(latex_is_sound, cells):
+    line = Line(tuple(cells))
+    latex_is_sound(Table("t", *cells, ("a", "b"), (line, line), pd.DataFrame(), 1).latex())
 
 
 def test_a_table_is_written_three_times(table, tmp_path):
