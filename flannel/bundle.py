@@ -85,7 +85,7 @@ def write_bundle(
             "learners": learners,
             "ensembles": ensembles,
             "norms": None if trained.norms is None else trained.norms.to_json(),
-            "notes": list(trained.notes),
+            "notes": [note.replace(str(study), study.resolve().name) for note in trained.notes],
             "licence": licence,
             "versions": {
                 "flannel": __version__,
@@ -203,7 +203,7 @@ def _learner_entry(learner: TrainedLearner, folder: Path) -> Entry:
     return {
         "arm": learner.arm,
         "learner": learner.learner,
-        "network": learner.network,
+        "network": _without_paths(learner.network),
         "data": learner.data,
         "vote": learner.vote,
         "views_at_once": learner.views_at_once,
@@ -211,6 +211,14 @@ def _learner_entry(learner: TrainedLearner, folder: Path) -> Entry:
         "temperature": _temperature_entry(learner.temperature),
         "weights": weights,
     }
+
+
+def _without_paths(network: Entry) -> Entry:
+    """Leaves out where the pretrained weights lay on the machine that trained."""
+    arguments = _entry(network.get("init_args") or {})
+    if arguments.get("weights") in (None, "imagenet", "random"):
+        return network
+    return {**network, "init_args": {**arguments, "weights": "later"}}
 
 
 def _learner(entry: Entry, path: Path, sha256: str) -> TrainedLearner:

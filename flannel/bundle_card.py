@@ -63,7 +63,7 @@ def model_card(trained: Trained, study: Path, licence: str) -> str:
         licence=licence,
         images=int((manifest["used"] == "test").sum()),
         measured=measured,
-        notes=trained.notes,
+        notes=[note.replace(str(study), study.resolve().name) for note in trained.notes],
         versions={"flannel": __version__, "torch": torch.__version__.split("+")[0]},
     )
     return f"{card}\n"

@@ -154,7 +154,26 @@ def predict_files(
         shutil.rmtree(out / WORK, ignore_errors=True)
     finally:
         lock.release()
-    return PredictionReport(out, tuple(judged), faults, trained.notes)
+    notes = (*trained.notes, *_spared(panel, judged))
+    return PredictionReport(out, tuple(judged), faults, notes)
+
+
+def _spared(panel: Panel, judged: Sequence[Judged]) -> Iterator[str]:
+    """Says how many patches were left out because the vote was known without them."""
+    if panel.until_sure is None:
+        return
+    wanted = {
+        (learner.arm, learner.learner): panel.patches or learner.sight.patches["predict"]
+        for learner in panel.trained.learners
+    }
+    counts = [
+        (one.patches, wanted[one.arm, one.learner])
+        for radiograph in judged
+        for one in radiograph.verdicts
+        if one.patches
+    ]
+    asked, of = (sum(count) for count in zip(*counts, strict=True)) if counts else (0, 0)
+    yield f"{asked} of {of} patches were asked; without the others the votes were known."
 
 
 def _known_name(trained: Trained, path: Path, sha256: str) -> str | None:

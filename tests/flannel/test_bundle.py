@@ -121,6 +121,22 @@ def test_everything_comes_back(trained, bundle):
     assert back.segmenter.classes == trained.segmenter.classes
 
 
+def test_no_path_of_the_training_machine_is_handed_on(trained, base_study, tmp_path):
+    arguments = {**SMALL, "weights": "/home/somebody/imagenet"}
+    network = {"class_path": "flannel.networks.ImageNetNetwork", "init_args": arguments}
+    learners = tuple(replace(one, network=network) for one in trained.learners)
+    note = f"Lungs are found by {base_study.folder}/segmentation/x/best.ckpt."
+    handed = replace(trained, learners=learners, notes=(note,))
+    write_bundle(handed, base_study.folder, tmp_path / "model.flannel")
+    written = (tmp_path / "model.flannel" / "bundle.json").read_text()
+    assert "/home/somebody" not in written
+    assert str(tmp_path) not in written
+    assert str(tmp_path) not in (tmp_path / "model.flannel" / "MODEL_CARD.md").read_text()
+    back = trained_of_bundle(tmp_path / "model.flannel").learners[0].build().state_dict()
+    before = trained.learners[0].weights()
+    assert all(torch.equal(back[name], value) for name, value in before.items())
+
+
 def test_arms_and_learners_are_chosen(bundle):
     assert [one.name for one in trained_of_bundle(bundle, arms=["patched"]).learners] == [
         "patched/small"

@@ -1,6 +1,7 @@
 """From raw files to the numbers of the study's own tables, through the real command lines."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -108,6 +109,9 @@ def test_the_command_answers_draws_and_tells_what_it_cannot_read(study, tmp_path
     (picture,) = (out / "pictures").iterdir()
     with Image.open(picture) as drawn:
         assert min(drawn.size) > 500
+    sure = ["--pictures=false", "--doubtful=true", "--until_sure=0"]
+    assert main(["predict", str(path), f"--study={study}", f"--out={tmp_path / 's'}", *sure]) == 0
+    assert re.search(r"[46] of 6 patches were asked", capsys.readouterr().out)
     assert main(["predict", str(bad), f"--study={study}", f"--out={tmp_path / 'none'}"]) == 1
     assert "No radiograph can be read" in capsys.readouterr().err
     assert main(["predict", str(path), f"--study={study}", f"--out={tmp_path}"]) == 1
