@@ -23,7 +23,7 @@ from flannel.tables.layout import Line, Table
 
 TOTAL = "total"
 ROWS = {"train": "training", "val": "validation", "test": "test"}
-MEASURES = ("accuracy", "macro_f1", "f1")
+MEASURES = ("accuracy", "macro_f1")
 MOST_LINES = 80
 """A network with more layers is shown by the blocks that they make up."""
 
@@ -136,13 +136,13 @@ def runs_table(comparison: Comparison, related: Related) -> Table:
     return Table(
         name="runs",
         title="Every run",
-        caption=f"The first fold and repeat of each; F1 is of {first}. Minutes are of training, on "
+        caption=f"The first fold and repeat of each. Minutes are of training, on "
         f"the device that the table of costs names; published accuracies are on the "
         f"{SPLITS[reported]} images of the papers. Differences of arms with their intervals stand "
         "under Differences.",
         head=(
             "arm", "learner", *(f"accuracy{end}" for end in both),
-            *(f"macro F1{end}" for end in both), *(f"F1{end}" for end in both),
+            *(f"macro F1{end}" for end in both),
             "published accuracy", "epochs", "minutes", "published minutes",
         ),
         lines=tuple(lines),
