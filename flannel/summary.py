@@ -114,12 +114,22 @@ def _doubt(measurements: Measurements) -> str:
     if len(folds) == 1:
         training = f"one fold ({folds[0]}) was run, so that how much training varies is not known"
     else:
-        training = f"± is the sample deviation over {len(folds)} folds, how much training varies"
+        training = (
+            f"± is the sample deviation over {_counted(measurements)}, how much training varies"
+        )
     scope = f" {comparison.scope}" if comparison.scope else ""
     return (
         "Brackets hold 95 % intervals, how much other patients of the same kind would change a "
         f"number, and {training}; other hospitals are not told by either.{scope}"
     )
+
+
+def _counted(measurements: Measurements) -> str:
+    """Counts the folds of the rows, of which some may have fewer than others."""
+    counts = sorted({len(row.tests) for row in measurements.rows})
+    if len(counts) == 1:
+        return f"{counts[0]} folds"
+    return f"the folds that each row names, {counts[0]} to {counts[-1]} of them"
 
 
 def _difference(pair: Pair, name: str, second: str, first: str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,17 @@ from flannel.data.store import build_store, fill_lung_masks
 
 # Two processes that spin for work on two cores slow each other down tenfold.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def _take_one_thread():
+    """Lets torch compute in this process alone."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+# A process forked from one that has computed with several threads would wait for them forever, and
+# the process of the tests has.
+os.register_at_fork(after_in_child=_take_one_thread)
 
 ROOT = Path(__file__).parent.parent
 

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from flannel.related import (
 )
 from flannel.runs import RunError, WandbMode
 from flannel.screen import screen_for
+from flannel.stages.apart import apart
 from flannel.stages.base_models import (
     appended_configs,
     base_configs,
@@ -84,8 +86,10 @@ def related(
     manifest(data, study, plan.protocol, plan.mapping, seed=plan.seed, per_class=plan.per_class)
     store(study, plan.phantoms.store_px if made_up else plan.store_px, plan.resize)
     if any(one != "global" for _, one in runs):
-        lung_masks(plan, data, study, masks, checkpoint, append, made_up, experiments)
-    audit(study)
+        apart(
+            partial(lung_masks, plan, data, study, masks, checkpoint, append, made_up, experiments)
+        )
+    apart(partial(audit, study))
     importlib.import_module("flannel.learner")  # once here, not once in every run
     options = [f"--redo={redo}"]
     options += [f"--wandb={wandb}"] if wandb else []

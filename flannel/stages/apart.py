@@ -1,0 +1,57 @@
+"""A part of a command in a process of its own."""
+
+import multiprocessing
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from flannel.runs import RunError, is_ours
+
+
+def apart(work: Callable[[], object]) -> None:
+    """Does a piece of work in a child process, and waits for it.
+
+    A process that has computed with several threads, or on a GPU, must not be forked any more: its
+    children would wait for threads that they do not have. So a command that forks runs later
+    (`flannel.queue`) computes nothing itself before.
+
+    Args:
+        work: What is to be done; what it changes in memory is lost, what it writes stays.
+
+    Raises:
+        RunError: With the sentence of the child's error, or with the name of one that has none.
+    """
+    if sys.platform != "linux":  # where runs are not forked either
+        work()
+        return
+    context = multiprocessing.get_context("fork")
+    told, telling = context.Pipe(duplex=False)
+    sys.stdout.flush()
+    process = context.Process(target=_tell, args=(work, telling))
+    process.start()
+    telling.close()
+    try:
+        sentence = told.recv()
+    except EOFError:
+        sentence = f"A part of the command was killed (exit code {_exit_code(process)})."
+    process.join()
+    if sentence:
+        raise RunError(sentence)
+
+
+def _tell(work: Callable[[], object], telling: Connection) -> None:
+    sentence = ""
+    try:
+        work()
+    except Exception as fault:
+        if not is_ours(fault):
+            traceback.print_exc()
+        sentence = str(fault) if is_ours(fault) else f"{type(fault).__name__}: {fault}"
+    sys.stdout.flush()
+    telling.send(sentence)
+
+
+def _exit_code(process: multiprocessing.process.BaseProcess) -> int | None:
+    process.join()
+    return process.exitcode
