@@ -49,8 +49,11 @@ def draw_figures(
         for learner in comparison.learners
     }
     if related:
+        trained = {
+            result.run.learner for result in comparison.results if result.run.stage == "base"
+        }
         for learner in comparison.learners:
-            if recipe_of(learner) == learner:
+            if learner in trained and recipe_of(learner) == learner:
                 drawn[f"learning_{learner}"] = learning_curves(comparison.study, learner)
                 drawn[f"validation_{learner}"] = confusion_matrices(comparison, learner, True)
     return {name: figure for name, figure in drawn.items() if figure is not None}
