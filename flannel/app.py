@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flannel.asking import Panel
+from flannel.data.pages import page_environment
 from flannel.predict import PredictOptions, predict_files
 from flannel.prediction_files import picture_name
 from flannel.runs import is_ours
@@ -92,14 +92,7 @@ def create_app(
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(LimitedUpload, limit_mb=limit_mb)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False)
-    environment = Environment(
-        loader=PackageLoader("flannel"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("app.html.j2")
+    template = page_environment("flannel").get_template("app.html.j2")
     one_at_a_time = asyncio.Lock()
 
     def page(

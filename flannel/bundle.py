@@ -337,7 +337,7 @@ def _allowed(network: Entry, places: tuple[str, ...]) -> Entry:
             f"It names the class {class_path}; expected one of {' or '.join(places)}, as these run "
             "no unknown code."
         )
-    return network
+    return {**network, "init_args": _entry(network.get("init_args") or {})}
 
 
 def _entry(value: object) -> dict[str, object]:

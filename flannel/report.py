@@ -8,11 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from flannel import __version__
 from flannel.comparison import printed_runs
 from flannel.data.files import whole_file
+from flannel.data.pages import page_environment
 from flannel.figures.style import DOTS_PER_INCH
 from flannel.galleries.masks import mask_flags
 from flannel.measurements import Measurements
@@ -60,13 +59,7 @@ def write_report(
     comparison = measurements.comparison
     study = comparison.study
     path = study / "comparison" / "report.html"
-    environment = Environment(
-        loader=PackageLoader("flannel"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment("flannel")
     environment.filters["doubt"] = parted_doubt
     flags = mask_flags(study)
     html = environment.get_template("report.html.j2").render(

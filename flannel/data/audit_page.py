@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from flannel.data.audit import Audit, audit_cohort
 from flannel.data.audit_pictures import (
@@ -20,6 +20,7 @@ from flannel.data.files import whole_file
 from flannel.data.findings import MAPPINGS
 from flannel.data.leaks import KINDS
 from flannel.data.manifest import load_manifest
+from flannel.data.pages import page_environment
 from flannel.data.provenance import load_provenance
 from flannel.data.shortcuts import EXPLAINED, FOLDS, TARGETS, TREES
 from flannel.data.store import Store
@@ -78,13 +79,7 @@ def write_audit(study: Path, seed: int = 1) -> tuple[Path, list[Remark]]:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("flannel.data"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment("flannel.data")
     environment.filters["thousands"] = lambda number: f"{number:,}"
     return environment
 

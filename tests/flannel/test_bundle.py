@@ -274,6 +274,7 @@ def set_in(*path):
             set_in("ensembles", 0, "combination", "class_path", "torch.load"),
             "names the class torch.load",
         ),
+        (set_in("ensembles", 0, "combination", "init_args", ["tanh"]), "expected a table, not"),
         (set_in("learners", 0, "arm", "../../outside"), "the name '../../outside'"),
         (set_in("learners", 0, "vote", "loudest"), "'loudest', where one of share"),
         (set_in("learners", 0, "data", "colour", "red"), "colour"),

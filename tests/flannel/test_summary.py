@@ -59,6 +59,13 @@ def test_folds_and_missing_parts_are_told(study_files):
     assert doubt.endswith("A partial study: 1 of the paper's 5 base learners (vgg19_bn).")
 
 
+def test_rows_of_fewer_folds_are_told(study_files):
+    for name, folds in (("vgg19_bn", (0, 1)), ("resnet152", (0,))):
+        for fold in folds:
+            study_files.run(f"base/global/{name}/fold{fold}", TRUTH)
+    assert "deviation over the folds that each row names, 1 to 2 of them" in said(study_files)[4]
+
+
 def test_learners_are_compared_where_there_is_no_ensemble(study_files):
     for arm in ("global", "patched"):
         study_files.run(f"base/{arm}/vgg19_bn/fold0", MANY, truth=MANY)
