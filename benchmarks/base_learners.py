@@ -4,12 +4,16 @@ OMP_WAIT_POLICY=passive python benchmarks/base_learners.py
 
 Prediction is the real one, from the store on the disk to `predictions.csv` and `patches.npz`, by
 Lightning's Trainer. It and the plain way take turns. The bare network is the same network in the
-same form, on ready-made batches in its own type.
+same form, on ready-made batches in its own type. A training step is that of the Trainer with
+loader workers, against forward, backward and Adam on one ready-made batch.
 """
 
 import argparse
+import statistics
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -17,6 +21,7 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
+import torch.nn.functional as F
 from lightning.pytorch import Callback
 from measuring import alternated, processor
 from phantom_study import write_study
@@ -63,7 +68,7 @@ def used_network(architecture: str, pixels: torch.Tensor) -> nn.Module:
     return network
 
 
-def data_of(study: Path, size_px: int, k: int) -> RadiographDataModule:
+def data_of(study: Path, size_px: int, k: int, workers: int = 0) -> RadiographDataModule:
     """Gives the patched arm's data."""
     data = RadiographDataModule(
         study,
@@ -72,21 +77,25 @@ def data_of(study: Path, size_px: int, k: int) -> RadiographDataModule:
         batch_size=8,
         predict_batch_size=4,
         predict_patches=k,
+        workers=workers,
     )
     data.setup("fit")
     return data
 
 
-def trainer(precision: str, callbacks: list[Callback]) -> lightning.Trainer:
+def trainer(precision: str, callbacks: list[Callback], epochs: int = 1) -> lightning.Trainer:
     """Gives a Trainer that does nothing beside the work."""
     return lightning.Trainer(
         accelerator="auto",
         devices=1,
         precision=precision,
+        max_epochs=epochs,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
         callbacks=callbacks,
     )
 
@@ -152,13 +161,62 @@ def compare_prediction(architecture: str, study: Path, arguments: argparse.Names
     )
 
 
+class StepClock(Callback):
+    """Notes when each training batch has been learned from."""
+
+    def __init__(self) -> None:
+        self.moments: list[float] = []
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Notes the moment."""
+        self.moments.append(time.perf_counter())
+
+    @property
+    def seconds(self) -> float:
+        """The median time between two, without the first, for which the workers start."""
+        steps = np.diff(self.moments)[1:]
+        return float(np.median(steps))
+
+
+def compare_training(architecture: str, study: Path, arguments: argparse.Namespace) -> str:
+    """Gives a line of the table: a Trainer's step, and the network's share of it."""
+    size_px, precision = side_px(architecture), arguments.precision
+    data = data_of(study, size_px, arguments.k, arguments.workers)
+    batch = next(iter(data.train_dataloader()))
+    images, target = normalise(batch.pixels.flatten(0, 1), "imagenet"), batch.target
+    network = ImageNetNetwork(architecture, weights="random")
+    learner = BaseLearner(network)
+    learner.configure_optimizers = lambda: torch.optim.Adam(  # as LightningCLI would
+        learner.parameters(), lr=1e-5, fused=True
+    )
+    clock = StepClock()
+    trainer(precision, [clock], epochs=arguments.epochs).fit(learner, datamodule=data)
+    adam = torch.optim.Adam(network.parameters(), lr=1e-5, fused=True)
+    mixed = precision == "bf16-mixed"
+    bare_steps = []
+    for _ in range(4):
+        started = time.perf_counter()
+        adam.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16) if mixed else nullcontext():
+            logits = network.train()(images)
+            loss = F.cross_entropy(logits.float(), target)
+        loss.backward()
+        adam.step()
+        bare_steps.append(time.perf_counter() - started)
+    alone = statistics.median(bare_steps[1:])
+    return f"| {architecture} | {clock.seconds:.2f} s | {alone / clock.seconds:.0%} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Base learners against the plain way.")
     parser.add_argument("--networks", default=",".join(NETWORKS))
+    parser.add_argument("--training", default="densenet161,vgg19_bn", help="networks, or none")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--k", type=int, default=12, help="patches an image")
     parser.add_argument("--size_px", type=int, default=1024, help="side of the stored radiographs")
     parser.add_argument("--precision", default="bf16-mixed")
+    parser.add_argument("--workers", type=int, default=2, help="of the training's loader")
+    parser.add_argument("--epochs", type=int, default=4, help="of the training")
     parser.add_argument("--rounds", type=int, default=1)
     arguments = parser.parse_args()
     print(
@@ -172,6 +230,10 @@ def main() -> None:
         print("|---|---|---|---|---|---|")
         for architecture in arguments.networks.split(","):
             print(compare_prediction(architecture, study, arguments), flush=True)
+        if arguments.training:
+            print("\n| network | training step | of which the network |\n|---|---|---|")
+            for architecture in arguments.training.split(","):
+                print(compare_training(architecture, study, arguments), flush=True)
 
 
 if __name__ == "__main__":
