@@ -209,10 +209,11 @@ def compare_training(architecture: str, study: Path, arguments: argparse.Namespa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Base learners against the plain way.")
-    parser.add_argument("--networks", default=",".join(NETWORKS))
+    parser.add_argument("--networks", default=",".join(NETWORKS), help="networks, or none")
     parser.add_argument("--training", default="densenet161,vgg19_bn", help="networks, or none")
-    parser.add_argument("--images", type=int, default=8)
-    parser.add_argument("--k", type=int, default=12, help="patches an image")
+    parser.add_argument("--images", type=int, default=4, help="of the prediction")
+    parser.add_argument("--training_images", type=int, default=64)
+    parser.add_argument("--k", type=int, default=100, help="patches an image")
     parser.add_argument("--size_px", type=int, default=1024, help="side of the stored radiographs")
     parser.add_argument("--precision", default="bf16-mixed")
     parser.add_argument("--workers", type=int, default=2, help="of the training's loader")
@@ -221,16 +222,19 @@ def main() -> None:
     arguments = parser.parse_args()
     print(
         f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"{arguments.precision}, {arguments.images} images, K = {arguments.k}"
+        f"{arguments.precision}, {arguments.images} images, K = {arguments.k}; training with "
+        f"{arguments.workers} workers"
     )
     with tempfile.TemporaryDirectory() as place:
-        study = write_study(Path(place), arguments.images, arguments.size_px)
-        write_masked(Store(study / "store"), study / "masked")
-        print("\n| network | plain patches/s | ours | ratio | of the bare network | equal votes |")
-        print("|---|---|---|---|---|---|")
-        for architecture in arguments.networks.split(","):
-            print(compare_prediction(architecture, study, arguments), flush=True)
+        if arguments.networks:
+            study = write_study(Path(place) / "few", arguments.images, arguments.size_px)
+            write_masked(Store(study / "store"), study / "masked")
+            print("\n| network | plain patches/s | ours | ratio | of the bare network | votes |")
+            print("|---|---|---|---|---|---|")
+            for architecture in arguments.networks.split(","):
+                print(compare_prediction(architecture, study, arguments), flush=True)
         if arguments.training:
+            study = write_study(Path(place) / "many", arguments.training_images, arguments.size_px)
             print("\n| network | training step | of which the network |\n|---|---|---|")
             for architecture in arguments.training.split(","):
                 print(compare_training(architecture, study, arguments), flush=True)
