@@ -28,6 +28,7 @@ from phantom_study import write_study
 from plain_patches import plain_votes, write_masked
 from torch import nn
 
+from flannel.data.diagnosis import FLANNEL
 from flannel.data.store import Store
 from flannel.datamodule import RadiographDataModule
 from flannel.inference import for_inference, inference_dtype
@@ -102,7 +103,7 @@ def trainer(precision: str, callbacks: list[Callback], epochs: int = 1) -> light
 
 def predicted(network: nn.Module, data: RadiographDataModule, precision: str, folder: Path) -> None:
     """Predicts every image, and writes what a run writes."""
-    writer = PredictionsWriter(folder, data.table, data.view)
+    writer = PredictionsWriter(folder, data.table, data.view, FLANNEL)
     trainer(precision, [writer]).predict(
         BaseLearner(network), datamodule=data, return_predictions=False
     )

@@ -121,7 +121,7 @@ def trained_cases(run: Path, study: Path, count: int, step_px: int) -> Iterator[
     view, store, network = data.view, Store(study / "store"), trained_network(run, config)
     if not isinstance(view, PatchView):
         raise SystemExit(f"{run} is no run of the patched arm.")
-    table = load_predictions(run / "predictions.csv")
+    table = load_predictions(run / "predictions.csv", FLANNEL)
     window_px, side_px = view.windows_px[0], store.size_px
     for image_id in evenly(list(table["image_id"][table["split"] == "test"]), count):
         mask = torch.from_numpy(store.lung_mask(image_id))

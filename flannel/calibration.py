@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from flannel.data.diagnosis import FLANNEL, index_of
+from flannel.data.diagnosis import index_of
 from flannel.metrics import MeasureError, squared_distances
 from flannel.predictions import probability_columns
 
@@ -184,7 +184,7 @@ class Calibration:
 def calibrate(
     test: pd.DataFrame,
     validation: pd.DataFrame,
-    diagnoses: Sequence[str] = FLANNEL,
+    diagnoses: Sequence[str],
     bins: int = BINS,
 ) -> Calibration:
     """Fits a temperature on a fold's validation rows, and measures its test rows without and with.

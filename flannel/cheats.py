@@ -16,7 +16,6 @@ import pandas as pd
 from jaxtyping import Float
 
 from flannel import __version__
-from flannel.data.diagnosis import FLANNEL
 from flannel.data.evidence import Evidence, gather_evidence
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
@@ -103,16 +102,16 @@ def make_cheats(study: Path, seed: int = 1) -> list[str]:
 def cheated(
     rows: pd.DataFrame,
     numbers: Float[np.ndarray, "images numbers"],
+    diagnoses: Sequence[str],
     seed: int,
-    diagnoses: Sequence[str] = FLANNEL,
 ) -> pd.DataFrame:
     """Grows a forest on a fold's training rows, and tells all of its rows.
 
     Args:
         rows: Identity columns of the fold's images, with `split`.
         numbers: What is seen of each.
-        seed: Of the forest.
         diagnoses: The label set; one that no training row has gets the probability 0.
+        seed: Of the forest.
 
     Returns:
         A predictions table, as a learner's.
@@ -146,7 +145,7 @@ def _make(
         "lungs_hidden": evidence.lungs_hidden,
         "centre_hidden": evidence.centre_hidden,
     }[name]
-    table = cheated(manifest.assign(split=split)[used], seen[used], seed, diagnoses)
+    table = cheated(manifest.assign(split=split)[used], seen[used], diagnoses, seed)
     save_predictions(table, run.folder / "predictions.csv")
     measured = measured_splits(table, diagnoses)
     write_json(measured, run.folder / "metrics.json")

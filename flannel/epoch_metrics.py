@@ -6,8 +6,6 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from flannel.data.diagnosis import FLANNEL
-
 
 class DiagnosisF1(MulticlassF1Score):
     """F1 of one diagnosis against the rest: a single number, as a curve needs it.
@@ -26,7 +24,7 @@ class DiagnosisF1(MulticlassF1Score):
         return super().compute()[self.index]
 
 
-def classification_metrics(prefix: str, diagnoses: Sequence[str] = FLANNEL) -> MetricCollection:
+def classification_metrics(prefix: str, diagnoses: Sequence[str]) -> MetricCollection:
     """Makes the metrics: `<prefix>macro_f1`, `<prefix>accuracy` and `<prefix>f1_<diagnosis>`.
 
     Args:

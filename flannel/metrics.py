@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int, Num
 
-from flannel.data.diagnosis import FLANNEL, index_of
+from flannel.data.diagnosis import index_of
 from flannel.predictions import probability_columns
 
 MACRO = "macro"
@@ -80,7 +80,7 @@ class Scores:
 def scores(
     truth: Sequence[str],
     probabilities: Float[np.ndarray, "images classes"],
-    diagnoses: Sequence[str] = FLANNEL,
+    diagnoses: Sequence[str],
 ) -> Scores:
     """Measures predictions against the truth, one diagnosis against the rest.
 
@@ -258,9 +258,7 @@ def _reasons(
     return reasons
 
 
-def measured_splits(
-    table: pd.DataFrame, diagnoses: Sequence[str] = FLANNEL
-) -> dict[str, dict[str, object]]:
+def measured_splits(table: pd.DataFrame, diagnoses: Sequence[str]) -> dict[str, dict[str, object]]:
     """Sums a predictions table up for `metrics.json`: by split, macro F1, accuracy, F1 by class.
 
     Args:

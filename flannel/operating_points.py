@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from flannel.data.diagnosis import FLANNEL, index_of
+from flannel.data.diagnosis import index_of
 from flannel.metrics import ABSENT, MeasureError, ratio
 from flannel.predictions import probability_columns
 from flannel.resampling import GroupDraws, Interval, few_groups, owners, percentiles
@@ -80,9 +80,9 @@ def operating_point(
     tables: Mapping[int, pd.DataFrame],
     validations: Mapping[int, pd.DataFrame],
     draws: GroupDraws,
-    diagnosis: str = FLANNEL[0],
+    diagnosis: str,
+    diagnoses: Sequence[str],
     specificity: float = 0.95,
-    diagnoses: Sequence[str] = FLANNEL,
 ) -> OperatingPoint:
     """Settles each fold's threshold on its validation rows, and measures its test rows there.
 
@@ -94,8 +94,8 @@ def operating_point(
         validations: Validation rows of the same runs, by fold.
         draws: The resamples of all that is compared.
         diagnosis: What is looked for.
-        specificity: Wanted on validation rows, in (0, 1].
         diagnoses: The label set.
+        specificity: Wanted on validation rows, in (0, 1].
 
     Raises:
         MeasureError: If a fold lacks its validation rows, or as `threshold_at`.

@@ -13,7 +13,6 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
-from flannel.data.diagnosis import FLANNEL
 from flannel.patches import Patches, save_patches
 from flannel.predictions import (
     IDENTITY,
@@ -56,7 +55,7 @@ class PredictionsWriter(BasePredictionWriter):
         folder: Path,
         table: pd.DataFrame,
         view: WholeView | PatchView,
-        diagnoses: Sequence[str] = FLANNEL,
+        diagnoses: Sequence[str],
     ) -> None:
         super().__init__(write_interval="batch")
         self.folder, self.identity, self.view = folder, table, view

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from flannel.data.diagnosis import FLANNEL
 from flannel.data.files import whole_file
 
 IDENTITY = ("image_id", "patient_id", "group", "split", "diagnosis")
@@ -17,7 +16,7 @@ class PredictionsError(ValueError):
     """A predictions table that cannot be used, in a sentence."""
 
 
-def probability_columns(diagnoses: Sequence[str] = FLANNEL) -> list[str]:
+def probability_columns(diagnoses: Sequence[str]) -> list[str]:
     """Gives the names of the probability columns: `p_COVID-19` and so on."""
     return [f"p_{diagnosis}" for diagnosis in diagnoses]
 
@@ -28,7 +27,7 @@ def save_predictions(table: pd.DataFrame, path: Path) -> None:
         table.sort_values("image_id").to_csv(beside, index=False, float_format="%.8g")
 
 
-def load_predictions(path: Path, diagnoses: Sequence[str] = FLANNEL) -> pd.DataFrame:
+def load_predictions(path: Path, diagnoses: Sequence[str]) -> pd.DataFrame:
     """Reads and checks one predictions table.
 
     Args:
@@ -79,7 +78,7 @@ def load_predictions(path: Path, diagnoses: Sequence[str] = FLANNEL) -> pd.DataF
 
 
 def aligned_probabilities(
-    tables: Mapping[str, pd.DataFrame], diagnoses: Sequence[str] = FLANNEL
+    tables: Mapping[str, pd.DataFrame], diagnoses: Sequence[str]
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Lines up the predictions of several learners image by image.
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from flannel.data.diagnosis import FLANNEL
 from flannel.metrics import OVERALL, MeasureError
 from flannel.predictions import probability_columns
 from flannel.resampling import percentiles
@@ -180,9 +179,7 @@ def delong(
     return DeLong(areas[0], areas[1], error, float(2 * norm.sf(abs(apart) / error)))
 
 
-def fold_averaged(
-    tables: Mapping[int, pd.DataFrame], diagnoses: Sequence[str] = FLANNEL
-) -> pd.DataFrame:
+def fold_averaged(tables: Mapping[int, pd.DataFrame], diagnoses: Sequence[str]) -> pd.DataFrame:
     """Averages each radiograph's probabilities over the folds that tested it.
 
     So every radiograph counts once, however many folds there are. Where each fold has a test set
@@ -205,7 +202,7 @@ def fold_averaged(
 def paired_tests(
     first: Mapping[int, pd.DataFrame],
     second: Mapping[int, pd.DataFrame],
-    diagnoses: Sequence[str] = FLANNEL,
+    diagnoses: Sequence[str],
 ) -> pd.DataFrame:
     """Compares two rows by McNemar's and DeLong's tests on fold-averaged probabilities.
 

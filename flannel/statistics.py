@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from flannel.data.diagnosis import FLANNEL
 from flannel.metrics import (
     CLASS_MEASURES,
     COUNTED,
@@ -153,7 +152,7 @@ class Measured:
 def measured(
     tables: Mapping[int, pd.DataFrame],
     draws: GroupDraws,
-    diagnoses: Sequence[str] = FLANNEL,
+    diagnoses: Sequence[str],
     ranks: bool = True,
 ) -> Measured:
     """Measures one row of the comparison in every fold, and again in every resample.

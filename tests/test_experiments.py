@@ -12,6 +12,7 @@ import yaml
 from flannel import learner
 from flannel.__main__ import main
 from flannel.cli import StudyCLI
+from flannel.data.diagnosis import FLANNEL
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.predictions import load_predictions, probability_columns
@@ -56,7 +57,7 @@ def test_a_base_recipe_runs_for_a_step(phantom_study, experiments, arm, name):
     if name == "inception_v3":
         sizes.append("--model.network.init_args.auxiliary=false")  # raises below 299 px
     folder = fit(phantom_study, experiments, arm, name, None, *sizes)
-    assert len(load_predictions(folder / "predictions.csv")) == 40
+    assert len(load_predictions(folder / "predictions.csv", FLANNEL)) == 40
     shutil.rmtree(phantom_study)  # weights of up to 0.56 GB
 
 
@@ -80,7 +81,7 @@ def test_the_other_base_recipes_run_for_a_step(phantom_study, experiments, arm, 
         "--data.size_px=32", "--data.resize_px=40", "--trainer.precision=32-true",
         random=name != "densenet_small",
     )  # fmt: skip
-    assert len(load_predictions(folder / "predictions.csv")) == 40
+    assert len(load_predictions(folder / "predictions.csv", FLANNEL)) == 40
 
 
 RELATED = {
@@ -104,7 +105,7 @@ def test_a_related_recipe_runs_for_a_step(phantom_study, experiments, study, nam
         phantom_study, [recipes / "_common.yaml", recipes / f"{name}.yaml"], "global", name, *sizes,
         random=study in ("covid_qu_ex", "frozen"),
     )  # fmt: skip
-    assert len(load_predictions(folder / "predictions.csv")) == 40
+    assert len(load_predictions(folder / "predictions.csv", FLANNEL)) == 40
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["selection"] == ("val/macro_f1" if study == "covid_qu_ex" else "last")
 
@@ -300,7 +301,7 @@ def write_base_predictions(study, arms, folds, learners=LEARNERS):
     for arm, name, fold in itertools.product(arms, learners, folds):
         table = manifest[["image_id", "patient_id", "group", "diagnosis"]].copy()
         table["split"] = splits_of_fold(manifest, fold)
-        table[probability_columns()] = rng.dirichlet(np.ones(4), size=len(table))
+        table[probability_columns(FLANNEL)] = rng.dirichlet(np.ones(4), size=len(table))
         folder = study / "base" / arm / name / f"fold{fold}"
         folder.mkdir(parents=True)
         table.to_csv(folder / "predictions.csv", index=False)
@@ -327,10 +328,11 @@ def test_ensemble_recipes_are_trained_for_every_arm_that_can_be(phantom_study, e
         ("fused", 10),
         ("seven_global", 7),
     ):
-        table = load_predictions(phantom_study / "ensemble" / arm / "fold0" / "predictions.csv")
+        folder = phantom_study / "ensemble" / arm
+        table = load_predictions(folder / "fold0" / "predictions.csv", FLANNEL)
         assert sum(column.startswith("w_") for column in table) == learners
-        np.testing.assert_allclose(table[probability_columns()].sum(axis=1), 1, atol=1e-6)
-        assert (phantom_study / "ensemble" / arm / "mean" / "fold0" / "predictions.csv").is_file()
+        np.testing.assert_allclose(table[probability_columns(FLANNEL)].sum(axis=1), 1, atol=1e-6)
+        assert (folder / "mean" / "fold0" / "predictions.csv").is_file()
     assert main([*words, "--arm=masked"]) == 1
     assert "make base-models" in capsys.readouterr().err
 
@@ -346,7 +348,7 @@ def test_every_form_of_the_ensemble_is_made(phantom_study, experiments):
     for recipe in recipes:
         form = "" if recipe.stem == "flannel" else recipe.stem
         folder = phantom_study / "ensemble" / "global" / form / "fold0"
-        assert len(load_predictions(folder / "predictions.csv")) == 40
+        assert len(load_predictions(folder / "predictions.csv", FLANNEL)) == 40
         config = yaml.safe_load((folder / "config.yaml").read_text())
         assert config["name"] == yaml.safe_load(recipe.read_text())["name"] == recipe.stem
 

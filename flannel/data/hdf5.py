@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Integer, UInt8
 from PIL import Image
 
-from flannel.data.diagnosis import FLANNEL, index_of
+from flannel.data.diagnosis import index_of
 from flannel.data.files import whole_file
 from flannel.data.findings import SourceError
 from flannel.data.greyscale import resize, to_eight_bits
@@ -36,8 +36,8 @@ LONGEST_NAME = 120
 def export_hdf5(
     manifest: pd.DataFrame,
     path: Path,
+    diagnoses: Sequence[str],
     size_px: int = 224,
-    diagnoses: Sequence[str] = FLANNEL,
     shuffle_seed: int | None = None,
 ) -> tuple[str, ...]:
     """Writes the radiographs of a manifest into one HDF5 file, whole or not at all.
@@ -50,8 +50,8 @@ def export_hdf5(
     Args:
         manifest: The radiographs, by the columns of `flannel.data.manifest`.
         path: The file, such as `radiographs.h5`.
-        size_px: Side of the images.
         diagnoses: The label set of the manifest, in order.
+        size_px: Side of the images.
         shuffle_seed: Of the shuffling of images and labels, as paper 003 has it (Section 3); None
             keeps the manifest's order.
 

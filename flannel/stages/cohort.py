@@ -175,7 +175,7 @@ def export_hdf5(
     from flannel.data.provenance import label_set_of
 
     manifest = load_manifest(study / "manifest.csv")
-    left_out = export(manifest, out, size_px, label_set_of(study), shuffle_seed)
+    left_out = export(manifest, out, label_set_of(study), size_px, shuffle_seed)
     for sentence in left_out:
         print(f"left out: {sentence}")
     print(f"HDF5 file: {out}")

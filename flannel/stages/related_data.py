@@ -44,7 +44,7 @@ def through_hdf5(plan: RelatedStudy, data: Path, study: Path) -> Path:
 
     def write(folder: Path) -> None:
         size_px = plan.hdf5_px or 0
-        left_out = export_hdf5(table, file, size_px, LABEL_SETS[plan.mapping], plan.seed)
+        left_out = export_hdf5(table, file, LABEL_SETS[plan.mapping], size_px, plan.seed)
         print(*[f"left out: {sentence}" for sentence in left_out], sep="\n", end="")
         _said(unpack_hdf5(file, folder), file)
 

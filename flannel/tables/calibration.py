@@ -65,8 +65,8 @@ def operating_points_table(measurements: Measurements) -> Table | None:
         if any((rows["diagnosis"] == covid).all() for rows in row.validations.values()):
             continue  # no row without the diagnosis, or no row at all: nothing sets a limit
         point = operating_point(
-            row.tests, row.validations, measurements.draws, covid, SPECIFICITY,
-            row.measured.diagnoses,
+            row.tests, row.validations, measurements.draws, covid, row.measured.diagnoses,
+            SPECIFICITY,
         )  # fmt: skip
         both = (point.sensitivity, point.specificity)
         thresholds = [f"{one.threshold:.3g}" for one in point.folds.values()]

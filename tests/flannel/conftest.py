@@ -177,7 +177,7 @@ class BaseStudy:
         knows = (table["diagnosis"] == FLANNEL[expert]).to_numpy()
         probabilities[knows] = 0.02
         probabilities[knows, expert] = 0.94
-        table[probability_columns()] = probabilities
+        table[probability_columns(FLANNEL)] = probabilities
         folder = self.folder / "base" / learner / f"fold{fold}"
         save_predictions(table, folder / "predictions.csv")
         held = {"split": f"s{fold}", "store": "t", "config": f"{learner}{fold}", "code": "1"}

@@ -120,10 +120,13 @@ def test_a_baseline_leaves_the_files_of_an_ensemble_and_is_then_skipped(base_stu
         "config.yaml", "predictions.csv", "metrics.json", "fitted.json", "cost.json",
         "fingerprint.json",
     }  # fmt: skip
-    table = load_predictions(folder / "predictions.csv")
-    each = [load_predictions(study / "base" / name / "fold0" / "predictions.csv") for name in names]
-    mean = np.mean([one[probability_columns()] for one in each], axis=0)
-    np.testing.assert_allclose(table[probability_columns()], mean, atol=1e-6)
+    table = load_predictions(folder / "predictions.csv", FLANNEL)
+    each = [
+        load_predictions(study / "base" / name / "fold0" / "predictions.csv", FLANNEL)
+        for name in names
+    ]
+    mean = np.mean([one[probability_columns(FLANNEL)] for one in each], axis=0)
+    np.testing.assert_allclose(table[probability_columns(FLANNEL)], mean, atol=1e-6)
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["method"] == {"class_path": "flannel.baselines.Mean", "init_args": {}}
     assert json.loads((folder / "fingerprint.json").read_text())["finished"] is True

@@ -94,7 +94,7 @@ def test_a_learner_without_an_error_has_no_temperature():
 
 def test_test_rows_are_measured_with_the_temperature_of_validation_rows():
     validation, test = drawn(2000, 3, seed=2), drawn(500, 3, seed=3)
-    found = calibrate(table(*test), table(*validation))
+    found = calibrate(table(*test), table(*validation), FLANNEL)
     assert found.temperature == fit_temperature(*validation)
     order = np.argsort(FLANNEL)
     truth = [FLANNEL[i] for i in test[0]]
@@ -116,13 +116,15 @@ def test_means_of_sigmoids_are_divided_by_their_sum():
     true, probabilities = drawn(50)
     rows, validation = table(true, probabilities), table(*drawn(50, seed=2))
     loud = rows.assign(**{column: 1.7 * rows[column] for column in COLUMNS})
-    assert calibrate(loud, validation).before.ece == pytest.approx(
-        calibrate(rows, validation).before.ece
+    assert calibrate(loud, validation, FLANNEL).before.ece == pytest.approx(
+        calibrate(rows, validation, FLANNEL).before.ece
     )
 
 
 def test_folds_are_averaged():
-    folds = {k: calibrate(table(*drawn(80, seed=k)), table(*drawn(80, seed=9))) for k in (0, 2)}
+    folds = {
+        k: calibrate(table(*drawn(80, seed=k)), table(*drawn(80, seed=9)), FLANNEL) for k in (0, 2)
+    }
     rows = calibration_table(folds).set_index("measure")
     ece = [one.before.ece for one in folds.values()]
     assert rows.loc["ece", "before"] == pytest.approx(np.mean(ece))
@@ -137,8 +139,8 @@ def test_folds_are_averaged():
 def test_logits_are_no_probabilities(row):
     rows = table([0], np.array([row]))
     with pytest.raises(ValueError, match="are these logits"):
-        calibrate(rows, table(*drawn(9)))
+        calibrate(rows, table(*drawn(9)), FLANNEL)
     with pytest.raises(ValueError, match="are these logits"):
-        calibrate(table(*drawn(9)), rows)
+        calibrate(table(*drawn(9)), rows, FLANNEL)
     with pytest.raises(ValueError, match="no validation rows"):
-        calibrate(rows, rows[:0])
+        calibrate(rows, rows[:0], FLANNEL)

@@ -49,9 +49,10 @@ def test_a_cheat_tells_what_its_numbers_give_away():
     rows, numbers = cohort()
 
     def macro_f1(seen):
-        table = cheated(rows, seen, seed=1)
+        table = cheated(rows, seen, FLANNEL, seed=1)
         test = table[table["split"] == "test"]
-        return scores(list(test["diagnosis"]), test[COLUMNS].to_numpy()).by_class["macro"].f1
+        found = scores(list(test["diagnosis"]), test[COLUMNS].to_numpy(), FLANNEL)
+        return found.by_class["macro"].f1
 
     assert macro_f1(numbers[:, :1]) == 1
     assert macro_f1(numbers[:, 1:]) < 0.5
@@ -59,7 +60,7 @@ def test_a_cheat_tells_what_its_numbers_give_away():
 
 def test_a_cheat_is_the_audits_forest_on_the_training_rows():
     rows, numbers = cohort()
-    table = cheated(rows, numbers[:, 1:], seed=3)
+    table = cheated(rows, numbers[:, 1:], FLANNEL, seed=3)
     train = (rows["split"] == "train").to_numpy()
     forest = RandomForestClassifier(8, class_weight="balanced", max_samples=53, random_state=3)
     forest.fit(numbers[train, 1:], rows["diagnosis"][train])
@@ -73,13 +74,13 @@ def test_test_rows_teach_nothing():
     swapped = rows.copy()
     test = rows["split"] == "test"
     swapped.loc[test, "diagnosis"] = rows.loc[test, "diagnosis"].to_numpy()[::-1]
-    both = [cheated(table, numbers, seed=1)[COLUMNS] for table in (rows, swapped)]
+    both = [cheated(table, numbers, FLANNEL, seed=1)[COLUMNS] for table in (rows, swapped)]
     assert both[0].equals(both[1])
 
 
 def test_a_diagnosis_that_is_not_learnt_is_never_told():
     rows, numbers = cohort(names=FLANNEL[1:])
-    assert (cheated(rows, numbers, seed=1)["p_COVID-19"] == 0).all()
+    assert (cheated(rows, numbers, FLANNEL, seed=1)["p_COVID-19"] == 0).all()
 
 
 def finish_run(study, fold=0):
@@ -103,7 +104,7 @@ def test_cheats_stand_beside_the_learners_of_each_fold(phantom_study):
     manifest, store = load_manifest(phantom_study / "manifest.csv"), Store(phantom_study / "store")
     for name, masks in (("size_and_border", False), ("lungs_hidden", True)):
         folder = phantom_study / "cheat" / name / "fold2"
-        table = load_predictions(folder / "predictions.csv")
+        table = load_predictions(folder / "predictions.csv", FLANNEL)
         split = splits_of_fold(manifest, 2)
         expected = manifest.assign(split=split).set_index("image_id")["split"]
         assert table.set_index("image_id")["split"].to_dict() == expected.to_dict()
@@ -114,7 +115,7 @@ def test_cheats_stand_beside_the_learners_of_each_fold(phantom_study):
         assert ("masks" in fingerprint["parts"]) is masks
         measured = json.loads((folder / "metrics.json").read_text())
         test = table[table["split"] == "test"]
-        found = scores(list(test["diagnosis"]), test[COLUMNS].to_numpy())
+        found = scores(list(test["diagnosis"]), test[COLUMNS].to_numpy(), FLANNEL)
         assert measured["test"]["macro_f1"] == pytest.approx(found.by_class["macro"].f1)
 
 

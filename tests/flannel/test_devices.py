@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from flannel import learner
+from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import load_manifest, save_manifest
 from flannel.predictions import load_predictions, probability_columns
 from flannel.runs import RunError
@@ -52,8 +53,8 @@ def test_two_processes_predict_as_one_and_every_image_once(train, phantom_study)
         two = train("two", "--trainer.devices=2", "--trainer.strategy=ddp_fork")
     finally:
         torch.set_num_threads(threads)
-    columns = probability_columns()
-    alone, shared = (load_predictions(folder / "predictions.csv") for folder in (one, two))
+    columns = probability_columns(FLANNEL)
+    alone, shared = (load_predictions(folder / "predictions.csv", FLANNEL) for folder in (one, two))
     assert alone["image_id"].tolist() == shared["image_id"].tolist()
     assert len(shared) == 39 == shared["image_id"].nunique()
     np.testing.assert_allclose(alone[columns], shared[columns], atol=1e-5)

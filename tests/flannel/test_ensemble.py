@@ -83,14 +83,14 @@ def test_an_ensemble_is_trained_written_and_then_skipped(base_study, capsys):
     study, names = base_study.folder, base_study.experts()
     assert ensemble.main(arguments(study, names)) == 0
     folder = study / "ensemble" / "global" / "fold0"
-    table = load_predictions(folder / "predictions.csv")
+    table = load_predictions(folder / "predictions.csv", FLANNEL)
     assert len(table) == 80
-    np.testing.assert_allclose(table[probability_columns()].sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(table[probability_columns(FLANNEL)].sum(axis=1), 1, atol=1e-6)
     assert table[[f"w_expert{i}" for i in range(4)]].abs().max().max() <= 1
-    single = load_predictions(study / "base/global/expert0/fold0/predictions.csv")
+    single = load_predictions(study / "base/global/expert0/fold0/predictions.csv", FLANNEL)
     truth = table["diagnosis"].map(FLANNEL.index)
-    right = (table[probability_columns()].to_numpy().argmax(1) == truth).mean()
-    alone = (single[probability_columns()].to_numpy().argmax(1) == truth).mean()
+    right = (table[probability_columns(FLANNEL)].to_numpy().argmax(1) == truth).mean()
+    alone = (single[probability_columns(FLANNEL)].to_numpy().argmax(1) == truth).mean()
     assert right > alone + 0.2
     assert json.loads((folder / "fingerprint.json").read_text())["finished"] is True
     assert not (folder / "last.ckpt").exists()
@@ -110,9 +110,9 @@ def test_the_kept_epoch_is_the_one_with_the_best_validation(base_study):
     ensemble.main(arguments(study, names, "--selection=val/accuracy", epochs=12))
     folder = study / "ensemble" / "global" / "fold0"
     best = pd.read_csv(folder / "curves.csv")["val/accuracy"].max()
-    table = load_predictions(folder / "predictions.csv")
+    table = load_predictions(folder / "predictions.csv", FLANNEL)
     table = table[table["split"] == "val"]
-    guessed = table[probability_columns()].to_numpy().argmax(axis=1)
+    guessed = table[probability_columns(FLANNEL)].to_numpy().argmax(axis=1)
     assert (guessed == table["diagnosis"].map(FLANNEL.index)).mean() == pytest.approx(best)
 
 
@@ -169,7 +169,7 @@ def test_a_diagnosis_without_training_rows_is_refused(base_study):
     names = base_study.experts()
     for name in names:
         path = base_study.folder / "base" / name / "fold0" / "predictions.csv"
-        table = load_predictions(path)
+        table = load_predictions(path, FLANNEL)
         table.loc[table["diagnosis"] == "Normal", "split"] = "test"
         table.to_csv(path, index=False)
     with pytest.raises(ClassCountError, match=r"0\]: a class without any"):

@@ -11,6 +11,7 @@ from flannel.asking import Panel
 from flannel.bundle import open_trained
 from flannel.bundle_files import BundleError
 from flannel.comparison import read_comparison
+from flannel.data.diagnosis import FLANNEL
 from flannel.evaluation import EvaluationError, evaluate_cohort
 from flannel.patches import load_patches
 from flannel.predictions import load_predictions, probability_columns
@@ -41,11 +42,11 @@ def test_the_studys_test_rows_come_back_and_the_rest_is_left_out(
     said = capsys.readouterr().out
     tested = 0
     for place in PLACES:
-        before = load_predictions(trained_study / place / "fold0" / "predictions.csv")
+        before = load_predictions(trained_study / place / "fold0" / "predictions.csv", FLANNEL)
         before = before[before["split"] == "test"].reset_index(drop=True)
-        after = load_predictions(out / place / "fold0" / "predictions.csv")
+        after = load_predictions(out / place / "fold0" / "predictions.csv", FLANNEL)
         assert after["image_id"].tolist() == before["image_id"].tolist()
-        columns = [*probability_columns()]
+        columns = [*probability_columns(FLANNEL)]
         np.testing.assert_allclose(after[columns], before[columns], atol=1e-6)
         tested = len(before)
     assert f"{40 - tested} radiographs of the cohort are among those" in said
@@ -67,10 +68,10 @@ def test_a_bundle_measures_the_same_and_knows_no_radiograph(trained_study, bundl
     evaluated = evaluate_cohort(panel, trained_study / "manifest.csv", tmp_path / "out")
     assert evaluated.radiographs == 40
     for place in PLACES:
-        before = load_predictions(trained_study / place / "fold0" / "predictions.csv")
-        after = load_predictions(tmp_path / "out" / place / "fold0" / "predictions.csv")
+        before = load_predictions(trained_study / place / "fold0" / "predictions.csv", FLANNEL)
+        after = load_predictions(tmp_path / "out" / place / "fold0" / "predictions.csv", FLANNEL)
         assert set(after["split"]) == {"test"}
-        columns = probability_columns()
+        columns = probability_columns(FLANNEL)
         np.testing.assert_allclose(after[columns], before[columns], atol=1e-6)
     with pytest.raises(BundleError, match="holds fold 0, not 1"):
         open_trained(bundle, fold=1)

@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 
 from flannel import learner
 from flannel.__main__ import main
+from flannel.data.diagnosis import FLANNEL
 from flannel.datamodule import RadiographDataModule
 from flannel.learner import BaseLearner, TrainingError
 from flannel.losses import FocalLoss
@@ -62,16 +63,16 @@ def train(phantom_study, experiments, tmp_path):
 @pytest.mark.parametrize("arm", ["global", *CONTROLS, "patched"])
 def test_a_run_leaves_the_files_of_the_house(train, arm, phantom_study):
     folder = train(arm)
-    table = load_predictions(folder / "predictions.csv")
+    table = load_predictions(folder / "predictions.csv", FLANNEL)
     assert len(table) == 40
     assert table["split"].value_counts().to_dict().keys() == {"train", "val", "test"}
-    np.testing.assert_allclose(table[probability_columns()].sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(table[probability_columns(FLANNEL)].sum(axis=1), 1, atol=1e-5)
     assert set(table["patches"]) == ({5} if arm == "patched" else {0})
     assert table["coverage"].notna().all() == (arm == "patched")
     measured = json.loads((folder / "metrics.json").read_text())
     test = table[table["split"] == "test"]
-    right = test[probability_columns()].to_numpy().argmax(1)
-    truth = [probability_columns().index(f"p_{name}") for name in test["diagnosis"]]
+    right = test[probability_columns(FLANNEL)].to_numpy().argmax(1)
+    truth = [probability_columns(FLANNEL).index(f"p_{name}") for name in test["diagnosis"]]
     assert measured["test"]["accuracy"] == pytest.approx(np.mean(right == truth))
     fingerprint = json.loads((folder / "fingerprint.json").read_text())
     assert fingerprint["finished"]
@@ -91,14 +92,14 @@ def test_a_run_leaves_the_files_of_the_house(train, arm, phantom_study):
 
 def test_votes_can_be_counted_again_without_the_model(train, phantom_study):
     folder = train("patched")
-    table = load_predictions(folder / "predictions.csv")
+    table = load_predictions(folder / "predictions.csv", FLANNEL)
     patches = load_patches(folder / "patches.npz")
     assert list(patches.image_id) == table["image_id"].tolist()
     assert patches.centres.shape == (40, 5, 2)
     assert (patches.windows_px == 24).all()
     assert (patches.strategy, patches.lung_box) == ("uniform", False)
     again = vote(torch.tensor(patches.logits.astype(np.float32)), "share").numpy()
-    np.testing.assert_allclose(again, table[probability_columns()], atol=1e-6)
+    np.testing.assert_allclose(again, table[probability_columns(FLANNEL)], atol=1e-6)
     assert set(np.unique((again * 5).round(4))) <= {0, 1, 2, 3, 4, 5}
 
 
@@ -111,7 +112,7 @@ def test_scales_box_and_area_weights_reach_the_predictions(train):
         "--data.centres=blue_noise",
         "--trainer.max_epochs=1",
     )
-    table = load_predictions(folder / "predictions.csv")
+    table = load_predictions(folder / "predictions.csv", FLANNEL)
     patches = load_patches(folder / "patches.npz")
     assert set(table["patches"]) == {6}
     assert (patches.windows_px[:, :5] == [16, 32, 16, 32, 16]).all()
@@ -120,7 +121,7 @@ def test_scales_box_and_area_weights_reach_the_predictions(train):
     assert patches.weights.std() > 0.1
     choice = patches.logits.astype(np.float32).argmax(axis=2)
     shares = np.stack([(patches.weights * (choice == c)).sum(axis=1) / 6 for c in range(4)], axis=1)
-    np.testing.assert_allclose(shares, table[probability_columns()], atol=1e-5)
+    np.testing.assert_allclose(shares, table[probability_columns(FLANNEL)], atol=1e-5)
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ def certain(names):
 def test_scores_by_hand():
     truth = [COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL]
     predicted = [COVID, VIRAL, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, COVID]
-    measured = scores(truth, certain(predicted))
+    measured = scores(truth, certain(predicted), FLANNEL)
     # COVID-19: 1 hit, 1 false alarm, 1 miss; viral: 2 hits, 1 false alarm; normal: 1 hit, 1 miss.
     f1 = {name: one.f1 for name, one in measured.by_class.items()}
     assert f1 == pytest.approx(
@@ -47,7 +47,7 @@ def test_scores_equal_scikit_learn_on_random_predictions():
     truth = generator.choice(FLANNEL, 200).tolist()
     probabilities = generator.random((200, 4))
     predicted = [FLANNEL[i] for i in probabilities.argmax(axis=1)]
-    measured = scores(truth, probabilities)
+    measured = scores(truth, probabilities, FLANNEL)
     for name, one in measured.by_class.items():
         how = {"labels": list(FLANNEL) if name == "macro" else [name], "average": "macro"}
         assert one.f1 == pytest.approx(f1_score(truth, predicted, **how))
@@ -78,7 +78,7 @@ def test_the_brier_score_equals_scikit_learns():
     expected = brier_score_loss(
         truth, probabilities[:, np.argsort(FLANNEL)], labels=sorted(FLANNEL), scale_by_half=False
     )
-    assert scores(list(truth), probabilities).brier == pytest.approx(expected)
+    assert scores(list(truth), probabilities, FLANNEL).brier == pytest.approx(expected)
 
 
 def test_rankings_equal_scikit_learn_with_weights_and_equal_scores():
@@ -94,7 +94,7 @@ def test_rankings_equal_scikit_learn_with_weights_and_equal_scores():
 
 
 def test_a_class_that_is_never_predicted_has_f1_zero_and_no_precision():
-    measured = scores([COVID, NORMAL], certain([NORMAL, NORMAL]))
+    measured = scores([COVID, NORMAL], certain([NORMAL, NORMAL]), FLANNEL)
     assert measured.by_class[COVID].f1 == 0
     assert np.isnan(measured.by_class[COVID].precision)
     assert np.isnan(measured.by_class["macro"].precision)
@@ -105,7 +105,7 @@ def test_a_class_that_is_never_predicted_has_f1_zero_and_no_precision():
 
 
 def test_a_class_that_nobody_has_is_undefined_and_outside_the_macro_mean():
-    measured = scores([COVID, NORMAL], certain([COVID, NORMAL]))
+    measured = scores([COVID, NORMAL], certain([COVID, NORMAL]), FLANNEL)
     assert np.isnan(measured.by_class[VIRAL].f1)
     assert measured.by_class["macro"].f1 == 1
     assert measured.undefined[VIRAL, "roc_auc"] == "no radiograph is Viral pneumonia"
@@ -114,7 +114,7 @@ def test_a_class_that_nobody_has_is_undefined_and_outside_the_macro_mean():
 
 
 def test_one_diagnosis_alone_leaves_no_specificity_and_no_curve():
-    measured = scores([COVID, COVID], certain([COVID, NORMAL]))
+    measured = scores([COVID, COVID], certain([COVID, NORMAL]), FLANNEL)
     assert np.isnan([measured.by_class[COVID].specificity, measured.by_class[COVID].roc_auc]).all()
     assert measured.undefined[COVID, "roc_auc"] == "every radiograph is COVID-19"
     assert measured.undefined["macro", "specificity"] == "undefined for COVID-19"
@@ -123,7 +123,7 @@ def test_one_diagnosis_alone_leaves_no_specificity_and_no_curve():
 
 def test_numbers_are_compared_as_numbers():
     """The original's argmax over text would take "9.1e-05" for larger than "0.99"."""
-    measured = scores([VIRAL], np.array([[9.1e-05, 0.99, 0.005, 0.004]]))
+    measured = scores([VIRAL], np.array([[9.1e-05, 0.99, 0.005, 0.004]]), FLANNEL)
     assert measured.accuracy == 1
 
 
@@ -138,7 +138,7 @@ def test_numbers_are_compared_as_numbers():
 )
 def test_what_cannot_be_measured_is_refused(truth, probabilities, complaint):
     with pytest.raises(ValueError, match=complaint):
-        scores(truth, probabilities)
+        scores(truth, probabilities, FLANNEL)
 
 
 def test_metrics_do_not_wait_for_torch():
@@ -151,7 +151,7 @@ def test_measured_splits_keeps_the_splits_apart():
     table = pd.DataFrame(guesses, columns=[f"p_{name}" for name in FLANNEL])
     table["split"] = ["train", "train", "test"]
     table["diagnosis"] = [COVID, NORMAL, COVID]
-    measured = measured_splits(table)
+    measured = measured_splits(table, FLANNEL)
     assert {split: part["accuracy"] for split, part in measured.items()} == {"train": 1, "test": 0}
     assert measured["train"]["images"] == 2
     assert measured["train"]["f1"][COVID] == 1

@@ -57,7 +57,7 @@ def test_thresholds_come_from_validation_and_numbers_from_test():
     validation = rows([0.8, 0.1, 0.2, 0.3, 0.4], 1)
     test = rows([0.35, 0.25, 0.9, 0.05, 0.5, 0.1], 3)
     draws = draw_groups(test["group"], resamples=400)
-    found = operating_point({0: test}, {0: validation}, draws, specificity=0.75)
+    found = operating_point({0: test}, {0: validation}, draws, COVID, FLANNEL, specificity=0.75)
     assert found.folds == {0: FoldPoint(0.3, pytest.approx(2 / 3), pytest.approx(2 / 3))}
     assert found.sensitivity.value == pytest.approx(2 / 3)
 
@@ -65,7 +65,7 @@ def test_thresholds_come_from_validation_and_numbers_from_test():
 def test_the_interval_equals_repeated_rows():
     tests, validations = ({k: random_rows(s + k) for k in (0, 1)} for s in (10, 20))
     draws = draw_groups(tests[0]["group"], resamples=60)
-    found = operating_point(tests, validations, draws)
+    found = operating_point(tests, validations, draws, COVID, FLANNEL)
     drawn = []
     for counts in draws.counts:
         each = []
@@ -86,10 +86,10 @@ def test_the_interval_equals_repeated_rows():
 def test_folds_without_the_diagnosis_are_left_out_by_name():
     tests = {0: random_rows(1), 1: random_rows(2, positives=0)}
     draws = draw_groups(tests[0]["group"], resamples=50)
-    found = operating_point(tests, {0: random_rows(3), 1: random_rows(4)}, draws)
+    found = operating_point(tests, {0: random_rows(3), 1: random_rows(4)}, draws, COVID, FLANNEL)
     assert list(found.folds) == [0]
     assert found.sensitivity.note == "fold 1: left out, no radiograph is COVID-19"
-    none = operating_point({1: tests[1]}, {1: random_rows(4)}, draws)
+    none = operating_point({1: tests[1]}, {1: random_rows(4)}, draws, COVID, FLANNEL)
     assert np.isnan([none.sensitivity.value, none.specificity.low]).all()
 
 
@@ -97,10 +97,10 @@ def test_what_has_no_operating_point_is_refused():
     table = random_rows(1)
     draws = draw_groups(table["group"], resamples=5)
     with pytest.raises(ValueError, match="no validation rows of fold 0"):
-        operating_point({0: table}, {}, draws)
+        operating_point({0: table}, {}, draws, COVID, FLANNEL)
     with pytest.raises(ValueError, match=r"specificity is 95; expected"):
-        operating_point({0: table}, {0: table}, draws, specificity=95)
+        operating_point({0: table}, {0: table}, draws, COVID, FLANNEL, specificity=95)
     with pytest.raises(ValueError, match="nothing sets a limit"):
-        operating_point({0: table}, {0: random_rows(2, positives=200)}, draws)
+        operating_point({0: table}, {0: random_rows(2, positives=200)}, draws, COVID, FLANNEL)
     with pytest.raises(ValueError, match="'Flu' is not in the label set"):
-        operating_point({0: table}, {0: table}, draws, diagnosis="Flu")
+        operating_point({0: table}, {0: table}, draws, diagnosis="Flu", diagnoses=FLANNEL)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from flannel.__main__ import main
 from flannel.asking import Panel
+from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import load_manifest
 from flannel.predict import PredictError, PredictOptions, predict_files
 from flannel.predictions import load_predictions, probability_columns
@@ -42,19 +43,21 @@ def test_the_studys_own_tables_are_reproduced_from_the_raw_files(study, tmp_path
     report = predict_files(panel, [raw], tmp_path / "out", options)
     assert (report.answered, report.faults) == (40, ())
     table = pd.read_csv(tmp_path / "out" / "predictions.csv")
-    columns = probability_columns()
+    columns = probability_columns(FLANNEL)
     for arm, folder in (
         ("global", study / "base" / "global" / "small"),
         ("patched", study / "base" / "patched" / "small"),
         ("fused", study / "ensemble" / "fused"),
     ):
-        expected = load_predictions(folder / "fold0" / "predictions.csv")
+        expected = load_predictions(folder / "fold0" / "predictions.csv", FLANNEL)
         found = table[table["arm"] == arm].reset_index(drop=True)
         assert found["image_id"].tolist() == expected["image_id"].tolist()
         assert found["split"].tolist() == expected["split"].tolist()
         np.testing.assert_allclose(found[columns], expected[columns], atol=1e-6)
     patched = table[table["arm"] == "patched"]
-    expected = load_predictions(study / "base" / "patched" / "small" / "fold0" / "predictions.csv")
+    expected = load_predictions(
+        study / "base" / "patched" / "small" / "fold0" / "predictions.csv", FLANNEL
+    )
     np.testing.assert_allclose(patched["coverage"], expected["coverage"], atol=1e-6)
     assert set(patched["patches"]) == {6}
     for arm in ("patched", "fused"):  # redraws spread around what was drawn

@@ -85,11 +85,11 @@ def rows(probabilities, truth=(COVID, VIRAL, NORMAL, NORMAL), name="image"):
 def test_folds_are_averaged_image_by_image():
     first = rows(np.eye(4))
     second = rows(np.full((4, 4), 0.25))[::-1]
-    averaged = fold_averaged({0: first, 1: second})
+    averaged = fold_averaged({0: first, 1: second}, FLANNEL)
     assert averaged["image_id"].tolist() == [f"image-{i}" for i in range(4)]
     assert averaged[COLUMNS].to_numpy() == pytest.approx(np.eye(4) / 2 + 0.125)
     assert averaged["diagnosis"].tolist() == [COVID, VIRAL, NORMAL, NORMAL]
-    apart = fold_averaged({0: first, 1: rows(np.full((4, 4), 0.25), name="other")})
+    apart = fold_averaged({0: first, 1: rows(np.full((4, 4), 0.25), name="other")}, FLANNEL)
     assert len(apart) == 8
     assert apart[COLUMNS].to_numpy()[:4] == pytest.approx(np.eye(4))
 
@@ -100,7 +100,7 @@ def test_paired_tests_by_hand():
     swapped = right.copy()
     swapped[:6] = np.eye(4)[3]  # six of COVID-19 are called normal
     found = paired_tests(
-        {0: rows(swapped, truth), 1: rows(swapped, truth)}, {0: rows(right, truth)}
+        {0: rows(swapped, truth), 1: rows(swapped, truth)}, {0: rows(right, truth)}, FLANNEL
     )
     by = found.set_index(["test", "class"])
     overall = by.loc["mcnemar", "overall"]
@@ -117,6 +117,6 @@ def test_paired_tests_by_hand():
 
 def test_other_radiographs_cannot_be_paired():
     with pytest.raises(ValueError, match="no fold in common"):
-        paired_tests({0: rows(np.eye(4))}, {1: rows(np.eye(4))})
+        paired_tests({0: rows(np.eye(4))}, {1: rows(np.eye(4))}, FLANNEL)
     with pytest.raises(ValueError, match="different radiographs"):
-        paired_tests({0: rows(np.eye(4))}, {0: rows(np.eye(4), name="other")})
+        paired_tests({0: rows(np.eye(4))}, {0: rows(np.eye(4), name="other")}, FLANNEL)

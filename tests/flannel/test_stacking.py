@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from flannel.data.diagnosis import FLANNEL
 from flannel.data.folds import splits_of_fold
 from flannel.ensemble_runs import base_inputs, ensemble_folder
 from flannel.predictions import PredictionsError, load_predictions, probability_columns
@@ -14,7 +15,7 @@ from flannel.stacking import EnsembleError, MissingPredictionsError, read_stack
 
 def edit(base_study, learner, change, fold=0):
     path = base_study.folder / "base" / learner / f"fold{fold}" / "predictions.csv"
-    table = load_predictions(path)
+    table = load_predictions(path, FLANNEL)
     table = change(table)
     table.to_csv(path, index=False)
     return path
@@ -28,8 +29,10 @@ def test_in_sample_rows_are_the_folds_own_training_images(base_study):
     assert set(stack.training.identity["image_id"]) == train
     assert stack.rows.probabilities.shape == (80, 4, 4)
     assert stack.notes == ()
-    table = load_predictions(base_study.folder / "base/global/expert2/fold0/predictions.csv")
-    np.testing.assert_allclose(stack.rows.probabilities[:, 2], table[probability_columns()])
+    table = load_predictions(
+        base_study.folder / "base/global/expert2/fold0/predictions.csv", FLANNEL
+    )
+    np.testing.assert_allclose(stack.rows.probabilities[:, 2], table[probability_columns(FLANNEL)])
 
 
 @pytest.mark.parametrize("base_study", ["patient", "paper", "nested"], indirect=True)
@@ -58,8 +61,8 @@ def said_by_networks_that_validate(base_study, names, folds):
         paths = [
             base_study.folder / "base" / name / f"fold{fold}/predictions.csv" for name in names
         ]
-        tables = [load_predictions(path) for path in paths]
-        stacked = np.stack([table[probability_columns()] for table in tables], axis=1)
+        tables = [load_predictions(path, FLANNEL) for path in paths]
+        stacked = np.stack([table[probability_columns(FLANNEL)] for table in tables], axis=1)
         rows = zip(tables[0]["image_id"], tables[0]["split"], stacked, strict=True)
         said |= {image_id: row for image_id, split, row in rows if split == "val"}
     return said
@@ -103,7 +106,7 @@ def test_mean_sigmoids_need_not_sum_to_one_and_are_told(base_study):
     names = base_study.experts()
 
     def sigmoids(table):
-        table[probability_columns()] *= 0.5
+        table[probability_columns(FLANNEL)] *= 0.5
         return table
 
     edit(base_study, "global/expert1", sigmoids)

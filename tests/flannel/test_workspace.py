@@ -39,7 +39,7 @@ def panels_of(study, view):
 
 def logged_names():
     """Gives the names under which a run logs curves and final values, from what does log them."""
-    table = pd.DataFrame(0.25, index=range(4), columns=probability_columns())
+    table = pd.DataFrame(0.25, index=range(4), columns=probability_columns(FLANNEL))
     table["split"], table["diagnosis"] = "test", list(FLANNEL)
     summary = {}
 
@@ -49,8 +49,8 @@ def logged_names():
 
     Logger.experiment.summary = summary
     cost = {"train_seconds": 1.0, "predict_seconds": 1.0}
-    log_final_values(Logger, {"metrics": measured_splits(table), "cost": cost})
-    curves = {*classification_metrics("val/").keys(), "val/loss", "train/loss"}
+    log_final_values(Logger, {"metrics": measured_splits(table, FLANNEL), "cost": cost})
+    curves = {*classification_metrics("val/", FLANNEL).keys(), "val/loss", "train/loss"}
     return set(summary), curves
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flannel.data.diagnosis import FLANNEL
 from flannel.data.findings import SourceError
 from flannel.data.greyscale import resize, to_eight_bits
 from flannel.data.hdf5 import export_hdf5, unpack_hdf5
@@ -33,7 +34,7 @@ def grey(*shape):
 
 
 def test_what_the_file_holds(manifest, tmp_path):
-    assert export_hdf5(manifest, tmp_path / "all.h5", size_px=48) == ()
+    assert export_hdf5(manifest, tmp_path / "all.h5", FLANNEL, size_px=48) == ()
     with h5py.File(tmp_path / "all.h5") as file:
         assert file["images"].shape == (8, 48, 48)
         assert file["images"].dtype == np.uint8
@@ -49,7 +50,7 @@ def test_what_the_file_holds(manifest, tmp_path):
 
 
 def test_export_and_unpack_give_the_same_radiographs(manifest, tmp_path):
-    export_hdf5(manifest, tmp_path / "all.h5", size_px=40)
+    export_hdf5(manifest, tmp_path / "all.h5", FLANNEL, size_px=40)
     assert unpack_hdf5(tmp_path / "all.h5", tmp_path / "all") == 8
     rows = csv_table.rows(tmp_path / "all")
     assert [row.finding for row in rows] == manifest["diagnosis"].tolist()
@@ -64,17 +65,17 @@ def test_export_and_unpack_give_the_same_radiographs(manifest, tmp_path):
 def test_unreadable_files_are_named_and_the_rest_is_written(manifest, tmp_path):
     broken = manifest.copy()
     broken.loc[2, "path"] = str(tmp_path / "missing.png")
-    (fault,) = export_hdf5(broken, tmp_path / "all.h5", size_px=32)
+    (fault,) = export_hdf5(broken, tmp_path / "all.h5", FLANNEL, size_px=32)
     assert "missing.png does not exist" in fault
     with h5py.File(tmp_path / "all.h5") as file:
         assert len(file["images"]) == len(file["labels"]) == len(file["groups"]) == 7
         kept = broken.drop(index=2)["image_id"].tolist()
         assert file["image_ids"].asstr()[:].tolist() == kept
     with pytest.raises(RadiographError, match="No radiograph of the manifest can be read"):
-        export_hdf5(broken.loc[2:2], tmp_path / "none.h5", size_px=32)
+        export_hdf5(broken.loc[2:2], tmp_path / "none.h5", FLANNEL, size_px=32)
     assert not (tmp_path / "none.h5").exists()
     with pytest.raises(ValueError, match="size_px is 0"):
-        export_hdf5(manifest, tmp_path / "none.h5", size_px=0)
+        export_hdf5(manifest, tmp_path / "none.h5", FLANNEL, size_px=0)
     with pytest.raises(ValueError, match="not in the label set"):
         export_hdf5(manifest, tmp_path / "none.h5", diagnoses=("COVID-19", "Normal"))
 
@@ -166,8 +167,8 @@ def test_what_is_no_hdf5_file(tmp_path):
 
 
 def test_images_and_labels_are_shuffled_together(manifest, tmp_path):
-    export_hdf5(manifest, tmp_path / "listed.h5", size_px=16)
-    export_hdf5(manifest, tmp_path / "shuffled.h5", size_px=16, shuffle_seed=1)
+    export_hdf5(manifest, tmp_path / "listed.h5", FLANNEL, size_px=16)
+    export_hdf5(manifest, tmp_path / "shuffled.h5", FLANNEL, size_px=16, shuffle_seed=1)
     with h5py.File(tmp_path / "listed.h5") as one, h5py.File(tmp_path / "shuffled.h5") as other:
         names, shuffled = (file["image_ids"].asstr()[:].tolist() for file in (one, other))
         assert shuffled != names

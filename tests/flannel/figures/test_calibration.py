@@ -33,7 +33,9 @@ def test_bins_of_folds_are_joined_by_their_radiographs(study_files):
     study_files.run("base/global/vgg19_bn/fold0", TRUTH)
     study_files.run("base/global/vgg19_bn/fold1", TWO_WRONG)
     (row,) = study_files.measured().rows
-    folds = {fold: calibrate(row.tests[fold], row.validations[fold]).before for fold in (0, 1)}
+    folds = {
+        fold: calibrate(row.tests[fold], row.validations[fold], FLANNEL).before for fold in (0, 1)
+    }
     confidence, share, images = pooled_bins(folds)
     assert confidence == pytest.approx([0.7])
     assert share == pytest.approx([14 / 16])

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from flannel.__main__ import main
+from flannel.data.diagnosis import FLANNEL
 from flannel.predictions import load_predictions
 
 
@@ -71,7 +72,7 @@ def test_an_ensemble_that_fails_does_not_stop_the_others(base_study, make, capsy
     for arm in ("global", "patched"):
         base_study.experts(arm=arm)
     path = base_study.folder / "base/global/expert2/fold0/predictions.csv"
-    load_predictions(path).iloc[1:].to_csv(path, index=False)
+    load_predictions(path, FLANNEL).iloc[1:].to_csv(path, index=False)
     assert make("--form=mean", "--fold=0") == 1
     assert made(base_study) == ["patched/mean/fold0"]
     fault = capsys.readouterr().err
