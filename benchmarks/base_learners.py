@@ -105,14 +105,14 @@ def predicted(network: nn.Module, data: RadiographDataModule, precision: str, fo
     """Predicts every image, and writes what a run writes."""
     writer = PredictionsWriter(folder, data.table, data.view, FLANNEL)
     trainer(precision, [writer]).predict(
-        BaseLearner(network), datamodule=data, return_predictions=False
+        BaseLearner(network, FLANNEL), datamodule=data, return_predictions=False
     )
 
 
 def bare(network: nn.Module, dtype: torch.dtype, size_px: int, count: int) -> Callable[[], object]:
     """Builds the work of the bare network on so many ready-made patches."""
     ready = for_inference(network, dtype)
-    at_once = BaseLearner(nn.Identity()).views_at_once
+    at_once = BaseLearner(nn.Identity(), FLANNEL).views_at_once
     images = torch.rand(min(at_once, count), 3, size_px, size_px)
     batch = images.to(dtype, memory_format=torch.channels_last)
 

@@ -16,7 +16,6 @@ from torchmetrics import MetricCollection
 
 from flannel.cli import RunPlace, StudyCLI, run_stage
 from flannel.combinations import NeuralWeightModule
-from flannel.data.diagnosis import FLANNEL
 from flannel.data.provenance import label_set_of
 from flannel.ensemble_runs import base_inputs, ensemble_folder, short_names, write_predictions
 from flannel.epoch_metrics import classification_metrics
@@ -148,23 +147,23 @@ class Ensemble(LightningModule):
     batches. What is computed is the same.
 
     Args:
+        diagnoses: The label set, in order; filled from the data.
+        learners: Number of base learners; filled from the data.
         combination: Makes the combining module from (learners, classes); `NeuralWeightModule` is
             the paper's.
-        learners: Number of base learners; filled from the data.
         gamma: Focusing parameter of the focal loss. The paper names none, its code has 10.
         alpha: "inverse_frequency" (1000 / training count, as the code), or None.
         reduction: "sum" over the batch, as the code, or "mean".
-        diagnoses: The label set, in order; filled from the data.
     """
 
     def __init__(
         self,
+        diagnoses: Sequence[str],
+        learners: int,
         combination: Callable[[int, int], nn.Module] = NeuralWeightModule,
-        learners: int = 5,
         gamma: float = 10.0,
         alpha: Literal["inverse_frequency"] | None = "inverse_frequency",
         reduction: Reduction = "sum",
-        diagnoses: Sequence[str] = FLANNEL,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False

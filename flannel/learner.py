@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
 from flannel.cli import RunPlace, StudyCLI, run_stage
-from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import load_manifest
 from flannel.data.store import Store
 from flannel.datamodule import RadiographDataModule
@@ -42,6 +41,8 @@ class BaseLearner(LightningModule):
     Args:
         network: Any module from (batch, 3, side, side) to logits (batch, classes); it may give a
             pair (main, auxiliary) in training.
+        diagnoses: The label set, in order, of which the network has one output each; filled from
+            the data.
         vote: How the views' logits become one confidence per diagnosis: "share" of hard votes
             (paper 004, Section 2.2), "mean_softmax", or "mean_sigmoid" (its code). For a whole
             radiograph, "mean_softmax" is the softmax.
@@ -56,13 +57,12 @@ class BaseLearner(LightningModule):
         channels_last: Train in the memory format that convolutions prefer; prediction always does.
         views_at_once: Views of a forward pass without gradients, which bounds its memory: K patches
             of an image, or the patches of several images, are sent through in parts.
-        diagnoses: The label set, in order, of which the network has one output each; filled from
-            the data.
     """
 
     def __init__(
         self,
         network: nn.Module,
+        diagnoses: Sequence[str],
         vote: Rule = "share",
         loss: nn.Module | None = None,
         class_weights: Literal["inverse_frequency"] | None = None,
@@ -70,7 +70,6 @@ class BaseLearner(LightningModule):
         l1: float = 0.0,
         channels_last: bool = True,
         views_at_once: int = 64,
-        diagnoses: Sequence[str] = FLANNEL,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format

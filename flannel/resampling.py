@@ -65,11 +65,6 @@ class Interval:
     high: float
     note: str = ""
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether a difference is shown: the interval is there and lies on one side of 0."""
-        return self.low > 0 or self.high < 0
-
 
 def few_groups(diagnosis: str, groups: int) -> str:
     """Warns of a diagnosis that too few groups have; says nothing where they are enough."""

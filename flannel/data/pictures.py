@@ -15,7 +15,6 @@ ORANGE: Colour = (230, 159, 0)
 BLUE: Colour = (0, 114, 178)
 GREEN: Colour = (0, 158, 115)
 SKY: Colour = (86, 180, 233)
-YELLOW: Colour = (240, 228, 66)
 
 DIAGNOSIS_COLOURS: Mapping[str, Colour] = MappingProxyType(
     {

@@ -47,7 +47,7 @@ def test_training_is_that_of_a_plain_loop(base_study, form, reduction):
     """Same rows, same order, same first weights: the same weights after three epochs."""
     data = PredictionsDataModule(base_study.folder, "global", base_study.experts(), batch_size=20)
     torch.manual_seed(1)
-    model = Ensemble(form, learners=4, gamma=10, reduction=reduction)
+    model = Ensemble(FLANNEL, 4, form, gamma=10, reduction=reduction)
     model.configure_optimizers = lambda: torch.optim.Adam(
         model.parameters(), lr=1e-2, weight_decay=1e-4, fused=True
     )
@@ -186,5 +186,5 @@ def test_training_rows_give_the_class_counts(base_study):
 
 def test_alpha_and_gamma_reach_the_loss(base_study):
     scores, target = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
-    model = Ensemble(learners=4, gamma=2.0, alpha=None, reduction="mean")
+    model = Ensemble(FLANNEL, 4, gamma=2.0, alpha=None, reduction="mean")
     assert model.loss(scores, target) == FocalLoss(2.0, None, "mean")(scores, target)

@@ -8,6 +8,7 @@ import torchvision
 from lightning.pytorch import Trainer
 from torch import nn
 
+from flannel.data.diagnosis import FLANNEL
 from flannel.datamodule import RadiographDataModule
 from flannel.inference import (
     fold_batch_norms,
@@ -195,7 +196,7 @@ def test_a_learner_predicts_by_the_copy_what_its_network_says(phantom_study, pre
     )
     data.setup("predict")
     data.table = data.table[:6]
-    learner = BaseLearner(network, views_at_once=7)
+    learner = BaseLearner(network, FLANNEL, views_at_once=7)
     names = set(learner.state_dict())
     trainer = Trainer(
         accelerator="cpu",

@@ -281,7 +281,7 @@ def small_learner(**options):
     """Builds a learner with a network without BatchNorm, that is not in a Trainer."""
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 4))
-    model = BaseLearner(network, channels_last=False, **options)
+    model = BaseLearner(network, FLANNEL, channels_last=False, **options)
     model.log = lambda *_args, **_options: None
     return model
 

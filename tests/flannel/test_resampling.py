@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from flannel.resampling import Interval, draw_groups, few_groups, percentiles
+from flannel.resampling import draw_groups, few_groups, percentiles
 
 
 def test_groups_are_drawn_whole_and_again_the_same():
@@ -28,19 +28,6 @@ def test_percentiles_by_hand():
     low, high, note = percentiles(np.r_[np.full(6, np.nan), np.arange(94)])
     assert np.isnan([low, high]).all()
     assert note == "no interval: undefined in 6 of 100 resamples"
-
-
-@pytest.mark.parametrize(
-    ("interval", "shown"),
-    [
-        (Interval(0.1, 0.01, 0.2), True),
-        (Interval(-0.1, -0.2, -0.01), True),
-        (Interval(0.1, 0.0, 0.2), False),
-        (Interval(0.1, np.nan, np.nan), False),
-    ],
-)
-def test_a_difference_is_shown_where_zero_is_outside(interval, shown):
-    assert interval.excludes_zero is shown
 
 
 def test_few_groups_are_named():
