@@ -186,7 +186,7 @@ def compare_training(architecture: str, study: Path, arguments: argparse.Namespa
     batch = next(iter(data.train_dataloader()))
     images, target = normalise(batch.pixels.flatten(0, 1), "imagenet"), batch.target
     network = ImageNetNetwork(architecture, weights="random")
-    learner = BaseLearner(network)
+    learner = BaseLearner(network, FLANNEL)
     learner.configure_optimizers = lambda: torch.optim.Adam(  # as LightningCLI would
         learner.parameters(), lr=1e-5, fused=True
     )
