@@ -39,6 +39,8 @@ OUT    ?=
 STUDY_NAME ?=
 
 appended = $(if $(APPEND),--append=$(APPEND))
+# An option only where its variable was given: $(call given,FOLD,--fold=$(FOLD)).
+given = $(if $(filter-out file default undefined,$(origin $(1))),$(2))
 
 .PHONY: help
 help: ## this list
@@ -124,12 +126,13 @@ compare: $(READY) ## tables, figures, report.html
 .PHONY: predict
 predict: $(READY) ## IMAGE=file or folder: what the study sees in radiographs, with pictures; research software
 	@test -n "$(IMAGE)" || { echo "error: say which radiographs: make predict IMAGE=file" >&2; exit 2; }
-	$(PY) -m flannel predict "$(IMAGE)" --study=$(STUDY) --fold=$(FOLD) --redo=$(REDO) \
+	$(PY) -m flannel predict "$(IMAGE)" --study=$(STUDY) $(call given,FOLD,--fold=$(FOLD)) \
+	  $(call given,ARM,--arm=$(ARM)) $(call given,LEARNER,--learners=$(LEARNER)) $(call given,FORM,--form=$(FORM)) --redo=$(REDO) \
 	  --out="$(or $(OUT),$(STUDY)/opinions/$(notdir $(basename $(IMAGE:/=))))"
 
 .PHONY: app
 app: $(READY) ## a page on this machine to drop a radiograph on: http://127.0.0.1:$(PORT)
-	$(PY) -m flannel app --study=$(STUDY) --fold=$(FOLD) --port=$(PORT)
+	$(PY) -m flannel app --study=$(STUDY) $(call given,FOLD,--fold=$(FOLD)) --port=$(PORT)
 
 .PHONY: saliency
 saliency: $(READY) ## where base learners find their diagnoses, and whether that means anything
@@ -168,8 +171,6 @@ real-small: ## DATA=folder MASKS=folder: the whole way on a few real radiographs
 	$(MAKE) study STUDY=$(if $(filter runs/study,$(STUDY)),runs/real_small,$(STUDY)) APPEND=experiments/real_small
 
 # --- The other papers' studies (docs/related.md) ---
-
-given = $(if $(filter-out file default undefined,$(origin $(1))),$(2))
 
 .PHONY: related
 related: $(READY) ## STUDY_NAME=covid_qu_ex: a study of another paper, on DATA=folder or on phantoms

@@ -14,7 +14,7 @@ from torch import Tensor
 from flannel.data.store import Store
 from flannel.inference import for_inference, inference_dtype, logits_in_parts
 from flannel.runs import derived_seed
-from flannel.trained import Trained, TrainedEnsemble, TrainedError, TrainedLearner
+from flannel.trained import Trained, TrainedError, TrainedLearner
 from flannel.until_sure import ask_until_sure, check_can_stop, first_places, in_random_order
 from flannel.views import Draw, PatchView, Places
 from patching.vote import Rule, vote
@@ -193,15 +193,6 @@ class Panel:
         if self.keep:
             self._kept[learner.name] = made
         return made
-
-
-@torch.inference_mode()
-def ensemble_confidences(
-    ensemble: TrainedEnsemble, probabilities: Float[np.ndarray, "images learners classes"]
-) -> Float32[np.ndarray, "images classes"]:
-    """Combines what the learners say, in the ensemble's order of them."""
-    scores = ensemble.module(torch.from_numpy(probabilities.astype(np.float32)))
-    return np.asarray(scores.softmax(dim=1).numpy(), np.float32)
 
 
 def redrawn(

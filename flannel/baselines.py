@@ -6,7 +6,7 @@ They need no epochs. Each leaves the same files as a trained ensemble but weight
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,11 +17,14 @@ from jsonargparse import auto_cli
 from sklearn.linear_model import LogisticRegression
 
 from flannel import __version__
+from flannel.data.diagnosis import index_of
 from flannel.data.files import whole_file
 from flannel.ensemble_runs import base_inputs, ensemble_folder, write_predictions
 from flannel.metrics import MACRO, scores
 from flannel.runs import Run, RunFinishedError, digest_of, write_json
 from flannel.stacking import Rows, Stack, Stacking, read_stack
+
+FITTED = "fitted.json"
 
 Combine = Callable[
     [Float[np.ndarray, "images learners classes"]], Float[np.ndarray, "images classes"]
@@ -53,6 +56,22 @@ class Baseline(ABC):
             stack: Its `training` may be fitted, its `validation` chosen on.
         """
 
+    @abstractmethod
+    def recall(
+        self, told: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
+    ) -> Combine:
+        """Gives again what `fit` gave.
+
+        Args:
+            told: What was chosen or fitted.
+            learners: The learners' names, in the order in which they were fitted.
+            diagnoses: The label set, in order.
+
+        Raises:
+            KeyError: If a part of `told` is missing.
+            ValueError: If it does not fit learners and diagnoses.
+        """
+
 
 @dataclass(frozen=True)
 class Mean(Baseline):
@@ -60,7 +79,19 @@ class Mean(Baseline):
 
     def fit(self, learners: Sequence[str], stack: Stack) -> Fitted:
         """Has nothing to fit."""
-        return Fitted(lambda probabilities: probabilities.mean(axis=1), {})
+        return Fitted(_mean, {})
+
+    def recall(
+        self, told: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
+    ) -> Combine:
+        """Has nothing to recall."""
+        return _mean
+
+
+def _mean(
+    probabilities: Float[np.ndarray, "images learners classes"],
+) -> Float[np.ndarray, "images classes"]:
+    return probabilities.mean(axis=1)
 
 
 @dataclass(frozen=True)
@@ -75,6 +106,12 @@ class MajorityVote(Baseline):
     def fit(self, learners: Sequence[str], stack: Stack) -> Fitted:
         """Has nothing to fit."""
         return Fitted(_vote, {})
+
+    def recall(
+        self, told: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
+    ) -> Combine:
+        """Has nothing to recall."""
+        return _vote
 
 
 def _vote(
@@ -95,7 +132,14 @@ class BestLearner(Baseline):
         measured = [_macro_f1(stack.validation, probabilities) for probabilities in each]
         best = int(np.argmax(measured))
         told = {"learner": learners[best], "val_macro_f1": measured[best]}
-        return Fitted(lambda probabilities: probabilities[:, best], told)
+        return Fitted(self.recall(told, learners, stack.rows.diagnoses), told)
+
+    def recall(
+        self, told: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
+    ) -> Combine:
+        """Looks up the place of the learner that was chosen."""
+        best = list(learners).index(str(told["learner"]))
+        return lambda probabilities: probabilities[:, best]
 
 
 @dataclass(frozen=True)
@@ -137,6 +181,21 @@ class Logistic(Baseline):
         }
         return Fitted(lambda probabilities: _regressed(best, probabilities), told)
 
+    def recall(
+        self, told: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
+    ) -> Combine:
+        """Gives scikit-learn's model the numbers that were fitted."""
+        model = LogisticRegression()
+        names = np.asarray(told["diagnoses"], str)
+        model.classes_ = np.array([index_of(str(name), diagnoses) for name in names])
+        model.coef_ = np.asarray(told["coefficients"], np.float64)
+        model.intercept_ = np.asarray(told["intercepts"], np.float64)
+        rows = 1 if len(names) == 2 else len(names)  # of two diagnoses, one is enough
+        expected = (rows, len(learners) * len(diagnoses))
+        if model.coef_.shape != expected or model.intercept_.shape != expected[:1]:
+            raise ValueError(f"coefficients of the shape {model.coef_.shape}, not {expected}")
+        return lambda probabilities: _regressed(model, probabilities)
+
 
 def _regressed(
     model: LogisticRegression, probabilities: Float[np.ndarray, "images learners classes"]
@@ -151,6 +210,33 @@ def _regressed(
 def _macro_f1(rows: Rows, confidences: Float[np.ndarray, "images classes"]) -> float:
     found = scores(list(rows.identity["diagnosis"]), confidences, rows.diagnoses)
     return found.by_class[MACRO].f1
+
+
+def recalled(
+    method: Mapping[str, object],
+    told: Mapping[str, object],
+    learners: Sequence[str],
+    diagnoses: Sequence[str],
+) -> Combine:
+    """Gives the baseline of a finished run again, ready for any image.
+
+    Args:
+        method: `class_path` and `init_args`, as in the run's config.yaml.
+        told: What its fitted.json holds.
+        learners: The learners' names, in its order.
+        diagnoses: The label set, in order.
+
+    Raises:
+        KeyError: If a part is missing.
+        TypeError: If a part is of another kind.
+        ValueError: If the class is none of those here, or the parts do not fit each other.
+    """
+    kinds = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in Baseline.__subclasses__()}
+    kind = kinds.get(str(method["class_path"]))
+    if kind is None:
+        raise ValueError(f"{method['class_path']} is none of {', '.join(kinds)}")
+    # What the options say was used in fitting; nothing of it is needed to combine.
+    return kind().recall(told, learners, diagnoses)
 
 
 @dataclass(frozen=True)
@@ -225,7 +311,7 @@ def _combine(name: str, data: StackOptions, method: Baseline, study: Path, run: 
         print(note, flush=True)
     fitted = method.fit(data.learners, stack)
     trained = time.monotonic()
-    write_json(fitted.told, run.folder / "fitted.json")
+    write_json(fitted.told, run.folder / FITTED)
     write_predictions(stack.rows, fitted.combine(stack.rows.probabilities), run.folder)
     ended = time.monotonic()
     write_json(

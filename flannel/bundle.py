@@ -32,6 +32,7 @@ from flannel.data.greyscale import Squaring
 from flannel.data.store_files import Settings
 from flannel.doubts import Norms
 from flannel.runs import digest_of
+from flannel.study import ENSEMBLE
 from flannel.trained import (
     COMBINATIONS,
     NETWORKS,
@@ -103,29 +104,45 @@ def open_trained(
     arms: Sequence[str] | None = None,
     learners: Sequence[str] | None = None,
     segmenter: Path | None = None,
+    forms: Sequence[str] | None = (ENSEMBLE,),
 ) -> Trained:
     """Finds what was trained in a study's folder or in a bundle.
 
     Args:
         place: A study's folder, or a bundle.
-        fold: Of a study, 0 when None; a bundle holds one fold.
+        fold: Of a study, the first that was trained when None; a bundle holds one fold.
         arms: As of `trained_of_bundle`.
         learners: As of `trained_of_bundle`.
         segmenter: A best.ckpt for a study's learners; a bundle has its own.
+        forms: Forms of the ensemble and baselines, by their names in tables; all when None.
 
     Raises:
-        BundleError: If the bundle is damaged, holds another fold, or is given a segmenter.
+        BundleError: If the bundle is damaged, holds another fold or not one of the forms, or is
+            given a segmenter.
         TrainedError: If none of the chosen learners is there, or a study cannot be used.
         StudyError: If the runs of a study do not belong together.
     """
     if not is_bundle(place):
-        return trained_of_study(place, fold or 0, arms, learners, segmenter)
+        return trained_of_study(place, fold, arms, learners, segmenter, forms)
     if segmenter is not None:
         raise BundleError(f"{place} is a bundle, which has its own segmenter: leave it out.")
     trained = trained_of_bundle(place, arms, learners)
     if fold not in (None, trained.fold):
         raise BundleError(f"{place} holds fold {trained.fold}, not {fold}: leave the fold out.")
-    return trained
+    if forms is None:
+        return trained
+    held = {one.learner for one in trained.forms}
+    unknown = sorted(set(forms) - held - {ENSEMBLE})
+    if unknown:
+        raise BundleError(
+            f"{place} holds no {' and no '.join(unknown)}; of what combines learners it holds "
+            f"{', '.join(sorted(held)) or 'nothing'}."
+        )
+    return replace(
+        trained,
+        ensembles=tuple(one for one in trained.ensembles if one.learner in forms),
+        baselines=tuple(one for one in trained.baselines if one.learner in forms),
+    )
 
 
 def trained_of_bundle(

@@ -10,8 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
+from flannel.baselines import Combine
 from flannel.calibration import Temperature
 from flannel.checkpoints import CheckpointError, build_module, load_weights
 from flannel.data.store_files import Settings
@@ -140,6 +144,18 @@ class TrainedEnsemble:
         """The module, built once: a few thousand parameters."""
         return self.build()
 
+    @torch.inference_mode()
+    def confidences(
+        self, probabilities: Float[np.ndarray, "images learners classes"]
+    ) -> Float32[np.ndarray, "images classes"]:
+        """Combines what the learners say, in the ensemble's order of them.
+
+        Raises:
+            TrainedError: As `build`.
+        """
+        scores = self.module(torch.from_numpy(probabilities.astype(np.float32)))
+        return np.asarray(scores.softmax(dim=1).numpy(), np.float32)
+
     def build(self) -> nn.Module:
         """Builds the module, from (batch, learners, classes) to scores before the softmax.
 
@@ -156,6 +172,37 @@ class TrainedEnsemble:
         except CheckpointError as fault:
             raise TrainedError(str(fault)) from fault
         return module
+
+
+@dataclass(frozen=True)
+class TrainedBaseline:
+    """What combines the base learners of one arm without a network (`flannel.baselines`).
+
+    Attributes:
+        arm: Its arm, as an ensemble's.
+        learner: Its name in tables, such as "mean".
+        learners: The base learners in its order, as `<arm>/<learner>`.
+        combine: Gives each diagnosis a confidence from what they say.
+        temperature: Fitted on the fold's validation radiographs; None where that told nothing.
+        identity: Hash of all that decides its answers.
+    """
+
+    arm: str
+    learner: str
+    learners: tuple[str, ...]
+    combine: Combine
+    temperature: Temperature | None
+    identity: str
+
+    def confidences(
+        self, probabilities: Float[np.ndarray, "images learners classes"]
+    ) -> Float32[np.ndarray, "images classes"]:
+        """Combines what the learners say, in the baseline's order of them."""
+        return np.asarray(self.combine(probabilities), np.float32)
+
+
+Form = TrainedEnsemble | TrainedBaseline
+"""Whatever combines base learners."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +229,7 @@ class Trained:
         norms: What the fold's training radiographs look like; None where they are too few.
         known: The study's own radiographs, by the hash of their file; a bundle knows none.
         notes: Sentences on what is missing or unusual.
+        baselines: What else combines them, likewise; none unless asked for.
     """
 
     name: str
@@ -195,6 +243,12 @@ class Trained:
     norms: Norms | None = None
     known: Mapping[str, tuple[Known, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    baselines: tuple[TrainedBaseline, ...] = ()
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """All that combines learners."""
+        return (*self.ensembles, *self.baselines)
 
     @property
     def identity(self) -> str:
@@ -206,7 +260,7 @@ class Trained:
                 self.segmenter.sha256 if self.segmenter else "",
                 str(self.masks),
                 [one.identity for one in self.learners],
-                [one.identity for one in self.ensembles],
+                [one.identity for one in self.forms],
                 self.norms.identity if self.norms else "",
             ]
         )

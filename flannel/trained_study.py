@@ -9,6 +9,7 @@ from typing import TypeVar
 import pandas as pd
 import yaml
 
+from flannel.baselines import FITTED, recalled
 from flannel.calibration import Temperature, fit_temperature
 from flannel.checkpoints import checkpoint_weights
 from flannel.data.diagnosis import index_of
@@ -20,9 +21,24 @@ from flannel.data.store_files import read_settings
 from flannel.doubts import Norms, measure_norms
 from flannel.metrics import MeasureError
 from flannel.predictions import load_predictions, probability_columns
-from flannel.runs import digest_of
-from flannel.study import ENSEMBLE, StudyRun, check_fingerprints, find_runs, narrowed
-from flannel.trained import Known, Trained, TrainedEnsemble, TrainedError, TrainedLearner
+from flannel.runs import digest_of, read_json
+from flannel.study import (
+    ENSEMBLE,
+    StudyRun,
+    check_fingerprints,
+    find_runs,
+    learner_place,
+    narrowed,
+)
+from flannel.trained import (
+    Form,
+    Known,
+    Trained,
+    TrainedBaseline,
+    TrainedEnsemble,
+    TrainedError,
+    TrainedLearner,
+)
 from segmentation.checkpoint import Segmenter, load_segmenter
 from segmentation.mask_tables import load_mask_rows
 from segmentation.pipeline import PLAIN, MaskOptions, recipe_of
@@ -38,30 +54,39 @@ LOOKED_AT = 512
 
 def trained_of_study(
     study: Path,
-    fold: int = 0,
+    fold: int | None = None,
     arms: Sequence[str] | None = None,
     learners: Sequence[str] | None = None,
     checkpoint: Path | None = None,
+    forms: Sequence[str] | None = (ENSEMBLE,),
 ) -> Trained:
     """Finds what a fold of a study has trained.
 
     Args:
         study: The study's folder, with manifest and store.
-        fold: The fold.
+        fold: The fold; the first that has base learners when None, which a note tells where
+            there are others.
         arms: Arms of learners and ensembles; all when None. An ensemble brings its learners.
         learners: Base learners; all when None. Ensembles that lack one are left out.
         checkpoint: The segmenter's best.ckpt; the one that made the study's masks when None.
+        forms: Forms of the ensemble and baselines, by their names in tables; all when None.
 
     Raises:
-        TrainedError: If no finished learner is found, a config.yaml cannot be used, or the
-            segmenter that made the masks is not among the study's.
+        TrainedError: If no finished learner is found, or not that form of the ensemble, a
+            config.yaml cannot be used, or the segmenter that made the masks is not among the
+            study's.
         StudyError: If a fingerprint is damaged, or runs do not belong together.
     """
-    runs = [run for run in find_runs(study) if run.fold == fold and (run.folder / BEST).is_file()]
-    runs = [run for run in narrowed(runs, learners) if run.finished]
+    runs = [run for run in narrowed(find_runs(study), learners) if run.finished]
+    fold, notes = _chosen_fold(study, runs, fold)
+    runs = [run for run in runs if run.fold == fold]
     diagnoses = label_set_of(study)
-    base = {f"{run.arm}/{run.learner}": run for run in runs if run.stage == "base"}
-    found = [_ensemble(run, diagnoses) for run in runs if run.learner == ENSEMBLE]
+    base = {
+        f"{run.arm}/{run.learner}": run
+        for run in runs
+        if run.stage == "base" and (run.folder / BEST).is_file()
+    }
+    found = _forms(study, runs, forms, diagnoses)
     if arms is not None:
         found = [one for one in found if one.arm in arms]
     whole = [one for one in found if set(one.learners) <= set(base)]
@@ -81,14 +106,14 @@ def trained_of_study(
     manifest = load_manifest(study / "manifest.csv")
     manifest["split"] = splits_of_fold(manifest, fold)
     trained = [trained_learner(run, diagnoses) for run in chosen.values()]
-    segmenter, masks, notes = _segmenter(study, manifest, checkpoint)
+    segmenter, masks, of_masks = _segmenter(study, manifest, checkpoint)
     if segmenter is None and any(one.needs_mask for one in trained):
         raise TrainedError(
             f"{study / 'segmentation'} holds no segmenter, which {trained[-1].name} needs: name "
             "its best.ckpt with --segmenter, or ask for --arm=global."
         )
     lacking = [
-        f"FLANNEL of the arm {one.arm} is left out: it needs "
+        f"{one.learner} of the arm {one.arm} is left out: it needs "
         f"{', '.join(sorted(set(one.learners) - set(base)))}."
         for one in found
         if one not in whole
@@ -101,10 +126,27 @@ def trained_of_study(
         segmenter=segmenter,
         masks=masks,
         learners=tuple(trained),
-        ensembles=tuple(whole),
+        ensembles=tuple(one for one in whole if isinstance(one, TrainedEnsemble)),
         norms=_norms(study, manifest),
         known=_known(manifest),
-        notes=(*lacking, *notes),
+        notes=(*notes, *lacking, *of_masks),
+        baselines=tuple(one for one in whole if isinstance(one, TrainedBaseline)),
+    )
+
+
+def _chosen_fold(
+    study: Path, runs: Sequence[StudyRun], fold: int | None
+) -> tuple[int, tuple[str, ...]]:
+    """Chooses the first fold where none is named, and says so where there are several."""
+    if fold is not None:
+        return fold, ()
+    folds = sorted({run.fold for run in runs if run.stage == "base"})
+    if len(folds) < 2:
+        return (folds or [0])[0], ()
+    listed = ", ".join(map(str, folds))
+    return folds[0], (
+        f"{study} has trained the folds {listed}: fold {folds[0]} answers, as its own tables tell "
+        "how well; --fold chooses another.",
     )
 
 
@@ -132,6 +174,46 @@ def trained_learner(run: StudyRun, diagnoses: Sequence[str]) -> TrainedLearner:
             views_at_once=int(model.get("views_at_once", 64)),  # type: ignore[call-overload]
             precision=str(config["trainer"]["precision"] or "32-true"),
             weights=partial(checkpoint_weights, run.folder / BEST, "network."),
+            temperature=_temperature(run, diagnoses),
+            identity=_identity(run),
+        )
+
+    return _from_config(run, read)
+
+
+def _forms(
+    study: Path, runs: Sequence[StudyRun], wanted: Sequence[str] | None, diagnoses: Sequence[str]
+) -> list[Form]:
+    """Reads the forms of the ensemble that are wanted, and refuses one that the fold lacks."""
+    kept = [
+        run
+        for run in runs
+        if run.stage == "ensemble" and any((run.folder / name).is_file() for name in (BEST, FITTED))
+    ]
+    made = {run.learner for run in kept}
+    unknown = [name for name in wanted or () if name not in made and name != ENSEMBLE]
+    if unknown:
+        raise TrainedError(
+            f"{study} holds no finished {' and no '.join(unknown)} in that fold; of what combines "
+            f"learners there is {', '.join(sorted(made, key=learner_place)) or 'nothing'}. Make "
+            "it (make ensemble FORM=...), or choose among those."
+        )
+    return [
+        _ensemble(run, diagnoses) if (run.folder / BEST).is_file() else _baseline(run, diagnoses)
+        for run in kept
+        if wanted is None or run.learner in wanted
+    ]
+
+
+def _baseline(run: StudyRun, diagnoses: Sequence[str]) -> TrainedBaseline:
+    def read(config: Mapping[str, Mapping[str, object]]) -> TrainedBaseline:
+        learners: tuple[str, ...] = tuple(config["data"]["learners"])  # type: ignore[arg-type]
+        told = read_json(run.folder / FITTED)
+        return TrainedBaseline(
+            arm=run.arm,
+            learner=run.learner,
+            learners=learners,
+            combine=recalled(config["method"], told, learners, diagnoses),
             temperature=_temperature(run, diagnoses),
             identity=_identity(run),
         )

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from flannel.asking import Answer, ensemble_confidences, redrawn
+from flannel.asking import Answer, redrawn
 from flannel.calibration import Temperature
 from flannel.doubts import Doubt
+from flannel.study import ENSEMBLE
 from flannel.trained import Known, Trained, TrainedLearner
 from flannel.views import PatchView
 
@@ -19,7 +20,7 @@ Row = Float[np.ndarray, " classes"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one learner, or one ensemble, says of a radiograph.
+    """What one learner, or one form of the ensemble, says of a radiograph.
 
     Attributes:
         arm: Its arm.
@@ -70,31 +71,31 @@ def verdicts_on(
     """Joins what the learners say of one radiograph, and lets the ensembles combine it.
 
     Args:
-        trained: Whose learners and ensembles.
+        trained: Whose learners, ensembles and baselines.
         answers: By the learners' names; learners that cannot judge this radiograph are missing,
-            and the ensembles that need them.
+            and whatever needs them to combine.
         redraws: Redraws of the patches for the intervals; 0 makes none.
     """
     learners = [one for one in trained.learners if one.name in answers]
     spread = {one.name: _redrawn(one, answers[one.name], redraws) for one in learners}
     found = [_of_learner(one, answers[one.name], spread[one.name]) for one in learners]
-    for ensemble in trained.ensembles:
-        if not set(ensemble.learners) <= set(answers):
+    for form in trained.forms:
+        if not set(form.learners) <= set(answers):
             continue
-        given = np.stack([answers[name].confidences for name in ensemble.learners])
-        moved = [spread[name] for name in ensemble.learners]
+        given = np.stack([answers[name].confidences for name in form.learners])
+        moved = [spread[name] for name in form.learners]
         of_redraws = None
         if redraws and any(one is not None for one in moved):
             stacked = [
                 np.broadcast_to(row, (redraws, len(row))) if one is None else one
                 for row, one in zip(given, moved, strict=True)
             ]
-            of_redraws = ensemble_confidences(ensemble, np.stack(stacked, axis=1))
-        probabilities = ensemble_confidences(ensemble, given[None])[0]
+            of_redraws = form.confidences(np.stack(stacked, axis=1))
+        probabilities = form.confidences(given[None])[0]
         found.append(
             Verdict(
-                ensemble.arm, ensemble.learner, probabilities,
-                _calibrated(ensemble.temperature, probabilities), *_interval(of_redraws),
+                form.arm, form.learner, probabilities,
+                _calibrated(form.temperature, probabilities), *_interval(of_redraws),
                 patches=None, coverage=None,
             )
         )  # fmt: skip
@@ -102,15 +103,19 @@ def verdicts_on(
 
 
 def leading(verdicts: Iterable[Verdict]) -> Verdict | None:
-    """Chooses the verdict that a person should see first: the ensemble of most learners.
+    """Chooses the verdict that a person should see first: FLANNEL's of most learners.
 
-    Without an ensemble it is the last learner's; None where there is no verdict.
+    Without FLANNEL it is that of another form, without any the last learner's; None where there is
+    no verdict.
     """
     listed = list(verdicts)
-    ensembles = [one for one in listed if one.patches is None]
+    combined = [one for one in listed if one.patches is None]
     order = ("fused", "patched", "global")
-    ensembles.sort(key=lambda one: order.index(one.arm) if one.arm in order else len(order))
-    return next(iter(ensembles), listed[-1] if listed else None)
+
+    def place(one: Verdict) -> tuple[bool, int]:
+        return one.learner != ENSEMBLE, order.index(one.arm) if one.arm in order else len(order)
+
+    return min(combined, key=place, default=listed[-1] if listed else None)
 
 
 def _of_learner(

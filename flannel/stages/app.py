@@ -26,7 +26,7 @@ def app(
     Args:
         study: The study's folder, or a bundle.
         port: Of the page, on 127.0.0.1.
-        fold: Whose learners and ensembles answer: of a study 0 by default; a bundle holds one.
+        fold: Whose learners answer: of a study the first trained by default; a bundle holds one.
         arm: "all", or arms with commas.
         learners: "all", or base learners with commas.
         patches: Patches a radiograph; by default as many as each learner's recipe says.

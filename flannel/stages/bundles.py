@@ -57,7 +57,7 @@ def export_onnx(
     Args:
         out: A folder; files of the same name in it are replaced.
         study: A study folder, or a bundle.
-        fold: The fold of a study, 0 by default; a bundle holds one.
+        fold: The fold of a study, the first that was trained by default; a bundle holds one.
         arm: "all", or arms with commas; an ensemble brings its learners.
         learners: "all", or base learners with commas.
     """

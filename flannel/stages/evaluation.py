@@ -23,7 +23,7 @@ def evaluate(
         manifest: The cohort's manifest.csv (flannel manifest), of the same label set.
         out: A new folder, which becomes a study of test radiographs.
         study: A study folder, or a bundle.
-        fold: The fold of a study, 0 by default; a bundle holds one.
+        fold: The fold of a study, the first that was trained by default; a bundle holds one.
         arm: "all", or arms with commas; an ensemble brings its learners.
         learners: "all", or base learners with commas; ensembles that lack one are left out.
         segmenter: A best.ckpt; by default the one that made the study's masks.

@@ -27,6 +27,7 @@ def predict(
     fold: int | None = None,
     arm: str = "all",
     learners: str = "all",
+    form: str = "flannel",
     segmenter: Path | None = None,
     patches: int | None = None,
     until_sure: float | None = None,
@@ -42,9 +43,12 @@ def predict(
         images: Radiographs of any known format, and folders of them.
         study: The study's folder, or a bundle.
         out: Folder of the tables, masks and pictures; a new one, or that of a killed prediction.
-        fold: Whose learners and ensembles answer: of a study 0 by default; a bundle holds one.
+        fold: Whose learners and ensembles answer: of a study the first that was trained by
+            default; a bundle holds one.
         arm: "all", or arms with commas; "fused" brings the learners that it combines.
         learners: "all", or base learners with commas; ensembles that lack one do not answer.
+        form: What combines the learners, by the names of its recipes (flannel_softmax, mean,
+            majority, logistic, best_learner), several with commas, or "all" that the fold has.
         segmenter: A best.ckpt of a segmenter; by default the one that made the study's masks.
         patches: Patches a radiograph; by default as many as each learner's recipe says.
         until_sure: Stop asking patches of a radiograph when the majority of all of them is known
@@ -62,8 +66,11 @@ def predict(
     from flannel.bundle import open_trained
     from flannel.predict import PredictOptions, predict_files
     from flannel.runs import RunFinishedError
+    from flannel.study import form_name
 
-    trained = open_trained(study, fold, _listed(arm), _listed(learners), segmenter)
+    named = _listed(form)
+    forms = None if named is None else tuple(form_name(one) for one in named)
+    trained = open_trained(study, fold, _listed(arm), _listed(learners), segmenter, forms)
     panel = Panel(trained, patches=patches, until_sure=until_sure)
     options = PredictOptions(redraws, pictures, saliency, doubtful, redo)
     try:

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from flannel import baselines
-from flannel.baselines import BestLearner, Logistic, MajorityVote, Mean
+from flannel.baselines import BestLearner, Logistic, MajorityVote, Mean, recalled
 from flannel.data.diagnosis import FLANNEL
 from flannel.predictions import load_predictions, probability_columns
 from flannel.runs import RunError
@@ -102,6 +102,46 @@ def test_a_diagnosis_without_training_rows_gets_no_confidence():
     combined = fitted.combine(probabilities)
     assert (combined[:, 3] == 0).all()
     np.testing.assert_allclose(combined.sum(axis=1), 1)
+
+
+def remembered(method, fitted, names, diagnoses=FLANNEL):
+    """What is combined after a fitted baseline went through the files of its run."""
+    told = json.loads(json.dumps(fitted.told))
+    specification = {"class_path": f"flannel.baselines.{type(method).__name__}", "init_args": {}}
+    return recalled(specification, told, names, diagnoses)
+
+
+@pytest.mark.parametrize("method", [Mean(), MajorityVote(), BestLearner(), Logistic((0.1,))])
+def test_what_was_fitted_is_recalled_from_its_files(base_study, method):
+    names = base_study.experts()
+    stack = read_stack(base_study.folder, names, 0)
+    fitted = method.fit(names, stack)
+    again = remembered(method, fitted, names)
+    probabilities = stack.rows.probabilities
+    np.testing.assert_allclose(again(probabilities), fitted.combine(probabilities), atol=1e-12)
+
+
+def test_a_regression_of_two_diagnoses_is_recalled():
+    rng = np.random.default_rng(0)
+    rows = stack_of(
+        rng.dirichlet(np.ones(4), size=(40, 2)),
+        ["train"] * 20 + ["val"] * 20,
+        [FLANNEL[i % 2] for i in range(40)],
+    )
+    fitted = Logistic((1.0,)).fit(["a", "b"], rows)
+    again = remembered(Logistic(), fitted, ["a", "b"])
+    given = rows.rows.probabilities
+    np.testing.assert_allclose(again(given), fitted.combine(given), atol=1e-12)
+    assert (again(given)[:, 2:] == 0).all()
+    with pytest.raises(ValueError, match=r"shape \(1, 8\), not \(1, 12\)"):
+        remembered(Logistic(), fitted, ["a", "b", "c"])
+
+
+def test_only_our_own_baselines_are_recalled():
+    with pytest.raises(ValueError, match=r"os\.system is none of flannel\.baselines\.Mean"):
+        recalled({"class_path": "os.system"}, {}, [], FLANNEL)
+    with pytest.raises(ValueError, match="not in list"):
+        recalled({"class_path": "flannel.baselines.BestLearner"}, {"learner": "c"}, ["a"], FLANNEL)
 
 
 def words(study, names, method, *options):

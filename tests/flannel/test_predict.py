@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from flannel import baselines
 from flannel.__main__ import main
 from flannel.asking import Panel
 from flannel.data.diagnosis import FLANNEL
@@ -17,6 +18,7 @@ from flannel.data.manifest import load_manifest
 from flannel.predict import PredictError, PredictOptions, predict_files
 from flannel.predictions import load_predictions, probability_columns
 from flannel.runs import RunFinishedError
+from flannel.study import form_name
 from flannel.trained import NOTICE, TrainedError
 from flannel.trained_study import trained_of_study
 from segmentation.pipeline import MaskOptions
@@ -29,9 +31,20 @@ def study(trained_study):
     return trained_study
 
 
-def test_the_studys_own_tables_are_reproduced_from_the_raw_files(study, tmp_path):
+BASELINES = {
+    "best_learner": "BestLearner", "mean": "Mean", "majority": "MajorityVote",
+    "logistic": "Logistic",
+}  # fmt: skip
+
+
+def test_the_studys_own_tables_are_reproduced_from_the_raw_files(trained_study, tmp_path):
+    study = Path(shutil.copytree(trained_study, tmp_path / "study"))
+    for name, method in BASELINES.items():
+        learners = "--data.learners=[global/small, patched/small]"
+        words = [f"--name={name}", f"--method.class_path=flannel.baselines.{method}", learners]
+        assert baselines.main([*words, "--data.arm=fused", f"--study={study}"]) == 0
     manifest = load_manifest(study / "manifest.csv")
-    panel = Panel(trained_of_study(study))
+    panel = Panel(trained_of_study(study, forms=None))
     assert panel.trained.masks == MaskOptions(flip=True)
     assert panel.trained.notes == ()
     raw = tmp_path / "raw"
@@ -48,9 +61,12 @@ def test_the_studys_own_tables_are_reproduced_from_the_raw_files(study, tmp_path
         ("global", study / "base" / "global" / "small"),
         ("patched", study / "base" / "patched" / "small"),
         ("fused", study / "ensemble" / "fused"),
+        *(("fused", study / "ensemble" / "fused" / name) for name in BASELINES),
     ):
         expected = load_predictions(folder / "fold0" / "predictions.csv", FLANNEL)
-        found = table[table["arm"] == arm].reset_index(drop=True)
+        learner = {"fused": "FLANNEL"}.get(folder.name, form_name(folder.name))
+        found = table[(table["arm"] == arm) & (table["learner"] == learner)]
+        found = found.reset_index(drop=True)
         assert found["image_id"].tolist() == expected["image_id"].tolist()
         assert found["split"].tolist() == expected["split"].tolist()
         np.testing.assert_allclose(found[columns], expected[columns], atol=1e-6)
@@ -61,7 +77,7 @@ def test_the_studys_own_tables_are_reproduced_from_the_raw_files(study, tmp_path
     np.testing.assert_allclose(patched["coverage"], expected["coverage"], atol=1e-6)
     assert set(patched["patches"]) == {6}
     for arm in ("patched", "fused"):  # redraws spread around what was drawn
-        rows = table[table["arm"] == arm]
+        rows = table[(table["arm"] == arm) & table["learner"].isin(["small", "FLANNEL"])]
         for name in columns:
             low, high = (rows[name.replace("p_", part, 1)] for part in ("low_", "high_"))
             assert (low <= rows[name] + 0.35).all()
@@ -126,9 +142,18 @@ def test_what_a_study_lacks_is_said(study, tmp_path):
         trained_of_study(study, fold=3)
     with pytest.raises(TrainedError, match="in the arms masked; there are global/small"):
         trained_of_study(study, arms=["masked"])
+    with pytest.raises(TrainedError, match=r"no finished mean in that fold; .* there is FLANNEL"):
+        trained_of_study(study, forms=["FLANNEL", "mean"])
     fused = trained_of_study(study, arms=["fused"])
     assert [one.name for one in fused.learners] == ["global/small", "patched/small"]
     copy = Path(shutil.copytree(study, tmp_path / "study"))
+    folds = copy / "base" / "global" / "small"
+    shutil.copytree(folds / "fold0", folds / "fold1")
+    several = trained_of_study(copy, arms=["global"])
+    assert several.fold == 0
+    assert "the folds 0, 1: fold 0 answers" in several.notes[0]
+    assert trained_of_study(copy, fold=1, arms=["global"]).notes == ()
+    shutil.rmtree(folds / "fold1")
     shutil.rmtree(copy / "segmentation")
     with pytest.raises(TrainedError, match="holds no segmenter, which patched/small needs"):
         trained_of_study(copy)

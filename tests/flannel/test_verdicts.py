@@ -1,5 +1,7 @@
 """What is said of one radiograph from known logits, with known weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,13 @@ from flannel.calibration import Temperature
 from flannel.combinations import NeuralWeightModule
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.store_files import Settings
-from flannel.trained import Trained, TrainedEnsemble, TrainedError, TrainedLearner
+from flannel.trained import (
+    Trained,
+    TrainedBaseline,
+    TrainedEnsemble,
+    TrainedError,
+    TrainedLearner,
+)
 from flannel.verdicts import leading, verdicts_on
 from flannel.views import WHOLE, Places
 
@@ -100,8 +108,26 @@ def test_an_ensemble_combines_what_the_learners_say_of_every_redraw(trained):
         expected = softmax(np.array([share, 0.5, 1 - share, 0]))
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
     assert leading((whole, patched, fused)) is fused
+    mean = replace(fused, learner="mean")
+    assert leading((whole, mean, replace(fused, arm="patched"))).learner == "FLANNEL"
+    assert leading((whole, mean)) is mean
     assert leading((whole, patched)) is patched
     assert leading(()) is None
+
+
+def test_a_baseline_combines_like_an_ensemble(trained):
+    names = ("global/small", "patched/small")
+    mean = TrainedBaseline("fused", "mean", names, lambda given: given.mean(axis=1), None, "mean")
+    trained = replace(trained, baselines=(mean,))
+    answers = {
+        "global/small": answer("one", [1]),
+        "patched/small": answer("one", [0, 0, 0, 2]),
+    }
+    *_, found = verdicts_on(trained, answers, redraws=500)
+    assert (found.arm, found.learner, found.patches) == ("fused", "mean", None)
+    np.testing.assert_allclose(found.probabilities, [0.375, 0.5, 0.125, 0])
+    np.testing.assert_allclose(found.low, [0.125, 0.5, 0, 0])
+    np.testing.assert_allclose(found.high, [0.5, 0.5, 0.375, 0])
 
 
 def test_a_missing_learner_silences_the_ensembles_that_need_it(trained):
@@ -121,8 +147,6 @@ def test_only_our_own_combinations_are_built(trained, path):
 
 
 def test_what_decides_an_answer_is_in_the_identity(trained):
-    from dataclasses import replace
-
     assert replace(trained, name="elsewhere").identity == trained.identity
     for change in (
         {"ensembles": ()},
