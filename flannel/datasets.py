@@ -11,7 +11,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from flannel.augmentation import NONE, Augmentation
+from flannel.augmentation import NONE, Augmentation, Departures, stacked
 from flannel.data.diagnosis import index_of
 from flannel.data.store import Store
 from flannel.runs import derived_seed
@@ -24,11 +24,14 @@ class Batch(NamedTuple):
     """What a learner sees: every image as one or more views.
 
     Attributes:
-        pixels: Grey levels 0..255 of one channel, which travel to the device as bytes.
+        pixels: Grey levels 0..255 of one channel, which travel to the device as bytes, as the
+            radiograph has them.
         target: Class indices.
         image_ids: One per image.
         places: Where the views lie, and how much each counts.
         normalisation: How the network wants the grey levels (`flannel.views.normalise`).
+        departures: What was drawn for the views to depart by in training, on the device; None where
+            they never do.
     """
 
     pixels: UInt8[Tensor, "images views 1 side side"]
@@ -36,6 +39,7 @@ class Batch(NamedTuple):
     image_ids: list[str]
     places: Places
     normalisation: Normalisation
+    departures: Departures | None
 
 
 class Key(NamedTuple):
@@ -166,7 +170,7 @@ class RadiographDataset(Dataset[Batch]):
         self.folder, self.view = store, view
         self.normalisation: Normalisation = normalisation
         self.patches, self.training, self.anew, self.seed = patches, training, anew, seed
-        self.augmentation = augmentation
+        self.augmentation = augmentation if training else NONE
         self.store: Store | None = None  # opened in each worker
 
     def __len__(self) -> int:
@@ -177,10 +181,11 @@ class RadiographDataset(Dataset[Batch]):
         image_id = self.image_ids[key.row]
         moment = ("epoch", key.epoch, key.turn) if self.anew else ("fixed",)
         generator = torch.Generator().manual_seed(derived_seed(self.seed, *moment, image_id))
-        draw = Draw(generator, self.training, self.patches, self.augmentation)
+        draw = Draw(generator, self.training, self.patches)
         pixels, places = self.view.views(self.store, image_id, draw)
+        departures = self.augmentation.draw(generator)
         target = torch.tensor(self.targets[key.row])
-        return Batch(pixels, target, [image_id], places, self.normalisation)
+        return Batch(pixels, target, [image_id], places, self.normalisation, departures)
 
 
 def collate(items: Sequence[Batch]) -> Batch:
@@ -191,4 +196,5 @@ def collate(items: Sequence[Batch]) -> Batch:
         [image_id for item in items for image_id in item.image_ids],
         Places(*map(torch.stack, zip(*(item.places for item in items), strict=True))),
         items[0].normalisation,
+        stacked([item.departures for item in items]),
     )

@@ -96,8 +96,10 @@ class BaseLearner(LightningModule):
             self.weight_of_class = balanced_weights(counts)
 
     def _images(self, batch: Batch) -> Float[Tensor, "examples 3 side side"]:
-        """Gives every view as an example of its own."""
-        images = normalise(batch.pixels.flatten(0, 1), batch.normalisation)
+        """Gives every training view as an example of its own, departed as was drawn for it."""
+        departures = batch.departures
+        pixels = batch.pixels if departures is None else departures.apply(batch.pixels)
+        images = normalise(pixels.flatten(0, 1), batch.normalisation)
         return images.to(memory_format=self.memory_format)
 
     def refresh(self, batch: Batch) -> None:

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 from torchvision.transforms.v2 import functional as pictures
 
-from flannel.augmentation import NONE, Augmentation
 from flannel.data.evidence import box_around
 from flannel.data.greyscale import Box
 from flannel.data.store import Store
@@ -73,16 +72,11 @@ class Draw:
     generator: torch.Generator
     training: bool
     patches: int
-    augmentation: Augmentation = NONE
 
     def integers(self, below: int, count: int) -> tuple[int, ...]:
         """Draws `count` integers in [0, below)."""
         drawn = torch.randint(below, (count,), generator=self.generator)
         return tuple(int(value) for value in drawn)
-
-    def augment(self, pixels: UInt8[Tensor, "views 1 side side"]) -> Tensor:
-        """Lets training views depart from the radiograph; leaves the others alone."""
-        return self.augmentation.apply(pixels, self.generator) if self.training else pixels
 
 
 @dataclass(frozen=True)
@@ -128,7 +122,7 @@ class WholeView:
             draw.integers(slack + 1, 2) if draw.training else (round(slack / 2), round(slack / 2))
         )
         crop = resized[:, top : top + self.size_px, left : left + self.size_px]
-        return draw.augment(crop[None]), places
+        return crop[None], places
 
 
 @dataclass(frozen=True)
@@ -172,7 +166,7 @@ class PatchView:
             centres = torch.cat([centres, middle[None]])
             weights = torch.cat([weights, torch.ones(1)])
         pixels = self._cut(store, image_id, centres, sides)
-        return draw.augment(pixels), Places(centres, torch.tensor(sides), weights, seen)
+        return pixels, Places(centres, torch.tensor(sides), weights, seen)
 
     def _sides(self, draw: Draw) -> list[int]:
         """Gives each patch its side; in training the turn begins anywhere, for it may be short."""
@@ -248,10 +242,9 @@ def normalise(
         normalisation: By whose mean and deviation.
         dtype: Of the result.
     """
-    mean, deviation = (
-        torch.tensor(of_channels, device=pixels.device)
-        for of_channels in _STATISTICS[normalisation]
-    )
-    levels = torch.arange(256, device=pixels.device)[:, None] / 255
-    table = ((levels - mean) / deviation).to(dtype)  # (256, 3)
+    levels = torch.arange(256, dtype=torch.float32, device=pixels.device) / 255
+    # Number by number: a tensor of them would be copied to the device once that has nothing to do.
+    statistics = zip(*_STATISTICS[normalisation], strict=True)
+    channels = [(levels - mean) / deviation for mean, deviation in statistics]
+    table = torch.stack(channels, dim=1).to(dtype)  # (256, 3)
     return F.embedding(pixels.squeeze(-3).int(), table).movedim(-1, -3)

@@ -128,12 +128,14 @@ def test_validation_patches_are_the_same_in_every_epoch_and_training_patches_new
 
 
 def test_workers_change_nothing(phantom_study):
-    plain = first(module(phantom_study, flip=0.5, rotation_degrees=5).train_dataloader())
-    worked = first(
-        module(phantom_study, flip=0.5, rotation_degrees=5, workers=1).train_dataloader()
+    options = {"flip": 0.5, "rotation_degrees": 5, "warp": 0.2, "lighting": 0.2}
+    plain, worked = (
+        first(module(phantom_study, **options, workers=workers).train_dataloader())
+        for workers in (0, 1)
     )
     assert worked.image_ids == plain.image_ids
     assert torch.equal(worked.pixels, plain.pixels)
+    assert all(map(torch.equal, worked.departures[:3], plain.departures[:3]))
 
 
 def test_an_image_without_lungs_is_named_or_skipped(phantom_study):

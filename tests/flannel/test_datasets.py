@@ -10,7 +10,7 @@ from torchvision.transforms.v2.functional import rotate
 from flannel.augmentation import Augmentation
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import load_manifest
-from flannel.datasets import EpochSampler, Key, RadiographDataset
+from flannel.datasets import EpochSampler, Key, RadiographDataset, collate
 from flannel.views import PatchView, WholeView
 
 
@@ -106,17 +106,44 @@ def test_what_is_not_drawn_anew_is_the_same_in_every_epoch(phantom_study):
         assert same != anew
 
 
-def test_flips_mirror_and_rotations_turn_by_whole_degrees_with_zeros_outside(phantom_study):
+def test_training_pixels_are_the_radiograph_s_and_departures_travel_beside_them(phantom_study):
     view = WholeView(resize_px=32, size_px=32)
-    plain = dataset(phantom_study, view)[Key(0, 3)].pixels
-    flipped = dataset(phantom_study, view, augmentation=Augmentation(flip=1.0))[Key(0, 3)].pixels
-    assert torch.equal(flipped, plain.flip(-1))
-    turned = dataset(phantom_study, view, augmentation=Augmentation(rotation_degrees=5))
-    by_angle = {a: rotate(plain, a).numpy().tobytes() for a in range(-5, 6)}
-    found = [turned[Key(epoch, 3)].pixels.numpy().tobytes() for epoch in range(40)]
-    assert set(found) <= set(by_angle.values())
-    assert len(set(found)) > 5
+    plain = dataset(phantom_study, view)[Key(0, 3)]
+    assert plain.departures is None
+    augmented = dataset(phantom_study, view, augmentation=Augmentation(1.0, 5))
+    found = [collate([augmented[Key(epoch, 3)]]) for epoch in range(40)]
+    turned = [rotate(plain.pixels.flip(-1), a).numpy().tobytes() for a in range(-5, 6)]
+    seen = [batch.departures.apply(batch.pixels)[0].numpy().tobytes() for batch in found]
+    assert all(torch.equal(batch.pixels[0], plain.pixels) for batch in found)
+    assert set(seen) <= set(turned)
+    assert len(set(seen)) > 5
     assert set(np.unique(rotate(torch.full((1, 32, 32), 9, dtype=torch.uint8), 5))) == {0, 9}
+
+
+def test_only_training_departs(phantom_study):
+    view = PatchView((24,), 24, "uniform", "inside", True)
+    images = dataset(phantom_study, view, training=False, augmentation=Augmentation(1.0, 5))
+    assert images[Key(0, 0)].departures is None
+    assert collate([images[Key(0, row)] for row in range(3)]).departures is None
+
+
+def test_what_is_drawn_for_an_image_hangs_on_no_other_image_and_no_shared_generator(phantom_study):
+    """On seed, epoch and image alone: neither on what came before nor on torch's own generator."""
+    view = PatchView((24,), 24, "uniform", "inside", True)
+    fastai = Augmentation(0.5, 10, 0.2, 0.1, 0.2, 0.75)
+    images = dataset(phantom_study, view, augmentation=fastai)
+    before = torch.get_rng_state()
+    batch = collate([images[Key(1, row)] for row in range(4)])
+    torch.manual_seed(123)
+    later = torch.get_rng_state()
+    again = collate([images[Key(1, row)] for row in (3, 1)])
+    departed = again.departures.apply(again.pixels)
+    assert torch.equal(torch.get_rng_state(), later)
+    torch.set_rng_state(before)
+    whole = batch.departures.apply(batch.pixels)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(departed, whole[[3, 1]])
+    assert not torch.equal(images[Key(2, 3)].departures.source, again.departures.source[0])
 
 
 def test_several_random_patches_of_an_image_in_training(phantom_study):

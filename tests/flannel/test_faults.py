@@ -14,8 +14,8 @@ from flannel import learner
 from flannel.learner import BaseLearner
 from flannel.runs import Run
 
-# All that has a state: dropout, images drawn anew, a batch in two parts, a schedule, and early
-# stopping after three of six epochs, for no epoch is better by 1.
+# All that has a state: dropout, images drawn anew and augmented, a batch in two parts, a schedule,
+# and early stopping after three of six epochs, for no epoch is better by 1.
 SMALL = {
     "model": {
         "network": {
@@ -25,7 +25,7 @@ SMALL = {
     },
     "data": {
         **{"size_px": 32, "window_px": 24, "batch_size": 8, "predict_patches": 3},
-        **{"order": "balanced", "accumulate": 2},
+        **{"order": "balanced", "accumulate": 2, "warp": 0.2, "lighting": 0.2},
     },
     "optimizer": {"init_args": {"lr": 0.001}},
     "lr_scheduler": {

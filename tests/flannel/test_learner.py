@@ -272,7 +272,7 @@ def test_another_error_stays_what_it_is(train, monkeypatch):
 @pytest.fixture
 def batch(phantom_study):
     """Eight training images as a learner gets them, with those of each class counted."""
-    data = RadiographDataModule(phantom_study, batch_size=8, size_px=32, resize_px=40)
+    data = RadiographDataModule(phantom_study, batch_size=8, size_px=32, resize_px=40, flip=0.0)
     data.setup("fit")
     return next(iter(data.train_dataloader()))
 
@@ -302,6 +302,23 @@ def test_the_loss_is_cross_entropy_by_default_and_focal_loss_by_class_path(batch
     torch.testing.assert_close(
         focal.training_step(batch, 0), FocalLoss(2, reduction="mean")(logits, batch.target)
     )
+
+
+def test_training_views_depart_as_drawn_and_validation_views_never(phantom_study):
+    data = RadiographDataModule(
+        phantom_study, batch_size=8, size_px=32, resize_px=40, rotation_degrees=20, lighting=0.3
+    )
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    departed = batch.departures.apply(batch.pixels)
+    assert not torch.equal(departed, batch.pixels)
+    model, plain = small_learner(), batch._replace(pixels=departed, departures=None)
+    torch.testing.assert_close(model.training_step(batch, 0), model.training_step(plain, 0))
+    seen = []
+    model.network.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
+    model.refresh(batch)
+    torch.testing.assert_close(seen[0], normalise(departed.flatten(0, 1), "imagenet"))
+    assert next(iter(data.val_dataloader())).departures is None
 
 
 def test_class_weights_multiply_the_losses_of_their_class(batch):

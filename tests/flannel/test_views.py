@@ -8,7 +8,6 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as pictures
 
-from flannel.augmentation import Augmentation
 from flannel.data.store import Store
 from flannel.study import WHOLE_ARMS
 from flannel.views import Draw, PatchView, WholeArm, WholeView, box_with_margin
@@ -23,9 +22,8 @@ def store(_phantom_study):
     return Store(_phantom_study / "store")
 
 
-def draw(training, patches=5, flip=0.5, rotation_degrees=5, seed=3):
-    generator = torch.Generator().manual_seed(seed)
-    return Draw(generator, training, patches, Augmentation(flip, rotation_degrees))
+def draw(training, patches=5, seed=3):
+    return Draw(torch.Generator().manual_seed(seed), training, patches)
 
 
 def prepared(store, image_id, masked, greyscale):
@@ -43,7 +41,7 @@ def plain_patches(store, image_id, view, drawn):
     patches = crop_patches(image, centres, WINDOW_PX, view.border)
     if view.size_px != WINDOW_PX:
         patches = pictures.resize(patches, [view.size_px, view.size_px], antialias=True)
-    return drawn.augment(patches), centres, coverage(lungs, centres, WINDOW_PX)[-1].float()
+    return patches, centres, coverage(lungs, centres, WINDOW_PX)[-1].float()
 
 
 @pytest.mark.parametrize("centres", ["uniform", "relaxed", "independent"])
@@ -92,7 +90,7 @@ def test_a_whole_view_is_the_prepared_radiograph_resized_and_cropped(store, arm,
     assert places.weights.tolist() == [1]
     assert places.coverage.isnan()
     top, left = draw(True).integers(9, 2)
-    pixels, _ = view.views(store, image_id, draw(True, flip=0.0, rotation_degrees=0))
+    pixels, _ = view.views(store, image_id, draw(True))
     assert torch.equal(pixels[0], resized[:, top : top + 32, left : left + 32])
 
 
