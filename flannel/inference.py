@@ -1,6 +1,9 @@
 """A base learner's network in the form that predicts fastest, and many views through it."""
 
+import math
 from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
 import torch
@@ -78,7 +81,9 @@ def logits_in_parts(
 ) -> Float[Tensor, "images views classes"]:
     """Sends the views of several images through a network, so many at once; float32 logits.
 
-    Only the views of one forward pass are normalised at a time, so memory does not grow with K.
+    Only the views of one forward pass are normalised at a time, so memory does not grow with K. On
+    a CPU they are shared out, and each thread sends its own through all layers: threads that meet
+    after every layer wait for each other (benchmarks/README.md).
 
     Args:
         network: Maps (batch, 3, side, side) to logits, or to a pair that begins with them.
@@ -87,11 +92,40 @@ def logits_in_parts(
         views_at_once: Views in a forward pass, of one image or of several.
     """
     dtype = next(network.parameters()).dtype
-    logits = []
-    for views in pixels.flatten(0, 1).split(views_at_once):
+
+    def logits_of(views: UInt8[Tensor, "views 1 side side"]) -> Float[Tensor, "views classes"]:
         out = network(normalise(views, normalisation, dtype))
-        logits.append((out[0] if isinstance(out, tuple) else out).float())
-    return torch.cat(logits).unflatten(0, pixels.shape[:2])
+        return (out[0] if isinstance(out, tuple) else out).float()
+
+    views = pixels.flatten(0, 1)
+    at_once = min(views_at_once, len(views))
+    threads = min(torch.get_num_threads(), at_once)
+    if pixels.device.type != "cpu" or network.training or torch.is_grad_enabled() or threads == 1:
+        parts = [logits_of(part) for part in views.split(at_once)]
+    else:
+        parts = _in_threads(logits_of, views.split(math.ceil(at_once / threads)), threads)
+    return torch.cat(parts).unflatten(0, pixels.shape[:2])
+
+
+def _in_threads(
+    work: Callable[[Tensor], Tensor], parts: Sequence[Tensor], threads: int
+) -> list[Tensor]:
+    """Does a work without gradients on all parts, each in a thread that no other one helps."""
+    inference, mixed = torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
+    mixed_dtype = torch.get_autocast_dtype("cpu")
+
+    def alone(part: Tensor) -> Tensor:
+        torch.set_num_threads(1)  # of this thread
+        precision = torch.autocast("cpu", mixed_dtype, enabled=mixed)
+        with torch.inference_mode(inference), torch.no_grad(), precision:
+            return work(part)
+
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(alone, parts))
+    finally:
+        torch.set_num_threads(before)  # what threads begin with that come later
 
 
 def _folding_pairs(network: nn.Module) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Networks made for prediction give what the trained ones give, and leave those alone."""
 
+import threading
 import warnings
 
 import pytest
@@ -177,6 +178,46 @@ def test_the_views_of_several_images_share_forward_passes(views_at_once):
     torch.testing.assert_close(logits, expected)
     assert sum(seen) == 10
     assert max(seen) == min(views_at_once, 10)
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_on_a_cpu_each_thread_sends_its_views_through_all_layers(three_threads):
+    seen = []
+
+    class Recorded(nn.Linear):
+        def forward(self, images):
+            modes = (torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"))
+            seen.append((threading.get_ident(), torch.get_num_threads(), len(images), *modes))
+            barrier.wait(timeout=20)  # all three at once
+            return super().forward(images.mean((2, 3)))
+
+    barrier = threading.Barrier(3)
+    network = Recorded(3, 4).eval()
+    pixels = torch.randint(256, (2, 9, 1, 4, 4), dtype=torch.uint8)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        found = logits_in_parts(network, pixels, "levels", 9)
+    assert len({thread for thread, *_ in seen} - {threading.get_ident()}) == 3
+    assert {tuple(rest) for _, *rest in seen} == {(1, 3, True, True)}  # nine views at once
+    assert torch.get_num_threads() == 3
+    barrier = threading.Barrier(1)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = [network(normalise(image, "levels")) for image in pixels]
+    torch.testing.assert_close(found, torch.stack(expected).float())
+
+
+def test_a_network_in_training_is_not_shared_out(three_threads):
+    network = nn.Sequential(nn.BatchNorm2d(3, momentum=None), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    pixels = torch.randint(256, (2, 9, 1, 4, 4), dtype=torch.uint8)
+    with torch.no_grad():
+        logits_in_parts(network.train(), pixels, "levels", 18)
+    assert int(network[0].num_batches_tracked) == 1
 
 
 def test_mixed_precision_is_rounded_once_and_others_stay():
