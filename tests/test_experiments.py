@@ -66,9 +66,9 @@ def test_a_base_recipe_runs_for_a_step(phantom_study, experiments, arm, name):
     ("arm", "name", "append"),
     [
         ("masked", "resnet18", None),
-        ("patched", "densenet_small", None),
         ("global", "resnet18", "as_coded"),
         ("patched", "resnet18", "as_coded"),
+        ("patched", "densenet_small", "low_variance"),
         ("masked", "resnet18", "matched"),
         ("patched", "resnet18", "matched"),
         ("patched", "covid_net", None),
@@ -179,6 +179,14 @@ def test_the_recipes_as_coded_are_those_of_the_public_code(resolved):
     assert inception["model"]["network"]["init_args"]["auxiliary"] is True
 
 
+def test_low_variance_changes_where_patches_lie_and_how_they_vote(resolved):
+    of_patched = resolved("patched", "vgg19_bn")
+    changed = resolved("patched", "vgg19_bn", "low_variance")
+    options = {"centres": "relaxed", "patch_weights": "area", "predict_patches": 40}
+    assert changed == {**of_patched, "data": {**of_patched["data"], **options}}
+    assert resolved("global", "vgg19_bn", "low_variance") == resolved("global", "vgg19_bn")
+
+
 def test_small_networks_train_alike_in_all_arms(resolved):
     arms = {arm: resolved(arm, "densenet_small") for arm in ("global", "masked", "patched")}
     for options in arms.values():
@@ -246,7 +254,15 @@ def test_a_control_s_recipe_is_the_global_one_on_other_views(experiments, arm):
 
 
 @pytest.mark.parametrize(
-    "study", ["demo", "real_small", "segmentation_cpu", "base/as_coded", "base/matched"]
+    "study",
+    [
+        "demo",
+        "real_small",
+        "segmentation_cpu",
+        "base/as_coded",
+        "base/low_variance",
+        "base/matched",
+    ],
 )
 def test_appended_recipes_name_known_stages_and_learners(experiments, study):
     known = {"segmentation", "base", "ensemble", *(f"base_{name}" for name in LEARNERS)}
