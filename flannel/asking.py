@@ -13,6 +13,7 @@ from torch import Tensor
 
 from flannel.data.store import Store
 from flannel.inference import for_inference, inference_dtype, logits_in_parts
+from flannel.patches import Patches
 from flannel.runs import derived_seed
 from flannel.trained import Trained, TrainedError, TrainedLearner
 from flannel.until_sure import ask_until_sure, check_can_stop, first_places, in_random_order
@@ -186,13 +187,32 @@ class Panel:
                 check_can_stop(learner, until_sure)
 
     def ready(self, learner: TrainedLearner) -> ReadyLearner:
-        """Makes a learner ready, once where it is kept."""
-        if learner.name in self._kept:
-            return self._kept[learner.name]
-        made = ReadyLearner(learner, self.device, self.patches, self.until_sure)
-        if self.keep:
+        """Makes a learner ready, unless it still is; another's network goes unless it is kept."""
+        if learner.name not in self._kept:
+            if not self.keep:
+                self._kept.clear()
+            made = ReadyLearner(learner, self.device, self.patches, self.until_sure)
             self._kept[learner.name] = made
-        return made
+        return self._kept[learner.name]
+
+
+def patches_of(answers: Sequence[Answer], view: PatchView) -> Patches:
+    """Gives the patches of radiographs that were all asked the same number of them.
+
+    Args:
+        answers: Of a patched learner, at least one.
+        view: How it sees a radiograph.
+    """
+    places = [answer.places for answer in answers]
+    return Patches(
+        image_id=tuple(answer.image_id for answer in answers),
+        centres=np.stack([one.centres.numpy() for one in places]).astype(np.int16),
+        windows_px=np.stack([one.windows_px.numpy() for one in places]).astype(np.int16),
+        weights=np.stack([one.weights.numpy() for one in places]),
+        logits=np.stack([answer.logits for answer in answers]),
+        strategy=view.centres,
+        lung_box=view.lung_box,
+    )
 
 
 def redrawn(

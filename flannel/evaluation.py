@@ -5,16 +5,14 @@ written as the runs of a study write it, so that the comparison makes the same t
 """
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
 from flannel import __version__
-from flannel.asking import Answer, Panel
+from flannel.asking import Panel, patches_of
 from flannel.combinations import NeuralWeightModule
 from flannel.data.manifest import load_manifest, save_manifest
 from flannel.data.progress import announce, progress
@@ -27,7 +25,7 @@ from flannel.ensemble_runs import (
     write_predictions,
 )
 from flannel.metrics import measured_splits
-from flannel.patches import Patches, save_patches
+from flannel.patches import save_patches
 from flannel.predictions import (
     IDENTITY,
     aligned_probabilities,
@@ -177,7 +175,7 @@ def _learner_run(
     predictions = table[list(IDENTITY)].merge(said, on="image_id", validate="one_to_one")
     save_predictions(predictions, run.folder / "predictions.csv")
     if isinstance(learner.sight.view, PatchView):
-        save_patches(_patches(answers, learner.sight.view), run.folder / "patches.npz")
+        save_patches(patches_of(answers, learner.sight.view), run.folder / "patches.npz")
     write_json(measured_splits(predictions, trained.diagnoses), run.folder / "metrics.json")
     run.finish()
 
@@ -226,16 +224,3 @@ def _shared_parts(table: pd.DataFrame, store: Store) -> dict[str, str]:
     stored = store.fingerprint()
     split = digest_of(table[["image_id", "diagnosis"]].to_numpy().tolist())
     return {"split": split, "code": __version__, **stored}
-
-
-def _patches(answers: Sequence[Answer], view: PatchView) -> Patches:
-    places = [answer.places for answer in answers]
-    return Patches(
-        image_id=tuple(answer.image_id for answer in answers),
-        centres=np.stack([one.centres.numpy() for one in places]).astype(np.int16),
-        windows_px=np.stack([one.windows_px.numpy() for one in places]).astype(np.int16),
-        weights=np.stack([one.weights.numpy() for one in places]),
-        logits=np.stack([answer.logits for answer in answers]).astype(np.float16),
-        strategy=view.centres,
-        lung_box=view.lung_box,
-    )

@@ -5,7 +5,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float16, Float32, Int16
+from jaxtyping import Float, Float32, Int16
 
 from flannel.data.files import whole_file
 
@@ -23,7 +23,7 @@ class Patches:
         centres: Row and column of each patch's centre in store pixels.
         windows_px: Side of each patch in store pixels.
         weights: How much each patch counts in the vote; on average 1.
-        logits: What the learner says of each patch.
+        logits: What the learner says of each patch; the file holds them as float16.
         strategy: How the centres were drawn (`data.centres`); "" where the file does not say.
         lung_box: Whether the last patch of each radiograph is the box around its lungs.
     """
@@ -32,7 +32,7 @@ class Patches:
     centres: Int16[np.ndarray, "images patches 2"]
     windows_px: Int16[np.ndarray, "images patches"]
     weights: Float32[np.ndarray, "images patches"]
-    logits: Float16[np.ndarray, "images patches classes"]
+    logits: Float[np.ndarray, "images patches classes"]
     strategy: str
     lung_box: bool
 

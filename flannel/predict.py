@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from flannel import __version__
-from flannel.asking import Answer, Panel, ReadyLearner
-from flannel.data.files import whole_file
-from flannel.data.greyscale import resize
+from flannel.asking import Answer, Panel, patches_of
 from flannel.data.inbox import collect
 from flannel.data.oddities import oddities
 from flannel.data.progress import announce, progress
 from flannel.doubts import Doubt, doubts_of, thumbnail
-from flannel.galleries.opinion import Shown, opinion_picture
+from flannel.galleries.opinion import Drawing, Shown, draw_opinions
+from flannel.kept import Kept
 from flannel.prediction_files import (
     DOCUMENT,
     PICTURES,
@@ -30,15 +29,12 @@ from flannel.prediction_files import (
 )
 from flannel.preparing import Prepared, prepare
 from flannel.runs import RunFinishedError, digest_of, lock_folder, read_json, write_json
-from flannel.saliency import GradCam, SaliencyError
-from flannel.trained import NOTICE, Trained
+from flannel.saliency import SaliencyError
+from flannel.trained import NOTICE, Trained, TrainedLearner
 from flannel.verdicts import Judged, verdicts_on
 from flannel.views import PatchView
 
 WORK, MASKS, FINGERPRINT = "work", "masks", "fingerprint.json"
-DOTS_PER_INCH = 110
-SHOWN_PX = 256
-"""Side of a map of saliency in a picture."""
 
 
 class PredictError(ValueError):
@@ -111,7 +107,8 @@ def predict_files(
     """Answers for radiographs of any files and folders, and writes tables and pictures.
 
     A finished prediction is neither made twice nor overwritten. One that was killed goes on with
-    the radiographs and masks that are there.
+    the radiographs, masks, answers and pictures that are there, as far as nothing that they hang on
+    has changed.
 
     Args:
         panel: Who answers.
@@ -140,13 +137,17 @@ def predict_files(
     try:
         _start(out, parts, options.redo)
         prepared = prepare(trained, inbox.table, out / WORK / "store", out / MASKS)
-        judged, shown = _judge(panel, prepared, options)
+        kept = Kept(out / WORK / "answers", panel, prepared.store)
+        judged, shown = _judge(kept, prepared, options)
         if options.pictures:
-            for one in progress(judged, len(judged), "Drawing pictures"):
-                with whole_file(out / picture_name(one.image_id)) as beside:
-                    parts_shown = shown.get(one.image_id, [])
-                    picture = opinion_picture(one, trained, prepared.store, parts_shown)
-                    picture.savefig(beside, dpi=DOTS_PER_INCH)
+            drawings = [
+                Drawing(one, shown.get(one.image_id, []), out / picture_name(one.image_id))
+                for one in judged
+            ]
+            waiting = [one for one in drawings if not one.path.is_file()]
+            drawn = draw_opinions(waiting, trained.diagnoses, prepared.store)
+            for _ in progress(drawn, len(waiting), "Drawing pictures"):
+                pass
         faults = (*inbox.faults, *prepared.faults)
         save_table(judged, trained.diagnoses, out / TABLE)
         save_document(trained, judged, faults, options.pictures, out / DOCUMENT)
@@ -205,17 +206,23 @@ def _start(out: Path, parts: dict[str, str], redo: bool) -> None:
     before = read_json(path) if path.is_file() else {}
     found = before.get("parts")
     known = found if isinstance(found, dict) else {}
+    changed = ", ".join(name for name in parts if parts[name] != known.get(name))
     if before.get("finished") and not redo:
-        if known == parts:
+        if not changed:
             raise RunFinishedError(f"{out} holds this prediction already: nothing to do.")
-        changed = ", ".join(name for name in parts if parts[name] != known.get(name))
         raise PredictError(
             f"{out} holds a prediction with another {changed}. Name another folder with --out, or "
             "say --redo true to replace it."
         )
-    same_radiographs = known.get("radiographs") == parts["radiographs"]
-    # Store and masks tell by themselves what was made by another segmenter.
-    for name in (PICTURES,) if same_radiographs and not redo else (PICTURES, WORK, MASKS):
+    if known and changed and not redo:
+        announce(
+            f"{out} holds an unfinished prediction with another {changed}: what hangs on it is "
+            "made anew."
+        )
+    # Store, masks and answers tell by themselves what was made otherwise; pictures do not.
+    other_radiographs = known.get("radiographs") != parts["radiographs"]
+    stale = (PICTURES, WORK, MASKS) if redo or other_radiographs else (PICTURES,)
+    for name in stale if redo or changed else ():
         shutil.rmtree(out / name, ignore_errors=True)
     for name in (TABLE, DOCUMENT):
         (out / name).unlink(missing_ok=True)
@@ -223,10 +230,10 @@ def _start(out: Path, parts: dict[str, str], redo: bool) -> None:
 
 
 def _judge(
-    panel: Panel, prepared: Prepared, options: PredictOptions
+    kept: Kept, prepared: Prepared, options: PredictOptions
 ) -> tuple[list[Judged], dict[str, list[Shown]]]:
     """Asks every learner about every radiograph, with one network in memory at a time."""
-    trained, store = panel.trained, prepared.store
+    trained, store = kept.panel.trained, prepared.store
     paths = dict(zip(prepared.table["image_id"], prepared.table["path"], strict=True))
     doubts = {
         image_id: tuple(_doubts(trained, prepared, image_id, Path(path)))
@@ -240,16 +247,15 @@ def _judge(
         able = [i for i in asked if not learner.needs_mask or store.has_mask(i)]
         if not able:
             continue
-        ready = panel.ready(learner)
-        found = ready.answers(store, able)
+        found = kept.answers(learner, able)
         for answer in progress(found, len(able), f"Asking {learner.name}"):
             answers[answer.image_id][learner.name] = answer
-        patched = isinstance(ready.sight.view, PatchView)
+        patched = isinstance(learner.sight.view, PatchView)
         if options.pictures and patched not in kinds:  # one of whole radiographs, one of patches
             kinds.add(patched)
             said = [answers[image_id][learner.name] for image_id in able]
-            for part in _shown(ready, prepared, said, options):
-                shown.setdefault(part.answer.image_id, []).append(part)
+            for answer, part in zip(said, _shown(kept, learner, said, options), strict=True):
+                shown.setdefault(answer.image_id, []).append(part)
     sha256 = dict(zip(prepared.table["image_id"], prepared.table["sha256"], strict=True))
     judged = []
     for image_id, path in paths.items():
@@ -280,21 +286,17 @@ def _doubts(trained: Trained, prepared: Prepared, image_id: str, path: Path) -> 
 
 
 def _shown(
-    ready: ReadyLearner, prepared: Prepared, answers: Sequence[Answer], options: PredictOptions
+    kept: Kept, learner: TrainedLearner, answers: Sequence[Answer], options: PredictOptions
 ) -> Iterator[Shown]:
     """Gives what the pictures show of a learner: its patches, and where it found what it says."""
-    store, sight, name = prepared.store, ready.sight, ready.learner.name
-    cam = None
+    view = learner.sight.view
+    heats: list[Path | None] = [None] * len(answers)
     if options.saliency:
+        maps = progress(kept.maps(learner, answers), len(answers), f"Saliency of {learner.name}")
         try:
-            cam = GradCam(ready.network, sight.view, sight.normalisation, store.size_px)
+            heats = list(maps)
         except SaliencyError as fault:
             announce(str(fault))
-    for answer in progress(answers, len(answers), f"Saliency of {name}"):
-        heat = None
-        if cam is not None:
-            pixels, places = ready.see(store, answer.image_id)
-            heat = cam.map_of(pixels, places, int(answer.confidences.argmax())).numpy()
-            side = min(SHOWN_PX, store.size_px)
-            heat = np.clip(resize(heat, side, side), 0, 1)
-        yield Shown(answer, name, isinstance(sight.view, PatchView), heat)
+    for answer, heat in zip(answers, heats, strict=True):
+        patches = patches_of([answer], view) if isinstance(view, PatchView) else None
+        yield Shown(learner.name, int(answer.confidences.argmax()), patches, heat)

@@ -1,15 +1,19 @@
 """One radiograph with what is said of it: lungs, patches by vote, saliency, probabilities."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from flannel.asking import Answer
+from flannel.data.files import whole_file
 from flannel.data.greyscale import resize
 from flannel.data.store import Store
 from flannel.figures.style import drawn_in_style
@@ -17,56 +21,111 @@ from flannel.galleries.masks import outline_mask
 from flannel.galleries.radiographs import CLASS_COLOURS, shortened, show
 from flannel.galleries.saliency import show_saliency
 from flannel.galleries.votes import draw_patches
+from flannel.kept import load_map
 from flannel.patches import Patches
-from flannel.trained import NOTICE, Trained
+from flannel.trained import NOTICE
 from flannel.verdicts import Judged, Verdict, leading
 
 TITLES = 58
 """Letters of a file's name in the title."""
+DOTS_PER_INCH = 110
+ROW_INCHES = 0.17
+"""Height of a row of the table of what everybody says, at least."""
+WORTH_A_PROCESS = 16
+"""Pictures that take about as long as it takes to start a process that draws some of them."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a picture shows of one learner.
+    """What a picture shows of one learner, in plain arrays, for it may be drawn in another process.
 
     Attributes:
-        answer: What it says.
         learner: Its name, `<arm>/<learner>`.
-        patched: Whether it saw patches, which are drawn.
-        heat: Where it found the diagnosis that it names, in [0, 1] over the store's square; None
-            draws none.
+        diagnosis: Index of the one that it names.
+        patches: What it saw of this radiograph, to be drawn; None where it saw the whole.
+        heat: File with where it found the diagnosis that it names (`Kept.maps`); None draws none.
     """
 
-    answer: Answer
     learner: str
-    patched: bool
-    heat: Float32[np.ndarray, "side side"] | None
+    diagnosis: int
+    patches: Patches | None
+    heat: Path | None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture that is to be drawn.
+
+    Attributes:
+        judged: The radiograph.
+        shown: Learners whose patches and saliency are drawn.
+        path: Where it goes.
+    """
+
+    judged: Judged
+    shown: Sequence[Shown]
+    path: Path
+
+
+def draw_opinions(
+    drawings: Sequence[Drawing], diagnoses: Sequence[str], store: Store
+) -> Iterator[Path]:
+    """Draws pictures, whole or not at all, in several processes where there are many.
+
+    Args:
+        drawings: Which.
+        diagnoses: The label set, in order.
+        store: Holds the radiographs, and their lung masks as far as they have any.
+
+    Yields:
+        The path of each picture, in the order given.
+    """
+    draw = partial(_draw, diagnoses=tuple(diagnoses), store=store)
+    processes = min(os.cpu_count() or 1, len(drawings) // WORTH_A_PROCESS)
+    if processes < 2:
+        yield from map(draw, drawings)
+        return
+    # Spawned: this process has computed with threads, which a forked one would wait for.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(draw, drawings)
+
+
+def _draw(drawing: Drawing, diagnoses: Sequence[str], store: Store) -> Path:
+    picture = opinion_picture(drawing.judged, diagnoses, store, drawing.shown)
+    with whole_file(drawing.path) as beside:
+        picture.savefig(beside, dpi=DOTS_PER_INCH)
+    return drawing.path
 
 
 def opinion_picture(
-    judged: Judged, trained: Trained, store: Store, shown: Sequence[Shown]
+    judged: Judged, diagnoses: Sequence[str], store: Store, shown: Sequence[Shown]
 ) -> Figure:
     """Draws what is said of one radiograph, and always that it is no diagnosis.
 
     Args:
         judged: The radiograph.
-        trained: By whom.
+        diagnoses: The label set, in order.
         store: Holds it, and its lung mask if it has one.
         shown: Learners whose patches and saliency are drawn.
     """
-    diagnoses = trained.diagnoses
-    views = 1 + sum(one.patched for one in shown) + sum(one.heat is not None for one in shown)
+    views = (
+        1
+        + sum(one.patches is not None for one in shown)
+        + sum(one.heat is not None for one in shown)
+    )
     first = leading(judged.verdicts)
     with drawn_in_style():
-        figure = Figure(figsize=(max(3.1 * views, 8.4), 7.2), layout="constrained")
-        (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.25, 1))
+        rows = max(3.2, ROW_INCHES * len(judged.verdicts))
+        size = (max(3.1 * views, 8.4), 4.0 + rows)
+        figure = Figure(figsize=size, layout="constrained")
+        (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(4.0, rows))
         panels = iter(above.subplots(1, max(views, 2), squeeze=False)[0])
         _radiograph(next(panels), judged, store)
         for one in shown:
-            if one.patched:
-                _patches(next(panels), one, store, diagnoses)
+            if one.patches is not None:
+                _patches(next(panels), one.learner, one.patches, store, diagnoses)
             if one.heat is not None:
-                _heat(next(panels), one, store, diagnoses)
+                _heat(next(panels), one, store.radiograph(judged.image_id), diagnoses)
         for axes in panels:
             axes.set_axis_off()
         if first is None:
@@ -107,32 +166,26 @@ def _radiograph(axes: Axes, judged: Judged, store: Store) -> None:
     axes.set_xlabel(flag + shortened(judged.image_id), fontsize=6)
 
 
-def _patches(axes: Axes, shown: Shown, store: Store, diagnoses: Sequence[str]) -> None:
-    answer = shown.answer
-    show(axes, store.radiograph(answer.image_id))
-    kept = Patches(
-        image_id=(answer.image_id,),
-        centres=answer.places.centres.numpy()[None],
-        windows_px=answer.places.windows_px.numpy()[None],
-        weights=answer.places.weights.numpy()[None],
-        logits=answer.logits[None],
-        strategy="",
-        lung_box=False,
-    )
-    draw_patches(axes, store.size_px, kept, 0)
-    votes = np.bincount(answer.logits.argmax(axis=1), minlength=len(diagnoses))
-    axes.set_title(f"{len(answer.logits)} patches by vote")
+def _patches(
+    axes: Axes, learner: str, patches: Patches, store: Store, diagnoses: Sequence[str]
+) -> None:
+    show(axes, store.radiograph(patches.image_id[0]))
+    draw_patches(axes, store.size_px, patches, 0)
+    votes = np.bincount(patches.logits[0].argmax(axis=1), minlength=len(diagnoses))
+    axes.set_title(f"{votes.sum()} patches by vote")
     counted = [f"{name} {count}" for name, count in zip(diagnoses, votes, strict=True) if count]
-    axes.set_xlabel("\n".join([shown.learner, ", ".join(counted)]), fontsize=6.5)
+    axes.set_xlabel("\n".join([learner, ", ".join(counted)]), fontsize=6.5)
 
 
-def _heat(axes: Axes, shown: Shown, store: Store, diagnoses: Sequence[str]) -> None:
+def _heat(
+    axes: Axes, shown: Shown, levels: UInt8[np.ndarray, "size size"], diagnoses: Sequence[str]
+) -> None:
     assert shown.heat is not None
-    side = len(shown.heat)
-    show_saliency(axes, resize(store.radiograph(shown.answer.image_id), side, side), shown.heat)
-    axes.set_title("saliency of " + ("patches" if shown.patched else "the whole"))
-    named = diagnoses[int(shown.answer.confidences.argmax())]
-    axes.set_xlabel(f"{shown.learner}\nfor {named}", fontsize=6.5)
+    heat = load_map(shown.heat)
+    side = len(heat)
+    show_saliency(axes, resize(levels, side, side), heat)
+    axes.set_title("saliency of " + ("the whole" if shown.patches is None else "patches"))
+    axes.set_xlabel(f"{shown.learner}\nfor {diagnoses[shown.diagnosis]}", fontsize=6.5)
 
 
 def _bars(axes: Axes, verdict: Verdict, diagnoses: Sequence[str]) -> None:

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,16 @@ from PIL import Image
 
 from flannel import baselines
 from flannel.__main__ import main
-from flannel.asking import Panel
+from flannel.asking import Panel, ReadyLearner
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import load_manifest
+from flannel.data.store import Store
+from flannel.galleries import opinion
+from flannel.kept import Kept
 from flannel.predict import PredictError, PredictOptions, predict_files
 from flannel.predictions import load_predictions, probability_columns
 from flannel.runs import RunFinishedError
+from flannel.saliency import GradCam
 from flannel.study import form_name
 from flannel.trained import NOTICE, TrainedError
 from flannel.trained_study import trained_of_study
@@ -31,6 +37,7 @@ def study(trained_study):
     return trained_study
 
 
+SUFFIXES = (".csv", ".json", ".png")
 BASELINES = {
     "best_learner": "BestLearner", "mean": "Mean", "majority": "MajorityVote",
     "logistic": "Logistic",
@@ -90,24 +97,85 @@ def test_the_studys_own_tables_are_reproduced_from_the_raw_files(trained_study, 
         predict_files(panel, [raw / Path(manifest["path"][0]).name], tmp_path / "out", options)
 
 
-def test_a_killed_prediction_goes_on(study, tmp_path, monkeypatch):
+def test_a_killed_prediction_asks_no_network_twice(study, tmp_path, monkeypatch, capsys):
+    """Killed among the answers, then among the pictures; what comes out is the same to the byte."""
     files = [Path(path) for path in load_manifest(study / "manifest.csv")["path"][:3]]
-    panel = Panel(trained_of_study(study, arms=["global"]))
-    assert [one.name for one in panel.trained.learners] == ["global/small"]
-    options = PredictOptions(pictures=False, doubtful=True)
-    with monkeypatch.context() as patch:
-        patch.setattr(Panel, "ready", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    whole = trained_of_study(study)
+    learners = [replace(one, data={**one.data, "predict_batch_size": 2}) for one in whole.learners]
+    panel = Panel(replace(whole, learners=tuple(learners)))
+    options = PredictOptions(redraws=5, doubtful=True)
+    predict_files(panel, files, tmp_path / "at_once", options)
+
+    done: Counter[tuple[str, ...]] = Counter()
+    until = {"asked": 3, "drawn": 1}
+
+    def counted(name, key, work):
+        def wrapped(self, *arguments):
+            if sum(count for (kind, *_), count in done.items() if kind == name) == until.get(name):
+                until.pop(name)
+                raise KeyboardInterrupt
+            done.update((name, *one) for one in key(self, *arguments))
+            return work(self, *arguments)
+
+        return wrapped
+
+    def asked(ready, image_ids, cut):
+        return [(ready.learner.name, image_id) for image_id in image_ids]
+
+    monkeypatch.setattr(ReadyLearner, "_answer", counted("asked", asked, ReadyLearner._answer))
+    explained = counted("explained", lambda cam, *_: [(str(id(cam)),)], GradCam.map_of)
+    monkeypatch.setattr(GradCam, "map_of", explained)
+    drawn = counted("drawn", lambda one, *_: [(one.image_id,)], opinion.opinion_picture)
+    monkeypatch.setattr(opinion, "opinion_picture", drawn)
+    out = tmp_path / "out"
+    for batches in (2, 4):  # the global learner's, then those of both
         with pytest.raises(KeyboardInterrupt):
-            predict_files(panel, files, tmp_path / "out", options)
-    assert not (tmp_path / "out" / "predictions.csv").exists()
-    masks = sorted((tmp_path / "out" / "masks").glob("*-*.png"))
-    made = [mask.stat().st_mtime_ns for mask in masks]
+            predict_files(panel, files, out, options)
+        assert not (out / "predictions.csv").exists()
+        assert len(list((out / "work" / "answers").glob("*/*.npz"))) == batches
+    masks = {path: path.stat().st_mtime_ns for path in (out / "masks").glob("*-*.png")}
     assert len(masks) == 3
-    predict_files(panel, files, tmp_path / "out", options)
-    assert [mask.stat().st_mtime_ns for mask in masks] == made
-    document = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    predict_files(panel, files, out, options)
+    assert "patched/small has answered 3 of 3 already" in capsys.readouterr().err
+    maps = [count for (kind, *_), count in done.items() if kind == "explained"]
+    assert maps == [3, 3]
+    once = [count for (kind, *_), count in done.items() if kind != "explained"]
+    assert once == [1] * (6 + 3)  # answers and pictures
+    assert {path: path.stat().st_mtime_ns for path in masks} == masks
+    left = sorted(path.relative_to(out) for path in out.rglob("*") if path.suffix in SUFFIXES)
+    assert len(left) > 8
+    for name in left:
+        assert (out / name).read_bytes() == (tmp_path / "at_once" / name).read_bytes()
+    document = json.loads((out / "predictions.json").read_text())
     assert document["notice"] == NOTICE
-    assert [len(one["verdicts"]) for one in document["radiographs"]] == [1, 1, 1]
+    assert [len(one["verdicts"]) for one in document["radiographs"]] == [3, 3, 3]
+
+
+def test_what_was_asked_otherwise_is_asked_anew(study, tmp_path, capsys):
+    files = [Path(path) for path in load_manifest(study / "manifest.csv")["path"][:2]]
+    trained = trained_of_study(study, arms=["global"])
+    options = PredictOptions(pictures=False, doubtful=True)
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flannel.predict.save_table", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            predict_files(Panel(trained), files, out, options)
+    (kept,) = (out / "work" / "answers").glob("*/*.npz")
+    store = Store(out / "work" / "store")
+    (learner,) = trained.learners
+    read = Kept(out / "work" / "answers", Panel(trained), store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Panel, "ready", lambda *_: 1 / 0)
+        again = list(read.answers(learner, store.image_ids))
+    assert [one.image_id for one in again] == list(store.image_ids)
+    assert again[0].logits.shape == (1, 4)
+    other = Panel(replace(trained, learners=(replace(learner, identity="retrained"),)))
+    capsys.readouterr()
+    predict_files(other, files, out, options)
+    said = capsys.readouterr().err
+    assert "an unfinished prediction with another trained: what hangs on it is made anew" in said
+    assert "already" not in said
+    assert not kept.exists()
 
 
 def test_the_command_answers_draws_and_tells_what_it_cannot_read(study, tmp_path, capsys):
