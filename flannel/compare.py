@@ -44,8 +44,9 @@ def compare_study(
     Raises:
         StudyError: If there is nothing to compare, or runs do not belong into one table.
     """
-    comparison = read_comparison(study, learners)
     related = read_related(study)
+    plan = None if related is None else related.plan
+    comparison = read_comparison(study, learners, plan)
     if related is not None and related.made_up:
         comparison = replace(comparison, notes=(made_up_note(comparison), *comparison.notes))
     measurements = measure_comparison(comparison)
@@ -64,8 +65,7 @@ def compare_study(
     pictures = write_galleries(comparison, folder / "figures", related is not None)
     kept = folder / "figures" / f"{PATCH_STUDY}.png"
     earlier = {PATCH_STUDY: kept} if kept.is_file() else {}
-    plan = None if related is None else related.plan
-    report = write_report(measurements, tables, figures | pictures | earlier, plan)
+    report = write_report(measurements, tables, figures | pictures | earlier)
     log_comparison(measurements, figures, wandb)
     print(*sentences, *comparison.notes, sep="\n")
     shown = printed[:3] or [table for table in tables if table.name == "table_3"]

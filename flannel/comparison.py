@@ -11,9 +11,10 @@ from flannel.data.manifest import load_manifest
 from flannel.data.provenance import label_set_of
 from flannel.metrics import Scores, scores
 from flannel.predictions import PredictionsError, load_predictions, probability_columns
-from flannel.related import recipe_of
+from flannel.related import RelatedStudy, recipe_of
 from flannel.resampling import FEW_GROUPS
 from flannel.study import (
+    ENSEMBLE,
     LEARNERS,
     StudyError,
     StudyRun,
@@ -55,6 +56,7 @@ class Comparison:
         results: By arm, learner and fold, in the order of the tables.
         notes: Sentences on what is missing, unfinished or left out.
         scope: A sentence on the folds and learners of a partial study; empty for a whole one.
+        plan: What the study set out to do if it is another paper's; None for one of paper 004.
     """
 
     study: Path
@@ -62,6 +64,7 @@ class Comparison:
     results: tuple[Result, ...]
     notes: tuple[str, ...]
     scope: str = ""
+    plan: RelatedStudy | None = None
 
     @property
     def arms(self) -> list[str]:
@@ -103,7 +106,9 @@ def printed_runs(comparison: Comparison) -> list[Result]:
     return list(first.values())
 
 
-def read_comparison(study: Path, learners: Sequence[str] | None = None) -> Comparison:
+def read_comparison(
+    study: Path, learners: Sequence[str] | None = None, plan: RelatedStudy | None = None
+) -> Comparison:
     """Collects the finished runs of a study and measures them on the test radiographs they share.
 
     Unfinished and missing runs are named in the notes. Arms are compared on the same radiographs,
@@ -113,6 +118,8 @@ def read_comparison(study: Path, learners: Sequence[str] | None = None) -> Compa
     Args:
         study: The study's folder.
         learners: Base learners to compare; all by default. The ensemble is always there.
+        plan: Of another paper's study. Nothing that it does not name is called missing, and no
+            number of paper 004 is spoken of.
 
     Raises:
         StudyError: If nothing is finished, a learner is unknown, the runs' fingerprints differ in
@@ -145,11 +152,22 @@ def read_comparison(study: Path, learners: Sequence[str] | None = None) -> Compa
         )
         for run, test in tests
     )
-    notes = [*gaps(study, runs), *left_out, *_other_labels(diagnoses)]
+    notes = [*gaps(study, runs, _planned(plan, learners)), *left_out]
+    notes += [] if plan else _other_labels(diagnoses)
     notes += [*_rare(results, diagnoses), *fewer, *_absent(results)]
     notes += _unusual_sums(results, diagnoses)
-    scope = _scope(study, results, diagnoses)
-    return Comparison(study, diagnoses, results, tuple(notes), scope)
+    scope = _scope(study, results, diagnoses, plan)
+    return Comparison(study, diagnoses, results, tuple(notes), scope, plan)
+
+
+def _planned(
+    plan: RelatedStudy | None, learners: Sequence[str] | None
+) -> set[tuple[str, str]] | None:
+    """Gives arm and learner of what a plan names, of the learners that are compared."""
+    if plan is None:
+        return None
+    wanted = None if learners is None else {*learners, ENSEMBLE}
+    return {(arm, name) for arm, name in plan.planned if wanted is None or name in wanted}
 
 
 def _other_labels(diagnoses: Sequence[str]) -> list[str]:
@@ -162,10 +180,16 @@ def _other_labels(diagnoses: Sequence[str]) -> list[str]:
     ]
 
 
-def _scope(study: Path, results: Sequence[Result], diagnoses: Sequence[str]) -> str:
+def _scope(
+    study: Path,
+    results: Sequence[Result],
+    diagnoses: Sequence[str],
+    plan: RelatedStudy | None,
+) -> str:
     """Says which folds of the manifest and which of the paper's learners a partial study has.
 
-    Only a study of the paper's diagnoses is measured against the paper's list of learners.
+    Only a study of paper 004's diagnoses, that is not another paper's, is measured against its list
+    of learners.
     """
     parts = []
     folds = sorted({result.run.fold for result in results})
@@ -174,7 +198,7 @@ def _scope(study: Path, results: Sequence[Result], diagnoses: Sequence[str]) -> 
         parts.append(f"fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))} of {planned}")
     learners = {result.run.learner for result in results if result.run.stage == "base"}
     known = [name for name in LEARNERS if name in learners]
-    if learners and len(known) < len(LEARNERS) and tuple(diagnoses) == FLANNEL:
+    if learners and len(known) < len(LEARNERS) and plan is None and tuple(diagnoses) == FLANNEL:
         parts.append(
             f"{len(known)} of the paper's {len(LEARNERS)} base learners"
             + (f" ({', '.join(known)})" if known else "")

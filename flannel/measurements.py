@@ -11,7 +11,7 @@ from flannel.comparison import Comparison
 from flannel.resampling import GroupDraws, draw_groups
 from flannel.significance import differences, paired_tests
 from flannel.statistics import Measured, measured
-from flannel.study import CHEAT, ENSEMBLE, Stage
+from flannel.study import CHEAT, ENSEMBLE, OUT_OF_FOLD, Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,8 @@ class Measurements:
         """The pairs worth asking about, those that share a fold.
 
         Arm against arm for every learner, whole radiographs first; each other form of an ensemble
-        against FLANNEL; and FLANNEL, or where there is none each learner, against the cheats.
+        against FLANNEL, and one that learns out of fold against itself in sample; and FLANNEL, or
+        where there is none each learner, against the cheats.
         """
         return tuple(
             Pair(first, second)
@@ -131,6 +132,9 @@ class Measurements:
             paper = self.row(row.arm, ENSEMBLE)
             if row.stage == "ensemble" and paper is not None and paper is not row:
                 yield paper, row
+            in_sample = self.row(row.arm, row.learner.removesuffix(f" {OUT_OF_FOLD}"))
+            if in_sample is not None and in_sample is not row and in_sample is not paper:
+                yield in_sample, row
 
     def _cheats(self) -> Iterator[tuple[Row, Row]]:
         networks = self.ensembles or [row for row in self.rows if row.stage == "base"]

@@ -19,6 +19,7 @@ from flannel.data.diagnosis import MappingName
 from flannel.data.files import whole_file
 from flannel.data.folds import Protocol
 from flannel.runs import RunError, read_json, write_json
+from flannel.study import ENSEMBLE
 
 FOLDER = "related"
 """Where a study keeps its plan and the published numbers."""
@@ -99,6 +100,17 @@ class RelatedStudy:
     ensembles: list[str] = field(default_factory=list)
     recipes: str = ""
     left_open: list[str] = field(default_factory=list)
+
+    @property
+    def planned(self) -> set[tuple[str, str]]:
+        """Arm and learner of every run that the study sets out to make, ensembles among them."""
+        trained = {
+            (arm, repeat_name(learner, repeat))
+            for learner, arms in self.runs.items()
+            for arm in arms
+            for repeat in range(self.repeats)
+        }
+        return trained | {(arm, ENSEMBLE) for arm in self.ensembles}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from flannel.data.pages import page_environment
 from flannel.figures.style import DOTS_PER_INCH
 from flannel.galleries.masks import mask_flags
 from flannel.measurements import Measurements
-from flannel.related import RelatedStudy
 from flannel.runs import read_json
 from flannel.study import ENSEMBLE
 from flannel.summary import summary
@@ -40,15 +39,14 @@ def write_report(
     measurements: Measurements,
     tables: Sequence[Table],
     figures: Mapping[str, Path],
-    related: RelatedStudy | None = None,
 ) -> Path:
     """Writes `comparison/report.html`: everything that the comparison made, in one file.
 
     Args:
         measurements: The rows; what is neither table nor figure is read from the study's files.
         tables: All tables.
-        figures: The PNG files to show, by figure name.
-        related: The other paper's study that this is, whose own tables and figures come first.
+        figures: The PNG files to show, by figure name. Of another paper's study its own come
+            first, and nothing that it did not set out to do is called missing.
 
     Returns:
         The report's path.
@@ -68,7 +66,7 @@ def write_report(
         notes=comparison.notes,
         covid=comparison.diagnoses[0],
         ensemble=ENSEMBLE,
-        related=related,
+        related=comparison.plan,
         printed=[(one.run.arm, one.run.learner) for one in printed_runs(comparison)],
         tables={table.name: table for table in tables},
         pictures={name: _inlined(file) for name, file in figures.items()},

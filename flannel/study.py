@@ -3,8 +3,9 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,9 @@ LEARNERS = ("densenet161", "inception_v3", "resnet152", "resnext101", "vgg19_bn"
 """The base learners in the paper's order (paper 004, Table 3)."""
 
 ENSEMBLE = "FLANNEL"
+
+OUT_OF_FOLD = "out of fold"
+"""How the name of a form ends that learns from images its learners were not trained on."""
 
 Stage = Literal["base", "ensemble", "cheat"]
 
@@ -155,26 +159,32 @@ def narrowed(runs: Sequence[StudyRun], learners: Sequence[str] | None) -> list[S
     return [run for run in runs if run.stage != "base" or run.learner in learners]
 
 
-def gaps(study: Path, runs: Sequence[StudyRun]) -> list[str]:
-    """Names the runs that are unfinished, and those that the others let one expect."""
+def gaps(
+    study: Path, runs: Sequence[StudyRun], planned: Collection[tuple[str, str]] | None = None
+) -> list[str]:
+    """Names the runs that are unfinished, and those that are missing.
+
+    Args:
+        study: The study's folder.
+        runs: All that were found.
+        planned: Arm and learner of the runs that the study set out to make; None for one without
+            such a list, in which every arm is expected to have the learners of the others, and
+            FLANNEL over them.
+    """
     notes = []
     unfinished = [run.name_in(study) for run in runs if not run.finished]
     if unfinished:
         notes.append(f"Not finished, so not in the tables: {', '.join(unfinished)}.")
     networks = [run for run in runs if run.stage != "cheat"]
     folds = sorted({run.fold for run in networks})
-    base = [run for run in networks if run.stage == "base"]
-    learners = sorted({run.learner for run in base}, key=learner_place)
     there = {(run.arm, run.learner, run.fold) for run in networks}
-    made = {(run.arm, run.learner) for run in networks if run.stage == "ensemble"}
-    forms = sorted({ENSEMBLE, *(form for _, form in made)}, key=learner_place)
+    expected = {(arm, learner) for arm, learner, _ in there}
+    expected |= _like_the_others(networks) if planned is None else set(planned)
     absent = [
         f"{arm} {learner} fold {fold}"
-        for arm in dict.fromkeys(run.arm for run in networks)
-        for learner in [
-            *(learners if arm in {run.arm for run in base} else []),
-            *(form for form in forms if form == ENSEMBLE or (arm, form) in made),
-        ]
+        for arm, learner in sorted(
+            expected, key=lambda one: (arm_place(one[0]), learner_place(one[1]))
+        )
         for fold in folds
         if (arm, learner, fold) not in there
     ]
@@ -186,6 +196,13 @@ def gaps(study: Path, runs: Sequence[StudyRun]) -> list[str]:
             "files is not told here."
         )
     return notes
+
+
+def _like_the_others(networks: Sequence[StudyRun]) -> set[tuple[str, str]]:
+    """Expects the learners of any arm in every arm that has base learners, and FLANNEL in all."""
+    base = [run for run in networks if run.stage == "base"]
+    learners = product({run.arm for run in base}, {run.learner for run in base})
+    return {*learners, *((run.arm, ENSEMBLE) for run in networks)}
 
 
 def arm_place(arm: str) -> tuple[int, str]:

@@ -4,12 +4,23 @@ from collections import Counter
 
 import numpy as np
 
+from flannel.comparison import Comparison
 from flannel.measurements import Measurements, Pair, Row
 from flannel.metrics import MACRO
-from flannel.study import ENSEMBLE
+from flannel.related import recipe_of
+from flannel.study import ENSEMBLE, OUT_OF_FOLD, arm_place
 from flannel.tables.cells import difference_cell, listed, measure_cell
 
 NOT_SHOWN = "no difference shown"
+
+SEEN = {
+    "global": "whole radiographs",
+    "masked": "masked radiographs",
+    "cropped": "cropped radiographs",
+    "background": "radiographs without lungs",
+    "patched": "patches",
+}
+"""What the learners of an arm see; other arms are called by their names."""
 
 
 def summary(measurements: Measurements) -> list[str]:
@@ -49,41 +60,73 @@ def _reached(measurements: Measurements) -> str:
             f"({covid}: {measure_cell(row.measured, covid, 'f1')})"
             for row in rows
         ]
-        return f"{ENSEMBLE} reaches macro F1 {'; '.join(said)}."
+        return f"{ENSEMBLE} reaches macro F1 {'; '.join(said)}{_stacking(measurements)}."
     base = [row for row in measurements.rows if row.stage == "base"]
     if not base:
         return "No network's predictions are finished: only cheats stand in the tables."
+    plan = measurements.comparison.plan
+    lacking = "No ensemble is finished; the" if plan is None or plan.ensembles else "The"
     means = [(row.measured.interval(MACRO, "f1").value, row) for row in base]
     low, high = (pick(means, key=lambda one: one[0]) for pick in (min, max))
     return (
-        f"No ensemble is finished; the base learners' macro F1 goes from {low[0]:.3f} "
-        f"({low[1].name}) to {high[0]:.3f} ({high[1].name})."
+        f"{lacking} base learners' macro F1 goes from {low[0]:.3f} ({low[1].name}) to "
+        f"{high[0]:.3f} ({high[1].name})."
+    )
+
+
+def _stacking(measurements: Measurements) -> str:
+    """Says what it changes that FLANNEL learns from images its learners have not seen."""
+    said = [
+        f"{_difference(pair, MACRO, 'out of fold', 'in sample')} in the arm {pair.first.arm}"
+        for pair in measurements.pairs
+        if (pair.first.learner, pair.second.learner) == (ENSEMBLE, f"{ENSEMBLE} {OUT_OF_FOLD}")
+    ]
+    if not said:
+        return ""
+    return (
+        "; learning out of fold, from radiographs that its learners were not trained on, instead "
+        f"of in sample, as the paper, changes this by {', '.join(said)}"
     )
 
 
 def _arms(measurements: Measurements) -> str:
-    """Compares patched with global, by the ensemble or else by each base learner."""
+    """Compares the other arms that the study is about with its first."""
+    first, *others = _compared(measurements.comparison)
+    if not others:
+        return f"All runs are of the arm {first}, so that no arms are compared."
+    said = "; ".join(_against(measurements, first, other) for other in others)
+    return f"{said[0].upper()}{said[1:]}."
+
+
+def _compared(comparison: Comparison) -> list[str]:
+    """Names the arms that a study is about: whole radiographs and patches, or those of its plan."""
+    if comparison.plan is None:
+        return ["global", "patched"]
+    learners = comparison.plan.runs.values()
+    return sorted({arm for arms in learners for arm in arms}, key=arm_place)
+
+
+def _against(measurements: Measurements, first: str, other: str) -> str:
+    """Compares one arm with another, by the ensemble or else by each base learner."""
     pairs = [
         pair
         for pair in measurements.pairs
-        if (pair.first.arm, pair.second.arm) == ("global", "patched")
-        and pair.first.learner == pair.second.learner
+        if (pair.first.arm, pair.second.arm) == (first, other)
+        and pair.first.learner == pair.second.learner == recipe_of(pair.first.learner)
     ]
+    ours, theirs = SEEN.get(other, other), SEEN.get(first, first)
     if not pairs:
-        return "Patches cannot be compared with whole radiographs: one of the two arms is missing."
+        return f"{ours} cannot be compared with {theirs}: one of the two arms is missing"
     chosen = [pair for pair in pairs if pair.first.learner == ENSEMBLE]
     if chosen:
         covid = measurements.comparison.diagnoses[0]
         return (
-            f"{ENSEMBLE} on patches minus {ENSEMBLE} on whole radiographs is "
-            f"{_difference(chosen[0], MACRO, 'patches', 'whole radiographs')} in macro F1, and "
-            f"{_difference(chosen[0], covid, 'patches', 'whole radiographs')} in {covid} F1."
+            f"{ENSEMBLE} on {ours} minus {ENSEMBLE} on {theirs} is "
+            f"{_difference(chosen[0], MACRO, ours, theirs)} in macro F1, and "
+            f"{_difference(chosen[0], covid, ours, theirs)} in {covid} F1"
         )
-    said = [
-        f"{_difference(pair, MACRO, 'patches', 'whole radiographs')} for {pair.first.learner}"
-        for pair in pairs
-    ]
-    return f"Patches minus whole radiographs, in macro F1, is {'; '.join(said)}."
+    said = [f"{_difference(pair, MACRO, ours, theirs)} for {pair.first.learner}" for pair in pairs]
+    return f"{ours} minus {theirs}, in macro F1, is {', '.join(said)}"
 
 
 def _cheat(measurements: Measurements) -> str:

@@ -25,6 +25,7 @@ from flannel.data.store import build_store, fill_lung_masks
 from flannel.measurements import measure_comparison
 from flannel.patches import Patches, save_patches
 from flannel.predictions import probability_columns, save_predictions
+from flannel.related import RelatedStudy, Twin
 from segmentation.checkpoint import load_segmenter
 from segmentation.fc_densenet import FCDenseNet
 from segmentation.pipeline import MaskOptions
@@ -76,9 +77,9 @@ class StudyFiles:
         self.json(f"{place}/cost.json", {"seconds": 90.0, "device": "cpu"})
         return folder
 
-    def measured(self, learners=None):
+    def measured(self, learners=None, plan=None):
         """Reads and measures the study."""
-        return measure_comparison(read_comparison(self.folder, learners))
+        return measure_comparison(read_comparison(self.folder, learners, plan))
 
     def json(self, place, content):
         path = self.folder / place
@@ -150,6 +151,17 @@ class StudyFiles:
 @pytest.fixture
 def study_files(tmp_path):
     return StudyFiles(tmp_path / "study")
+
+
+@pytest.fixture
+def other_plan():
+    """Gives another paper's plan, by the arms of its learners."""
+
+    def make(runs, **further):
+        words = {"title": "Another study", "papers": "Paper 9", "mapping": "flannel"}
+        return RelatedStudy(**words, runs=runs, reported="test", phantoms=Twin({}), **further)
+
+    return make
 
 
 class BaseStudy:

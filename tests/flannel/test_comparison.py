@@ -93,3 +93,15 @@ def test_probabilities_that_do_not_sum_to_one_are_told(study_files):
     (folder / "predictions.csv").write_text(table.replace("0.7", "0.9"))
     (told,) = [note for note in read_comparison(study_files.folder).notes if "sum to" in note]
     assert told.startswith("The probabilities of patched vgg19_bn sum to 1.20 to 1.20")
+
+
+def test_a_study_of_another_paper_is_measured_by_its_own_plan(study_files, other_plan):
+    study_files.run("base/global/small/fold0", TRUTH)
+    plan = other_plan({"small": ["global", "masked"], "large": ["global"]})
+    comparison = read_comparison(study_files.folder, plan=plan)
+    absent = "Missing, so not in the tables: global large fold 0, masked small fold 0."
+    assert comparison.notes[0] == absent
+    assert comparison.scope == ""
+    narrowed = read_comparison(study_files.folder, ["small"], plan)
+    assert narrowed.notes[0] == "Missing, so not in the tables: masked small fold 0."
+    assert not any("FLANNEL" in note for note in comparison.notes)

@@ -48,3 +48,15 @@ def test_calibration_leaves_out_folds_without_validation_rows(study_files):
     (folder / "predictions.csv").write_text(text.replace(",val,", ",train,"))
     (row,) = study_files.measured().rows
     assert list(row.calibrations) == [0]
+
+
+def test_what_learns_out_of_fold_is_set_against_itself_in_sample(study_files):
+    study_files.run("ensemble/global/fold0", TRUTH)
+    for form in ("logistic", "logistic_out_of_fold", "flannel_out_of_fold"):
+        study_files.run(f"ensemble/global/{form}/fold0", TRUTH)
+    assert names(study_files.measured().pairs) == [
+        ("global FLANNEL", "global logistic"),
+        ("global FLANNEL", "global logistic out of fold"),
+        ("global logistic", "global logistic out of fold"),
+        ("global FLANNEL", "global FLANNEL out of fold"),
+    ]

@@ -18,8 +18,8 @@ TWO_WRONG = (COVID, VIRAL, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, COVID)
 def report(study_files):
     """Writes the report of what the study holds now, and gives its text."""
 
-    def write(figures=None):
-        measurements = study_files.measured()
+    def write(figures=None, plan=None):
+        measurements = study_files.measured(plan=plan)
         tables = all_tables(measurements, costs(study_files.folder))
         return write_report(measurements, tables, figures or {}).read_text()
 
@@ -80,3 +80,16 @@ def test_segmentation_metrics_are_listed_whatever_their_nesting(study_files, rep
     html = report()
     assert '<td>val/jaccard</td><td class="number">0.9339</td>' in html
     assert '<td>images</td><td class="number">5</td>' in html
+
+
+def test_another_paper_s_report_speaks_of_what_that_paper_set_out_to_do(
+    study_files, report, other_plan
+):
+    study_files.run("base/global/small/fold0", TRUTH)
+    html = report(plan=other_plan({"small": ["global"]}))
+    assert "Another study: as the papers print it" in html
+    for unasked in ("Not there yet", "No masks yet", "FLANNEL fold", "make patch-study"):
+        assert unasked not in html
+    linked = re.findall(r'href="#(\w+)"', html)
+    assert "weights" not in linked
+    assert all(f'id="{name}"' in html for name in linked)

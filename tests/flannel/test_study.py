@@ -126,3 +126,25 @@ def test_other_forms_and_baselines_are_rows_where_they_were_made(study_files):
         "Missing, so not in the tables: global best learner fold 1, global mean fold 1, "
         "global FLANNEL out of fold fold 1, fused FLANNEL fold 1."
     )
+
+
+def test_what_a_plan_does_not_name_is_not_missing(study_files, other_plan):
+    plan = other_plan({"a": ["global", "masked"], "b": ["global"]}, repeats=2)
+    for place in ("global/a", "global/a_seed2", "global/b", "masked/a"):
+        study_files.run(f"base/{place}/fold0", TRUTH)
+    study_files.run("cheat/size_and_border/fold0", TRUTH)
+    runs = find_runs(study_files.folder)
+    assert gaps(study_files.folder, runs, plan.planned) == [
+        "Missing, so not in the tables: global b_seed2 fold 0, masked a_seed2 fold 0."
+    ]
+    # Without a plan every arm is expected to be like the others, with an ensemble.
+    (note,) = gaps(study_files.folder, runs)
+    assert "masked b fold 0, masked FLANNEL fold 0." in note
+
+
+def test_a_plan_with_ensembles_misses_them(study_files, other_plan):
+    plan = other_plan({"a": ["global"]}, ensembles=["one_global", "two_global"])
+    study_files.run("base/global/a/fold0", TRUTH)
+    study_files.run("ensemble/one_global/fold0", TRUTH)
+    missing, _ = gaps(study_files.folder, find_runs(study_files.folder), plan.planned)
+    assert missing == "Missing, so not in the tables: two_global FLANNEL fold 0."
