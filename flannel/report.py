@@ -24,15 +24,12 @@ PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "scikit-learn",
 SHORT_HASH = 8
 FLAGS_LISTED = 20
 
-SHOWN_PX_PER_INCH = 125
-"""How large figures are shown, so that their letters are of the size of the text."""
-
 
 class Picture(NamedTuple):
-    """A figure inside the page: its PNG as a data URL, and how wide it is shown at most."""
+    """A figure inside the page: its PNG as a data URL, and how wide it was drawn."""
 
     data: str
-    width_px: int
+    inches: float
 
 
 def write_report(
@@ -134,7 +131,7 @@ def _inlined(path: Path) -> Picture:
     content = path.read_bytes()
     dots = int.from_bytes(content[16:20], "big")  # where a PNG says its width
     data = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
-    return Picture(data, round(dots / DOTS_PER_INCH * SHOWN_PX_PER_INCH))
+    return Picture(data, round(dots / DOTS_PER_INCH, 2))
 
 
 def _versions() -> dict[str, str]:

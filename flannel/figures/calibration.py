@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from flannel.calibration import Calibration, CalibrationScores
-from flannel.figures.style import drawn_in_style, legend_once
+from flannel.figures.style import PAGE_INCHES, drawn_in_style, legend_once
 from flannel.measurements import Measurements, Row
 
 MOMENTS = {
-    "before": ("as predicted", "#D55E00", "o", "-"),
-    "after": ("with temperature", "#0072B2", "s", "--"),
+    "before": ("as predicted", "#8C8C8C", "o", "-"),
+    "after": ("with temperature", "#000000", "s", "--"),
 }
 
 
@@ -30,10 +30,13 @@ def reliability_curves(measurements: Measurements) -> Figure | None:
     rows = [row for row in measurements.ensembles or base if row.calibrations]
     if not rows:
         return None
-    columns = min(4, len(rows))
+    columns = min(3, len(rows))
     lines = -(-len(rows) // columns)
     with drawn_in_style():
-        figure = Figure(figsize=(max(3.0 * columns, 4.0), 3.1 * lines + 0.5), layout=_spaced())
+        side = PAGE_INCHES / 3
+        figure = Figure(
+            figsize=(max(side * columns, 4.0), (side + 0.3) * lines + 0.5), layout=_spaced()
+        )
         panels = figure.subplots(lines, columns, squeeze=False).ravel()
         for axes, row in zip(panels, rows, strict=False):
             _panel(axes, row)
@@ -45,7 +48,7 @@ def reliability_curves(measurements: Measurements) -> Figure | None:
 
 
 def _panel(axes: Axes, row: Row) -> None:
-    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
+    axes.plot([0, 1], [0, 1], color="#0072B2", linewidth=0.8)
     said = []
     for moment, (label, colour, marker, style) in MOMENTS.items():
         confidence, share, images = pooled_bins(
@@ -62,6 +65,7 @@ def _panel(axes: Axes, row: Row) -> None:
     axes.set_ylabel("share that is right")
     axes.set_xlim(0, 1.02)
     axes.set_ylim(-0.02, 1.02)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     axes.set_aspect("equal")
     axes.grid(color="#E5E5E5", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -9,7 +9,10 @@ from flannel.figures.style import drawn_in_style
 
 
 def cost_bars(costs: Sequence[Cost]) -> Figure | None:
-    """Draws minutes per run by stage and arm: training, then predicting, None without costs."""
+    """Draws minutes per run by stage and arm: training, then predicting, None without costs.
+
+    In greys: colours are the arms', in every figure.
+    """
     if not costs:
         return None
     names = [f"{one.stage} {one.arm}".strip() for one in costs]
@@ -19,10 +22,10 @@ def cost_bars(costs: Sequence[Cost]) -> Figure | None:
         places = range(len(costs))
         left = [0.0] * len(costs)
         for label, colour, hatch, minutes in (
-            ("training", "#0072B2", "", [one.training / one.runs for one in costs]),
-            ("predicting", "#E69F00", "////", [one.prediction / one.runs for one in costs]),
+            ("training", "#4D4D4D", "", [one.training / one.runs for one in costs]),
+            ("predicting", "#A6A6A6", "////", [one.prediction / one.runs for one in costs]),
             (
-                "not parted", "#999999", "....",
+                "not parted", "#D0D0D0", "....",
                 [one.minutes_per_run if not one.training else 0.0 for one in costs],
             ),
         ):  # fmt: skip
@@ -50,4 +53,6 @@ def cost_bars(costs: Sequence[Cost]) -> Figure | None:
 
 def _duration(minutes: float) -> str:
     """Says minutes, or seconds where it is less than one."""
-    return f"{minutes:.1f} min" if minutes >= 1 else f"{60 * minutes:.0f} s"
+    if minutes >= 1:
+        return f"{minutes:.1f} min"
+    return f"{60 * minutes:.0f} s" if minutes >= 1 / 60 else "< 1 s"

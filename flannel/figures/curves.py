@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 from sklearn.metrics import (
     average_precision_score,
     precision_recall_curve,
@@ -13,7 +14,15 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from flannel.figures.style import ARM_COLOURS, LINE_COLOURS, LINE_STYLES, drawn_in_style
+from flannel.figures.style import (
+    CHEAT_STYLES,
+    LETTERS,
+    LINE_COLOURS,
+    LINE_STYLES,
+    PAGE_INCHES,
+    arm_look,
+    drawn_in_style,
+)
 from flannel.measurements import Measurements, Row
 from flannel.predictions import probability_columns
 from flannel.study import CHEAT, ENSEMBLE
@@ -30,7 +39,7 @@ KINDS = {
 
 
 def learner_curves(measurements: Measurements, name: str) -> Figure | None:
-    """Draws the curves of every learner, a column per arm: ROC above precision and recall.
+    """Draws the curves of base learners and FLANNEL, a column per arm: ROC above precision, recall.
 
     Each line is the mean of its folds' curves, at every false positive rate (or recall); the
     legend tells the area under it.
@@ -43,8 +52,10 @@ def learner_curves(measurements: Measurements, name: str) -> Figure | None:
         None where no curve is defined.
     """
     arms = [arm for arm in measurements.comparison.arms if arm != CHEAT]
-    columns = {arm: [row for row in measurements.rows if row.arm == arm] for arm in arms}
-    learners = [row.learner for row in measurements.rows]
+    # Other forms of an ensemble would hide the learners; their areas stand in the tables.
+    rows = [row for row in measurements.rows if row.stage == "base" or row.learner == ENSEMBLE]
+    columns = {arm: [row for row in rows if row.arm == arm] for arm in arms}
+    learners = [row.learner for row in rows]
     numbers = {learner: number for number, learner in enumerate(dict.fromkeys(learners))}
     return _figure(measurements, columns, name, lambda row: _of_learner(row, numbers[row.learner]))
 
@@ -61,8 +72,10 @@ def ensemble_curves(measurements: Measurements, name: str) -> Figure | None:
     """
     if not measurements.ensembles:
         return None
-    rows = [*measurements.ensembles, *measurements.cheats]
-    return _figure(measurements, {ENSEMBLE: rows}, name, lambda row: _of_arm(row, rows.index(row)))
+    kinds = (measurements.ensembles, measurements.cheats)
+    places = {id(row): place for rows in kinds for place, row in enumerate(rows)}
+    columns = {ENSEMBLE: [row for rows in kinds for row in rows]}
+    return _figure(measurements, columns, name, lambda row: _of_arm(row, places[id(row)]))
 
 
 def _figure(
@@ -82,7 +95,11 @@ def _figure(
         return None
     with drawn_in_style():
         wide, high = (len(columns), 2) if len(columns) > 1 else (2, 1)
-        figure = Figure(figsize=(3.9 * wide, 4.0 * high + 0.3), layout="constrained")
+        most = max(map(len, columns.values()))
+        side = PAGE_INCHES / max(wide, 2)
+        # A square panel, title and axis, and a line of the legend for each row.
+        height = side - 0.7 + 0.95 + 0.16 * most
+        figure = Figure(figsize=(side * wide, height * high + 0.3), layout="constrained")
         panels = figure.subplots(high, wide, squeeze=False).reshape(2, len(columns))
         for line, measure in enumerate(KINDS):
             for column, (title, rows) in enumerate(columns.items()):
@@ -94,6 +111,7 @@ def _figure(
                 _dress(axes, title, measure)
         which = "micro: all decisions together" if name == MICRO else f"{name}, against the rest"
         figure.suptitle(which)
+        figure.draw_without_rendering()  # square panels need a second pass to find their place
     return figure
 
 
@@ -173,13 +191,12 @@ def _of_learner(row: Row, number: int) -> tuple[str, dict[str, object]]:
 
 
 def _of_arm(row: Row, number: int) -> tuple[str, dict[str, object]]:
-    style = LINE_STYLES[number % len(LINE_STYLES)]
+    colour, _ = arm_look(row.arm)
     if row.arm == CHEAT:
-        look: dict[str, object] = {"color": "#D55E00", "linestyle": style, "linewidth": 1.1}
-        return f"cheat: {row.learner}", look
-    return row.arm, {
-        "color": ARM_COLOURS.get(row.arm, "black"), "linestyle": style, "linewidth": 1.8,
-    }  # fmt: skip
+        style = CHEAT_STYLES[number % len(CHEAT_STYLES)]
+        return f"cheat: {row.learner}", {"color": colour, "linestyle": style, "linewidth": 1.1}
+    style = LINE_STYLES[number % len(LINE_STYLES)]
+    return row.arm, {"color": colour, "linestyle": style, "linewidth": 1.8}
 
 
 def _dress(axes: Axes, title: str, measure: str) -> None:
@@ -192,4 +209,10 @@ def _dress(axes: Axes, title: str, measure: str) -> None:
     axes.set_aspect("equal")
     axes.grid(color="#E5E5E5", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.legend(loc="lower right" if measure == "roc_auc" else "lower left", fontsize=7.5)
+    # Below the panel and the name of its axis: inside it would lie on the curves of weak learners.
+    figure = axes.get_figure(root=True)
+    below = ScaledTranslation(0, -0.48, figure.dpi_scale_trans)
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=axes.transAxes + below,
+        borderpad=0, borderaxespad=0, fontsize=LETTERS,
+    )  # fmt: skip

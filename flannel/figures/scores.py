@@ -1,6 +1,8 @@
 """F1 as bars and predictions as confusion matrices (paper 004, Figures 3 and 4)."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from jaxtyping import Float
@@ -9,9 +11,11 @@ from matplotlib.figure import Figure
 
 from flannel.comparison import Comparison
 from flannel.figures.style import (
-    ARM_COLOURS,
-    ARM_HATCHES,
-    LINE_STYLES,
+    CHEAT_COLOUR,
+    CHEAT_STYLES,
+    LETTERS,
+    PAGE_INCHES,
+    arm_look,
     broken,
     drawn_in_style,
     legend_once,
@@ -22,61 +26,109 @@ from flannel.metrics import MACRO, scores
 from flannel.predictions import probability_columns
 from flannel.study import learner_place
 
+BAR_INCHES = 0.2
+"""Wide enough for the value that is written on it."""
+
+CELL_INCHES = 0.53
+"""Of a confusion matrix: two lines of numbers, and a word of a diagnosis, fit into it."""
+
+MOST_BARS = (PAGE_INCHES - 0.9) / BAR_INCHES
+"""What fits beside the axis, gaps included."""
+
+GAP, LEAST = 1.2, 3.6
+"""Between the bars of two learners, and what each has at least for its name, in bars."""
+
+NAME_LETTERS = 12
+"""How much of a learner's name stands on a line."""
+
 
 def f1_bars(measurements: Measurements, name: str) -> Figure:
     """Draws F1 of each learner and ensemble, the arms side by side (paper 004, Figure 3).
 
     Over a bar stand the sample deviation over folds, thick and grey, and the 95 % interval over
-    groups of patients, thin and black; what the cheats reach is a line across.
+    groups of patients, thin and black; what the cheats reach is a line across. Ensembles stand in a
+    panel below the base learners, and in several if they are many.
 
     Args:
         measurements: The rows.
         name: The diagnosis, or "macro".
     """
     rows = [row for row in measurements.rows if row.stage != "cheat"] or list(measurements.rows)
-    learners = list(dict.fromkeys(row.learner for row in rows))
-    learners.sort(key=learner_place)
+    cheats = [row for row in measurements.cheats if row not in rows]
+    lines = _lines(rows)
+    longest = max(map(_length, lines))
     with drawn_in_style():
-        width = 0.32 * len(rows) + 0.3 * len(learners) + 1.6
-        figure = Figure(figsize=(max(4.5, width), 3.6), layout="constrained")
-        axes = figure.subplots()
-        for place, learner in enumerate(learners):
-            beside = [row for row in rows if row.learner == learner]
-            width = min(0.84 / len(beside), 0.3)
-            for number, row in enumerate(beside):
-                x = place + (number - (len(beside) - 1) / 2) * width
-                _bar(axes, row, name, x, width)
-        for style, row in zip(LINE_STYLES[1:], measurements.cheats, strict=False):
-            value = row.measured.interval(name, "f1").value
-            if row not in rows and not np.isnan(value):
-                label = f"cheat: {row.learner}"
-                axes.axhline(
-                    value, color="#D55E00", linewidth=1.1, linestyle=style, zorder=2.5, label=label
-                )
-        axes.set_xticks(range(len(learners)), learners, rotation=20 if len(learners) > 3 else 0)
-        axes.set_xlim(-0.6, len(learners) - 0.4)
-        axes.set_ylim(0, max(1.02, axes.dataLim.y1))
-        axes.set_yticks(np.linspace(0, 1, 6))
-        axes.set_ylabel(f"F1, {name}" if name != MACRO else "macro F1")
-        axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
-        axes.set_axisbelow(True)
-        legend_once(figure, [axes])
+        width = min(max(4.5, BAR_INCHES * longest + 0.9), PAGE_INCHES)
+        figure = Figure(figsize=(width, 2.5 * len(lines) + 0.9), layout="constrained")
+        panels = figure.subplots(len(lines), squeeze=False).ravel()
+        for axes, line in zip(panels, lines, strict=True):
+            _draw_line(axes, line, cheats, name)
+            axes.set_xlim(0, longest)  # so that bars are equally wide in all panels
+        legend_once(figure, list(panels))
     return figure
 
 
-def _bar(axes: Axes, row: Row, name: str, x: float, width: float) -> None:
+def _lines(rows: Sequence[Row]) -> list[dict[str, list[Row]]]:
+    """Lays learners out in lines that a page can hold: their rows by name, base learners first."""
+    lines: list[dict[str, list[Row]]] = []
+    for kind in ("base", "ensemble", "cheat"):
+        of_kind = [row for row in rows if row.stage == kind]
+        learners = sorted({row.learner for row in of_kind}, key=learner_place)
+        for place, learner in enumerate(learners):
+            beside = [row for row in of_kind if row.learner == learner]
+            if not place or _length({**lines[-1], learner: beside}) > MOST_BARS:
+                lines.append({})
+            lines[-1][learner] = beside
+    return lines
+
+
+def _length(line: Mapping[str, Sequence[Row]]) -> float:
+    """Measures a line of bars and gaps, in bars."""
+    return sum(max(len(rows) + GAP, LEAST) for rows in line.values())
+
+
+def _draw_line(
+    axes: Axes, line: Mapping[str, Sequence[Row]], cheats: Sequence[Row], name: str
+) -> None:
+    """Draws the bars of several learners, and across them what the cheats reach."""
+    middles: list[float] = []
+    begin = 0.0
+    for learner, rows in line.items():
+        room = _length({learner: rows})
+        middles.append(begin + room / 2)
+        for number, row in enumerate(rows):
+            _bar(axes, row, name, middles[-1] + number - (len(rows) - 1) / 2)
+        begin += room
+    for style, row in zip(cycle(CHEAT_STYLES), cheats, strict=False):
+        value = row.measured.interval(name, "f1").value
+        if not np.isnan(value):
+            axes.axhline(
+                value, color=CHEAT_COLOUR, linewidth=1.1, linestyle=style, zorder=2.5,
+                label=f"cheat: {row.learner}",
+            )  # fmt: skip
+    names = [textwrap.fill(one, NAME_LETTERS, break_long_words=False) for one in line]
+    axes.set_xticks(middles, names, fontsize=LETTERS)
+    axes.set_ylim(0, max(1.02, axes.dataLim.y1))
+    axes.set_yticks(np.linspace(0, 1, 6))
+    axes.set_ylabel(f"F1, {name}" if name != MACRO else "macro F1")
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _bar(axes: Axes, row: Row, name: str, x: float) -> None:
     """Draws one bar, its value at the foot and its doubt at the top."""
     values, interval = row.measured.values(name, "f1"), row.measured.interval(name, "f1")
     mean = interval.value
     if np.isnan(mean):
         axes.text(x, 0.02, "undefined", rotation=90, ha="center", va="bottom", fontsize=7)
         return
+    colour, hatch = arm_look(row.arm)
     axes.bar(
         x,
         mean,
-        width * 0.94,
-        color=ARM_COLOURS.get(row.arm, "#56B4E9"),
-        hatch=ARM_HATCHES.get(row.arm, ""),
+        0.94,
+        color=colour,
+        hatch=hatch,
         edgecolor="white",
         linewidth=0,
         label=row.arm,
@@ -111,6 +163,7 @@ def _bar(axes: Axes, row: Row, name: str, x: float, width: float) -> None:
         ha="center",
         va="bottom",
         fontsize=7,
+        zorder=4,  # over the line of the interval
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8},
     )
 
@@ -132,19 +185,23 @@ def confusion_matrices(
     arms = {arm: counts for arm, counts in arms.items() if counts}
     if not arms:
         return None
-    columns = min(len(arms), 2)
+    classes = len(comparison.diagnoses)
+    columns = min(len(arms), 3 if classes < 5 else 2)
     lines = -(-len(arms) // columns)
     with drawn_in_style():
-        figure = Figure(figsize=(4.3 * columns, 3.9 * lines), layout="constrained")
-        panels = figure.subplots(lines, columns, squeeze=False).ravel()
+        side = max(CELL_INCHES * classes, 2.0)
+        figure = Figure(figsize=(side * columns + 0.9, (side + 0.9) * lines), layout="constrained")
+        panels = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
         for panel, (arm, counts) in zip(panels, arms.items(), strict=False):
             which = f"fold {min(counts)}" if len(counts) == 1 else f"mean of {len(counts)} folds"
             which = f"validation, {which}" if validation else which
-            panel.set_title(f"{learner}, {arm} ({which})")
+            panel.set_title(f"{learner}, {arm}\n({which})", fontsize=8.5)
             mean = np.mean(list(counts.values()), axis=0)
             _matrix(panel, mean, comparison.diagnoses, whole=len(counts) == 1)
         for panel in panels[len(arms) :]:
             panel.set_axis_off()
+        for panel in panels[::columns]:
+            panel.set_ylabel("true")
     return figure
 
 
@@ -177,7 +234,7 @@ def _matrix(
             ha="center",
             va="center",
             color="white" if share > 0.55 else "black",
+            fontsize=LETTERS,
         )
     name_ticks(axes, [broken(name) for name in names], [broken(name) for name in names])
     axes.set_xlabel("predicted")
-    axes.set_ylabel("true")

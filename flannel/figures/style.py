@@ -8,8 +8,10 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.typing import LineStyleType
 
 from flannel.data.files import whole_file
+from flannel.study import CHEAT
 
 ARM_COLOURS = {
     "global": "#0072B2", "masked": "#999999", "cropped": "#56B4E9", "background": "#CC79A7",
@@ -21,9 +23,32 @@ ARM_HATCHES = {
     "global": "", "masked": "....", "cropped": "||||", "background": "oooo",
     "patched": "////", "fused": "xxxx",
 }  # fmt: skip
+CHEAT_COLOUR = "#D55E00"
+CHEAT_STYLES: tuple[LineStyleType, ...] = (":", (0, (6, 1, 1, 1, 1, 1)))
+"""Of the lines of the cheats, in their order: no arm has these."""
+
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LINE_STYLES = ("-", "--", "-.", ":")
+LINE_STYLES: tuple[LineStyleType, ...] = ("-", "--", "-.", ":", (0, (8, 2)))
 DOTS_PER_INCH = 200
+
+PAGE_INCHES = 7.3
+"""What a printed page is wide: the letters of a wider figure would become too small there."""
+
+LETTERS, SMALL_LETTERS = 7.5, 6.5
+"""Points of what stands on a figure beside its axes: labels of panels, names of files."""
+
+
+def arm_look(arm: str) -> tuple[str, str]:
+    """Gives the colour and the hatch of an arm, the same in every figure.
+
+    An ensemble over other learners of an arm, such as seven_patched, has the arm's colour.
+    """
+    for known, colour in ARM_COLOURS.items():
+        if arm == known:
+            return colour, ARM_HATCHES[known]
+        if arm.endswith(f"_{known}"):
+            return colour, "++++"
+    return CHEAT_COLOUR if arm == CHEAT else "#000000", ""
 
 
 def drawn_in_style() -> AbstractContextManager[None]:
@@ -68,8 +93,8 @@ def legend_once(figure: Figure, panels: Sequence[Axes]) -> None:
 
 def name_ticks(axes: Axes, columns: Sequence[str], rows: Sequence[str]) -> None:
     """Names the columns and rows of a picture of numbers, without ticks or frame."""
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(len(columns)), columns, fontsize=SMALL_LETTERS)
+    axes.set_yticks(range(len(rows)), rows, fontsize=LETTERS)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 

@@ -6,9 +6,15 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from flannel.figures.style import LINE_COLOURS, LINE_STYLES, drawn_in_style, legend_once
+from flannel.figures.style import (
+    LINE_COLOURS,
+    LINE_STYLES,
+    PAGE_INCHES,
+    drawn_in_style,
+    legend_once,
+)
 from flannel.related import recipe_of
-from flannel.study import ARMS, arm_place
+from flannel.study import ARMS, arm_place, learner_place
 
 
 def training_curves(study: Path) -> Figure | None:
@@ -17,9 +23,10 @@ def training_curves(study: Path) -> Figure | None:
     if not curves:
         return None
     arms = sorted(curves, key=lambda arm: (ARMS.index(arm) if arm in ARMS else len(ARMS), arm))
-    learners = sorted({learner for arm in arms for learner, _ in curves[arm]})
+    learners = sorted({learner for arm in arms for learner, _ in curves[arm]}, key=learner_place)
     with drawn_in_style():
-        figure = Figure(figsize=(3.6 * len(arms) + 1.2, 5.0), layout="constrained")
+        width = min(3.6 * len(arms) + 1.2, PAGE_INCHES)
+        figure = Figure(figsize=(width, 5.0), layout="constrained")
         panels = figure.subplots(2, len(arms), squeeze=False, sharex="col", sharey="row")
         for column, arm in enumerate(arms):
             for learner, table in curves[arm]:
@@ -27,7 +34,7 @@ def training_curves(study: Path) -> Figure | None:
                 for row, name in enumerate(("train/loss", "val/macro_f1")):
                     if name in table and table[name].notna().any():
                         panels[row, column].plot(
-                            table[name].dropna(),
+                            table[name].dropna().rename(lambda epoch: epoch + 1),
                             color=LINE_COLOURS[number % len(LINE_COLOURS)],
                             linestyle=LINE_STYLES[number % len(LINE_STYLES)],
                             marker=".",
@@ -62,7 +69,7 @@ def learning_curves(study: Path, learner: str) -> Figure | None:
     if not arms:
         return None
     with drawn_in_style():
-        figure = Figure(figsize=(7.6, 2.5 * len(arms) + 0.5), layout="constrained")
+        figure = Figure(figsize=(PAGE_INCHES, 2.5 * len(arms) + 0.5), layout="constrained")
         panels = figure.subplots(len(arms), 2, squeeze=False)
         for line, (arm, tables) in zip(panels, arms.items(), strict=True):
             for axes, measure in zip(line, ("loss", "accuracy"), strict=True):

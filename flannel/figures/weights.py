@@ -5,9 +5,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from flannel.comparison import Comparison
-from flannel.figures.style import broken, drawn_in_style, name_ticks
+from flannel.figures.style import LETTERS, PAGE_INCHES, broken, drawn_in_style, name_ticks
 from flannel.study import ENSEMBLE
 
 
@@ -34,15 +35,16 @@ def learner_weights(comparison: Comparison) -> Figure | None:
     most = max(len(table) for table in tables.values())
     with drawn_in_style():
         figure = Figure(
-            figsize=(4.6 * columns + 0.8, (0.3 * most + 1.3) * lines), layout="constrained"
+            figsize=(PAGE_INCHES if columns > 1 else 4.6, (0.3 * most + 1.3) * lines),
+            layout=ConstrainedLayoutEngine(h_pad=0.1),  # a name of an axis above the next title
         )
         panels = figure.subplots(lines, columns, squeeze=False).ravel()
         for panel, (arm, table) in zip(panels, tables.items(), strict=False):
             picture = _weights(panel, table)
-            panel.set_title(arm)
+            panel.set_title(f"{ENSEMBLE}, {arm}")
         for panel in panels[len(tables) :]:
             panel.set_axis_off()
-        figure.colorbar(picture, ax=panels, label="learner weight", shrink=0.9)
+        figure.colorbar(picture, ax=panels, label="learner weight", shrink=0.9, aspect=40)
     return figure
 
 
@@ -53,9 +55,10 @@ def _weights(axes: Axes, table: pd.DataFrame) -> AxesImage:
     for (row, column), value in np.ndenumerate(values):
         colour = "white" if abs(value) > 0.6 else "black"
         # Adding 0.0 turns a rounded -0.0 into 0.0.
-        text = "–" if np.isnan(value) else f"{round(value, 2) + 0.0:.2f}"
-        axes.text(column, row, text, ha="center", va="center", color=colour)
+        text = "–" if np.isnan(value) else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=LETTERS)
     learners = [str(name).removeprefix("w_") for name in table.index]
     name_ticks(axes, [broken(name) for name in table.columns], learners)
+    axes.tick_params(axis="x", rotation=30)
     axes.set_xlabel("true diagnosis")
     return picture

@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from flannel.comparison import Result
 from flannel.data.store import Store
-from flannel.figures.style import drawn_in_style
+from flannel.figures.style import PAGE_INCHES, SMALL_LETTERS, drawn_in_style
 from flannel.galleries.radiographs import shortened, show
 from flannel.predictions import probability_columns
 
@@ -49,7 +49,7 @@ def answers(store: Store, result: Result, diagnoses: Sequence[str]) -> Figure:
     run = result.run
     with drawn_in_style():
         figure = Figure(
-            figsize=(2.4 * OF_EACH, 3.1 * len(diagnoses)), layout=ConstrainedLayoutEngine(h_pad=0.1)
+            figsize=(PAGE_INCHES, 2.5 * len(diagnoses)), layout=ConstrainedLayoutEngine(h_pad=0.1)
         )
         panels = figure.subplots(len(diagnoses), OF_EACH, squeeze=False)
         for line, (name, part) in zip(
@@ -59,7 +59,8 @@ def answers(store: Store, result: Result, diagnoses: Sequence[str]) -> Figure:
                 show(axes, store.radiograph(row["image_id"]))
                 words = answer(name, str(row["said"])).replace(" [", "\n[")
                 axes.set_title(words, color=RIGHT if row["said"] == name else WRONG, fontsize=8)
-                axes.set_xlabel(f"p {row['p']:.2f}\n{shortened(row['image_id'])}", fontsize=6)
+                named = shortened(row["image_id"], 28)
+                axes.set_xlabel(f"p {row['p']:.2f}\n{named}", fontsize=SMALL_LETTERS)
         figure.suptitle(f"{run.learner}, {run.arm}, fold {run.fold}: test radiographs")
     return figure
 
@@ -76,7 +77,7 @@ def cohort_grid(store: Store, table: pd.DataFrame, diagnoses: Sequence[str]) -> 
     masked = any(store.has_mask(name) for part in first.values() for name in part["image_id"])
     lines = 2 if masked else 1
     with drawn_in_style():
-        figure = Figure(figsize=(2.2 * OF_EACH, 2.5 * lines * len(first)), layout="constrained")
+        figure = Figure(figsize=(PAGE_INCHES, 2.1 * lines * len(first)), layout="constrained")
         panels = figure.subplots(lines * len(first), OF_EACH, squeeze=False)
         for place, (name, part) in enumerate(first.items()):
             for axes, row in _filled(panels[lines * place], part):

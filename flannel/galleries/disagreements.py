@@ -9,7 +9,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from flannel.comparison import Comparison, Result
 from flannel.data.store import Store
-from flannel.figures.style import drawn_in_style
+from flannel.figures.style import PAGE_INCHES, SMALL_LETTERS, drawn_in_style
 from flannel.galleries.radiographs import shortened, show
 from flannel.predictions import probability_columns
 from flannel.study import ENSEMBLE, learner_place
@@ -100,15 +100,16 @@ def disagreements(store: Store, found: Disagreement) -> Figure | None:
     run = found.first.run
     with drawn_in_style():
         figure = Figure(
-            figsize=(2.7 * SHOWN, 3.35 * len(rows) + 0.4), layout=ConstrainedLayoutEngine(h_pad=0.1)
+            figsize=(PAGE_INCHES, 2.75 * len(rows) + 0.4), layout=ConstrainedLayoutEngine(h_pad=0.1)
         )
         panels = figure.subplots(len(rows), SHOWN, squeeze=False)
         for line, (side, part) in zip(panels, rows.items(), strict=True):
             for axes, row in zip(line, part.to_dict("records"), strict=False):
                 show(axes, store.radiograph(row["image_id"]))
-                axes.set_title(f"true: {row['diagnosis']}")
+                axes.set_title(f"true:\n{row['diagnosis']}", fontsize=9)
                 said = [f"{names[one]}: {row[one]} {row[f'p_{one}']:.2f}" for one in names]
-                axes.set_xlabel("\n".join([*said, shortened(row["image_id"])]), fontsize=7)
+                words = [*said, shortened(row["image_id"], 28)]
+                axes.set_xlabel("\n".join(words), fontsize=SMALL_LETTERS)
             shown = min(SHOWN, len(part))
             line[0].set_ylabel(f"only {names[side]} right\n({shown} of {len(part)})")
             for axes in line[shown:]:

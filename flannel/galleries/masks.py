@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from flannel.data.store import Store
-from flannel.figures.style import drawn_in_style
+from flannel.figures.style import PAGE_INCHES, SMALL_LETTERS, drawn_in_style
 from flannel.galleries.radiographs import shortened, show, step_of
 
 FLAGGED = 4
@@ -27,7 +27,7 @@ def segmentation_triptych(store: Store, image_id: str) -> Figure:
         "masked radiograph, equalised": equalised * mask,
     }
     with drawn_in_style():
-        figure = Figure(figsize=(8.4, 3.2), layout="constrained")
+        figure = Figure(figsize=(PAGE_INCHES, 2.8), layout="constrained")
         for axes, (title, levels) in zip(figure.subplots(1, 3), panels.items(), strict=True):
             show(axes, levels)
             axes.set_title(title)
@@ -44,14 +44,14 @@ def masks_examples(store: Store, captions: Mapping[str, str]) -> Figure:
     columns = min(4, len(captions))
     lines = -(-len(captions) // columns)
     with drawn_in_style():
-        figure = Figure(figsize=(2.7 * columns, 3.2 * lines), layout=_spaced())
+        figure = Figure(figsize=(PAGE_INCHES / 4 * columns, 2.3 * lines), layout=_spaced())
         panels = figure.subplots(lines, columns, squeeze=False).ravel()
         for axes, (image_id, caption) in zip(panels, captions.items(), strict=False):
             show(axes, store.radiograph(image_id))
             mask = store.lung_mask(image_id)
             outline_mask(axes, mask)
-            axes.set_title(caption)
-            axes.set_xlabel(shortened(image_id), fontsize=6)
+            axes.set_title(caption, fontsize=9)
+            axes.set_xlabel(shortened(image_id, 28), fontsize=SMALL_LETTERS)
         for axes in panels[len(captions) :]:
             axes.set_axis_off()
     return figure

@@ -6,6 +6,9 @@ from matplotlib.axes import Axes
 CLASS_COLOURS = ("#D55E00", "#CC79A7", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#0072B2")
 """One colour per diagnosis, from the palette of Okabe and Ito."""
 
+CLASS_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""One mark per diagnosis: patches are told apart in grey too."""
+
 SHOWN_PX = 512
 
 
@@ -26,6 +29,11 @@ def step_of(levels: np.ndarray) -> int:
     return max(1, levels.shape[0] // SHOWN_PX)
 
 
-def shortened(image_id: str) -> str:
-    """Leaves the middle of a long image name out."""
-    return image_id if len(image_id) <= 36 else f"{image_id[:24]}…{image_id[-11:]}"
+def shortened(image_id: str, letters: int = 36) -> str:
+    """Leaves the middle of a long image name out; its end tells it from others.
+
+    Args:
+        image_id: The radiograph.
+        letters: At most so many.
+    """
+    return image_id if len(image_id) <= letters else f"{image_id[: letters - 12]}…{image_id[-11:]}"

@@ -10,8 +10,8 @@ from matplotlib.patches import Rectangle
 
 from flannel.comparison import Comparison
 from flannel.data.store import Store
-from flannel.figures.style import drawn_in_style
-from flannel.galleries.radiographs import CLASS_COLOURS, shortened, show
+from flannel.figures.style import LETTERS, PAGE_INCHES, SMALL_LETTERS, drawn_in_style
+from flannel.galleries.radiographs import CLASS_COLOURS, CLASS_MARKERS, shortened, show
 from flannel.patches import Patches, load_patches
 
 BOXES = 12
@@ -44,22 +44,23 @@ def votes(
         diagnoses: The label set, in order.
     """
     with drawn_in_style():
-        figure = Figure(figsize=(2.7 * len(captions) + 0.9, 4.6), layout="constrained")
+        width = min(1.6 * len(captions) + 0.9, PAGE_INCHES)
+        figure = Figure(figsize=(width, 3.6), layout="constrained")
         panels = figure.subplots(2, len(captions), squeeze=False, height_ratios=(2.4, 1))
         for column, (image_id, caption) in enumerate(captions.items()):
             place = patches.image_id.index(image_id)
             chosen = patches.logits[place].argmax(axis=1)
             show(panels[0, column], store.radiograph(image_id))
             draw_patches(panels[0, column], store.size_px, patches, place)
-            panels[0, column].set_title(f"true: {caption}")
-            panels[0, column].set_xlabel(shortened(image_id), fontsize=6)
+            panels[0, column].set_title(f"true:\n{caption}", fontsize=9)
+            panels[0, column].set_xlabel(shortened(image_id, 26), fontsize=SMALL_LETTERS)
             weights = patches.weights[place]
             shares = np.bincount(chosen, weights, len(diagnoses)) / weights.sum()
             _draw_shares(panels[1, column], shares.tolist(), diagnoses, named=column == 0)
         figure.suptitle(f"{name}: votes of {patches.centres.shape[1]} patches per radiograph")
         marks = [
-            Line2D([], [], color=colour, marker="s", linestyle="", label=name)
-            for name, colour in zip(diagnoses, CLASS_COLOURS, strict=False)
+            Line2D([], [], color=colour, marker=marker, linestyle="", label=name)
+            for name, colour, marker in zip(diagnoses, CLASS_COLOURS, CLASS_MARKERS, strict=False)
         ]
         figure.legend(handles=marks, loc="outside lower center", ncols=len(marks))
     return figure
@@ -71,8 +72,8 @@ def draw_patches(axes: Axes, store_px: int, patches: Patches, place: int) -> Non
     for number, (row, column) in enumerate(patches.centres[place].astype(int)):
         colour = CLASS_COLOURS[chosen[number]]
         axes.plot(
-            column, row, "o", color=colour, markersize=4, markeredgecolor="white", zorder=3,
-            markeredgewidth=0.5,
+            column, row, CLASS_MARKERS[chosen[number]], color=colour, markersize=4.5,
+            markeredgecolor="white", markeredgewidth=0.5, zorder=3,
         )  # fmt: skip
         if number < BOXES:
             side = int(patches.windows_px[place, number])
@@ -83,9 +84,10 @@ def draw_patches(axes: Axes, store_px: int, patches: Patches, place: int) -> Non
 def _draw_shares(axes: Axes, shares: list[float], diagnoses: tuple[str, ...], named: bool) -> None:
     axes.barh(range(len(shares)), shares, color=CLASS_COLOURS[: len(shares)])
     for place, share in enumerate(shares):
-        axes.text(share + 0.02, place, f"{share:.0%}", va="center", fontsize=8)
-    axes.set_xlim(0, 1.25)
-    axes.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
-    axes.set_yticks(range(len(shares)), diagnoses if named else [""] * len(shares))
+        axes.text(share + 0.02, place, f"{share:.0%}", va="center", fontsize=LETTERS)
+    axes.set_xlim(0, 1.35)
+    axes.set_xticks([0, 0.5, 1], ["0", "50%", "100%"], fontsize=LETTERS)
+    names = diagnoses if named else [""] * len(shares)
+    axes.set_yticks(range(len(shares)), names, fontsize=LETTERS)
     axes.invert_yaxis()
     axes.set_xlabel("share of votes")

@@ -4,6 +4,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.figures.curves import MICRO, ensemble_curves, learner_curves, mean_curve
+from flannel.figures.style import PAGE_INCHES
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
@@ -48,6 +49,7 @@ def test_a_column_per_arm_and_a_line_per_learner(study_files):
     for arm in ("global", "patched"):
         study_files.run(f"base/{arm}/vgg19_bn/fold0", TRUTH)
         study_files.run(f"ensemble/{arm}/fold0", TRUTH)
+        study_files.run(f"ensemble/{arm}/mean/fold0", TRUTH)  # other forms would hide learners
     study_files.run("cheat/size_and_border/fold0", TWO_WRONG)
     measurements = study_files.measured()
     figure = learner_curves(measurements, COVID)
@@ -62,6 +64,20 @@ def test_a_column_per_arm_and_a_line_per_learner(study_files):
     assert [line.get_label()[:-5] for line in together.lines] == [
         "global", "patched", "cheat: size and border",
     ]  # fmt: skip
+
+
+def test_no_legend_is_cut_off_or_lies_on_the_curves(study_files):
+    for learner in ("densenet161", "inception_v3", "resnet152", "resnext101", "vgg19_bn"):
+        for arm in ("global", "patched", "masked"):
+            study_files.run(f"base/{arm}/{learner}/fold0", TRUTH)
+    figure = learner_curves(study_files.measured(), COVID)
+    assert figure.get_figwidth() <= PAGE_INCHES
+    whole = figure.bbox
+    for axes in figure.axes:
+        legend = axes.get_legend().get_window_extent()
+        assert whole.y0 <= legend.y0
+        assert legend.y1 <= axes.xaxis.label.get_window_extent().y0
+        assert whole.x0 <= legend.x0 < legend.x1 <= whole.x1
 
 
 def test_without_the_diagnosis_there_is_no_curve(study_files):

@@ -4,6 +4,7 @@ from flannel.costs import costs
 from flannel.data.diagnosis import FLANNEL
 from flannel.figures import draw_figures, save_figure
 from flannel.figures.scores import f1_bars
+from flannel.figures.style import arm_look
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
@@ -30,3 +31,12 @@ def test_a_saved_figure_is_a_png_and_the_same_pdf_each_time(study_files):
     assert len(pdf) > 5000
     save_figure(f1_bars(measurements, COVID), study_files.folder, "bars")
     assert path.with_suffix(".pdf").read_bytes() == pdf
+
+
+def test_an_arm_looks_the_same_wherever_it_stands():
+    assert arm_look("patched") == ("#E69F00", "////")
+    colour, hatch = arm_look("seven_patched")
+    assert colour == arm_look("patched")[0]
+    assert hatch != arm_look("patched")[1]
+    known = [arm_look(arm) for arm in ("global", "masked", "patched", "fused", "cheat", "other")]
+    assert len({look[0] for look in known}) == len(known)

@@ -22,3 +22,24 @@ def test_every_vote_rule_has_the_same_range_and_no_band_is_cut_off():
     assert (ranges == ranges[0]).all()
     assert ranges[0][0] <= 0.15
     assert ranges[0][1] >= 0.75
+
+
+def test_learners_of_the_same_patches_share_one_line_of_coverage():
+    table = pd.DataFrame(
+        [
+            {
+                "k": k, "value": k / 10, "deviation": np.nan, "split": "test", "learner": learner,
+                "fold": 0, "window_px": "224", "measure": measure,
+                "rule": "" if measure in ("once", "thrice") else "share",
+            }
+            for k in (1, 5)
+            for learner in ("one", "two")
+            for measure in ("F1", "spread", "once", "thrice")
+        ]
+    )  # fmt: skip
+    once = patches_by_k(table, "F1", "spread", ("once", "thrice"), "test").axes[1]
+    assert [line.get_label() for line in once.lines] == ["any learner"]
+    apart = (table["learner"] == "two") & (table["measure"] == "once")
+    table.loc[apart, "value"] += 0.1
+    once = patches_by_k(table, "F1", "spread", ("once", "thrice"), "test").axes[1]
+    assert [line.get_label() for line in once.lines] == ["one", "two"]

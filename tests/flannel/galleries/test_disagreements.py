@@ -44,7 +44,7 @@ def test_a_row_for_each_arm_that_is_right_alone(study_files, store):
         "vgg19_bn fold 0: global and patched differ on 3 of 8 test radiographs"
     )
     assert len(figure.axes) == 8
-    assert figure.axes[0].get_title() == f"true: {VIRAL}"
+    assert figure.axes[0].get_title() == f"true:\n{VIRAL}"
     assert figure.axes[0].get_xlabel() == (f"global: {VIRAL} 0.70\npatched: {NORMAL} 0.70\ntest-2")
     assert figure.axes[4].get_ylabel() == "only patched right\n(2 of 2)"
 
