@@ -59,7 +59,7 @@ def f1_bars(measurements: Measurements, name: str) -> Figure:
     longest = max(map(_length, lines))
     with drawn_in_style():
         width = min(max(4.5, BAR_INCHES * longest + 0.9), PAGE_INCHES)
-        figure = Figure(figsize=(width, 2.5 * len(lines) + 0.9), layout="constrained")
+        figure = Figure(figsize=(width, 1.9 * len(lines) + 0.9), layout="constrained")
         panels = figure.subplots(len(lines), squeeze=False).ravel()
         for axes, line in zip(panels, lines, strict=True):
             _draw_line(axes, line, cheats, name)

@@ -47,9 +47,14 @@ window.onload = () => {
 """
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome on the PATH")
-def test_the_report_fits_a_phone_and_a_desktop(study_files, tmp_path):
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome on the PATH"),
+]
+
+
+def written(study_files):
+    """Writes a report with tables of every kind, and two figures."""
     for arm in ("global", "patched"):
         study_files.run(f"base/{arm}/vgg19_bn/fold0", TRUTH * 5, truth=TRUTH * 5)
     measurements, spent = study_files.measured(), costs(study_files.folder)
@@ -57,17 +62,39 @@ def test_the_report_fits_a_phone_and_a_desktop(study_files, tmp_path):
     figures = {
         name: save_figure(figure, study_files.folder, name) for name, figure in drawn.items()
     }
-    report = write_report(measurements, all_tables(measurements, spent), figures)
+    return write_report(measurements, all_tables(measurements, spent), figures)
+
+
+def opened(tmp_path, page, *options):
+    """Opens a page in a browser, and gives what that says."""
+    words = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=10000"]
+    words += [f"--user-data-dir={tmp_path / 'browser'}", *options, page.as_uri()]
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def test_the_report_fits_a_phone_and_a_desktop(study_files, tmp_path):
+    report = written(study_files)
     page = report.with_name("frames.html")
     page.write_text(f"<!DOCTYPE html><pre></pre>{FRAMES}{ASK}")
-    done = subprocess.run(
-        [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
-            "--allow-file-access-from-files", "--virtual-time-budget=10000",
-            f"--user-data-dir={tmp_path / 'browser'}", page.as_uri(),
-        ],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    said = json.loads(html.unescape(re.search(r"<pre>(.*?)</pre>", done.stdout)[1]))
-    expected = {"beyond": 0, "pictures": len(figures), "broken": 0, "asked": 0}
+    shown = opened(tmp_path, page, "--dump-dom", "--allow-file-access-from-files")
+    said = json.loads(html.unescape(re.search(r"<pre>(.*?)</pre>", shown)[1]))
+    expected = {"beyond": 0, "pictures": 2, "broken": 0, "asked": 0}
     assert said == [expected] * len(WIDTHS)
+
+
+def test_paper_shows_what_is_folded_on_the_screen(study_files, tmp_path):
+    report = written(study_files)
+    text = report.read_text()
+    assert "<details>" in text
+    pages = {}
+    for name, content in {
+        "folded": text,
+        "unfolded": text.replace("<details>", "<details open>"),
+        "without": re.sub("<details>.*?</details>", "", text, flags=re.DOTALL),
+    }.items():
+        page = report.with_name(f"{name}.html")
+        page.write_text(content)
+        pdf = tmp_path / f"{name}.pdf"
+        opened(tmp_path, page, f"--print-to-pdf={pdf}")
+        pages[name] = len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes()))
+    assert pages["folded"] == pages["unfolded"] > pages["without"]
