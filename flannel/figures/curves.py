@@ -108,7 +108,7 @@ def _figure(
                     label, style = styled(row)
                     x, y, area = mean_curve(row, name, measure, diagnoses)
                     axes.plot(x, y, label=f"{label} {area}", **style)
-                _dress(axes, title, measure)
+                _dress(figure, axes, title, measure)
         which = "micro: all decisions together" if name == MICRO else f"{name}, against the rest"
         figure.suptitle(which)
         figure.draw_without_rendering()  # square panels need a second pass to find their place
@@ -199,7 +199,7 @@ def _of_arm(row: Row, number: int) -> tuple[str, dict[str, object]]:
     return row.arm, {"color": colour, "linestyle": style, "linewidth": 1.8}
 
 
-def _dress(axes: Axes, title: str, measure: str) -> None:
+def _dress(figure: Figure, axes: Axes, title: str, measure: str) -> None:
     kind, across, up = KINDS[measure]
     axes.set_title(f"{title}: {kind}")
     axes.set_xlabel(across)
@@ -210,7 +210,6 @@ def _dress(axes: Axes, title: str, measure: str) -> None:
     axes.grid(color="#E5E5E5", linewidth=0.6)
     axes.set_axisbelow(True)
     # Below the panel and the name of its axis: inside it would lie on the curves of weak learners.
-    figure = axes.get_figure(root=True)
     below = ScaledTranslation(0, -0.48, figure.dpi_scale_trans)
     axes.legend(
         loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=axes.transAxes + below,
