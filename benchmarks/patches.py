@@ -47,35 +47,51 @@ def delivered(data: RadiographDataModule, purpose: str) -> Callable[[], object]:
     return walk
 
 
+def augmented(data: RadiographDataModule) -> tuple[Callable[[], object], int]:
+    """Builds the augmentation of a ready-made batch, as the network's device does it."""
+    batch = next(iter(data.train_dataloader()))
+    assert batch.departures is not None
+    return partial(batch.departures.apply, batch.pixels), len(batch.target)
+
+
 def ways(study: Path, k: int) -> dict[str, tuple[Callable[[], object], int]]:
     """Lists what is measured, with the number of patches that each delivers."""
-    manifest = load_manifest(study / "manifest.csv")
-    images = len(manifest)
+    images = len(load_manifest(study / "manifest.csv"))
     found = {}
-    for name, purpose, options in (
-        (f"K = {k}, masked", "predict", {}),
-        (f"K = {k}, masked, equalised", "predict", {"greyscale": "equalised"}),
-        (f"K = {k}, masked, 299 px", "predict", {"size_px": 299}),
-        ("training, masked", "train", {}),
-        ("training, masked, equalised, rotated", "train", RECIPE),
+    for name, options in (
+        (f"K = {k}, masked", {}),
+        (f"K = {k}, masked, equalised", {"greyscale": "equalised"}),
+        (f"K = {k}, masked, 299 px", {"size_px": 299}),
     ):
-        data = RadiographDataModule(
-            study, arm="patched", batch_size=4, predict_patches=k, **{"flip": 0.0, **options}
-        )
-        data.setup("fit")
-        count = images * k if purpose == "predict" else sum(data.class_counts().values())
-        found[name] = (delivered(data, purpose), count)
+        data = data_of(study, predict_patches=k, **options)
+        found[name] = (delivered(data, "predict"), images * k)
+    for name, options in (
+        ("training, masked", {}),
+        ("training, masked, equalised, departures drawn", RECIPE),
+    ):
+        data = data_of(study, **options)
+        data.table = pd.concat([data.table] * COPIES, ignore_index=True)
+        found[name] = (delivered(data, "train"), sum(data.class_counts().values()))
+    found["flip and rotation, where the network is"] = augmented(data_of(study, **RECIPE))
     return found
 
 
+def data_of(study: Path, **options: object) -> RadiographDataModule:
+    """Gives the data of the patched arm, which depart only where it is asked."""
+    data = RadiographDataModule(study, arm="patched", batch_size=4, **{"flip": 0.0, **options})
+    data.setup("fit")
+    return data
+
+
+COPIES = 20
+"""How often an epoch of training has the few images, so that its beginning weighs little."""
 RECIPE = {"greyscale": "equalised", "flip": 0.5, "rotation_degrees": 5}
 """Of `experiments/base/patched/_common.yaml`."""
 
 
 def memory_of_epoch(study: Path, copies: int, k: int) -> float:
     """Gives the growth of this process's own memory, in MB, over an epoch of so many images."""
-    data = RadiographDataModule(study, arm="patched", batch_size=4, predict_patches=k)
-    data.setup("predict")
+    data = data_of(study, predict_patches=k)
     data.table = pd.concat([data.table] * copies, ignore_index=True)
     before = resident_mb("RssAnon")
     highest = before

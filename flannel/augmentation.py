@@ -218,8 +218,10 @@ def _places(
     across = torch.arange(side, dtype=torch.float32, device=source.device) - (side - 1) / 2
     down, half = across[:, None], side / 2  # pixels from the middle
     rows = source[..., None, None].unbind(1)  # three of (images, 3, 1, 1)
-    x, y, depth = (row[:, 0] / half * across + row[:, 1] / half * down + row[:, 2] for row in rows)
-    return torch.stack([x / depth, y / depth], dim=-1)
+    x, y, depth = (
+        row[:, 0] / half * across + (row[:, 1] / half * down + row[:, 2]) for row in rows
+    )
+    return torch.stack([x, y], dim=-1).div_(depth[..., None])
 
 
 def _exposures(tone: Float32[Tensor, "images 2"]) -> UInt8[Tensor, "images 256"]:

@@ -202,8 +202,11 @@ class PatchView:
         """Cuts patches of one side from the box that they lie in, and resizes them if need be."""
         box = Box(*box_of_windows(centres, side, store.size_px, store.size_px, self.border))
         part = store.part(image_id, box, self.masked, self.greyscale == "equalised")
-        within = centres - torch.tensor([box.top, box.left])
-        patches = crop_patches(torch.from_numpy(part)[None], within, side, self.border)
+        if len(centres) == 1 and part.shape == (side, side):  # the box is the window
+            patches = torch.from_numpy(part)[None, None]
+        else:
+            within = centres - torch.tensor([box.top, box.left])
+            patches = crop_patches(torch.from_numpy(part)[None], within, side, self.border)
         if self.size_px != side:
             patches = pictures.resize(patches, [self.size_px, self.size_px], antialias=True)
         return patches

@@ -195,10 +195,12 @@ class Store:
             lines = self._masks[row]
             if lines.shape[1] % 8 == 0:
                 lines = lines.view(np.uint64)  # counted eight bytes at a time
-            counts = np.bitwise_count(lines).sum(axis=1, dtype=np.int64)
+            # A product adds up short lines faster than a sum, and exactly.
+            ones = np.ones(lines.shape[1], np.float32)
+            counts = np.bitwise_count(lines).astype(np.float32) @ ones
             if not self._entries[image_id].mask_sha256 or not counts.any():
                 raise self._no_mask(image_id)
-            self._counted = row, counts.cumsum()
+            self._counted = row, counts.cumsum(dtype=np.int64)
         return self._counted[1]
 
     def _no_mask(self, image_id: str) -> StoreError:
