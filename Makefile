@@ -37,6 +37,7 @@ CKPT   ?=
 IMAGE  ?=
 OUT    ?=
 STUDY_NAME ?=
+MINUTES ?= 10
 
 appended = $(if $(APPEND),--append=$(APPEND))
 # An option only where its variable was given: $(call given,FOLD,--fold=$(FOLD)).
@@ -194,6 +195,11 @@ lint: $(READY) ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+.PHONY: fuzz
+fuzz: $(READY) ## MINUTES=10: broken and hostile radiographs, then bundles; ends in status 1 at a traceback
+	$(PY) tests/fuzz radiographs --minutes=$(MINUTES)
+	$(PY) tests/fuzz bundles --minutes=$(MINUTES)
 
 .PHONY: bench
 bench: $(READY) ## ratios against the plain way (benchmarks/README.md)

@@ -5,17 +5,14 @@ touched, and whatever differs from the list is refused before any of it is used.
 """
 
 import json
+import math
 import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
-from flannel.checkpoints import CheckpointError
 from flannel.data.files import sha256_of
 from flannel.runs import digest_of, write_json
 
@@ -23,6 +20,10 @@ FORMAT = 1
 CONTENTS = "bundle.json"
 MOST_BYTES_OF_CONTENTS = 32 * 2**20
 MOST_BYTES_OF_FILE = 8 * 2**30
+MOST_FILES = 1000
+LONGEST_PATH = 200
+LONGEST_INTEGER = 20
+"""Digits of a whole number."""
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
@@ -80,36 +81,74 @@ def read_contents(folder: Path) -> dict[str, object]:
     path = folder / CONTENTS
     if not path.is_file():
         raise BundleError(f"{folder} is no bundle: it has no {CONTENTS}.")
-    if path.stat().st_size > MOST_BYTES_OF_CONTENTS:
-        raise BundleError(
-            f"{path} has {path.stat().st_size:,} bytes, too many for a list of files."
-        )
     try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            text = stream.read(MOST_BYTES_OF_CONTENTS + 1)
+        if len(text) > MOST_BYTES_OF_CONTENTS:
+            raise BundleError(
+                f"{path} has more than {MOST_BYTES_OF_CONTENTS:,} bytes, too many for a list of "
+                "files."
+            )
+        contents = _strictly(text.decode())
+    except BundleError:
+        raise
     except (OSError, ValueError, RecursionError) as fault:
         raise BundleError(f"{path} is damaged ({fault}): get the bundle again.") from fault
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         found = contents.get("format") if isinstance(contents, dict) else None
         raise BundleError(
-            f"{path} is of the format {found!r}, this version reads {FORMAT}: use the version that "
-            "wrote it, or write it again (flannel bundle)."
+            f"{path} is of the format {str(found)[:40]}, this version reads {FORMAT}: use the "
+            "version that wrote it, or write it again (flannel bundle)."
         )
-    checksum = contents.pop("checksum", None)
-    if checksum != digest_of(contents):
+    if contents.pop("checksum", None) != digest_of(contents):
         raise BundleError(f"{path} was changed since it was written: get the bundle again.")
     files = contents.get("files")
-    if not isinstance(files, dict):
-        raise BundleError(f"{path} lists no files: get the bundle again.")
+    if not isinstance(files, dict) or len(files) > MOST_FILES:
+        raise BundleError(f"{path} lists no files, or too many: get the bundle again.")
     for name, listed in files.items():
-        _check(folder, name, listed)
+        try:
+            _check(folder, name, listed)
+        except OSError as fault:
+            raise BundleError(f"{folder / name} cannot be read ({fault.strerror}).") from fault
     return contents
+
+
+def _strictly(text: str) -> Any:  # noqa: ANN401  whatever JSON holds
+    """Reads JSON that every reader understands alike: no name twice, no number without end.
+
+    Raises:
+        ValueError: If it is none, or is not so strict.
+        RecursionError: If it is nested too deeply.
+    """
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a name comes twice in a table")
+        return found
+
+    def whole(digits: str) -> int:
+        if len(digits) > LONGEST_INTEGER:
+            raise ValueError(f"a number has {len(digits):,} digits")
+        return int(digits)
+
+    def finite(digits: str) -> float:
+        value = float(digits)
+        if not math.isfinite(value):
+            raise ValueError(f"{digits[:20]} is no number")
+        return value
+
+    return json.loads(
+        text, object_pairs_hook=once, parse_int=whole, parse_float=finite, parse_constant=finite
+    )
 
 
 def _check(folder: Path, name: str, listed: object) -> None:
     """Compares a file with what the list says of it, the cheap things first."""
-    if not _SAFE.fullmatch(name):
+    if len(name) > LONGEST_PATH or not _SAFE.fullmatch(name):
         raise BundleError(
-            f"{folder} lists a file {name!r}, which is no plain name inside it: do not trust it."
+            f"{folder} lists a file {name[:LONGEST_PATH]!r}, which is no plain name inside "
+            "it: do not trust it."
         )
     path = folder / name
     if not path.is_file():
@@ -125,24 +164,3 @@ def _check(folder: Path, name: str, listed: object) -> None:
         )
     if size != wanted or sha256_of(path) != listed.get("sha256"):
         raise BundleError(f"{path} is not the file that was bundled: get the bundle again.")
-
-
-def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Writes weights as safetensors: numbers under names, and nothing that could be run."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Copies, because tensors that share memory are refused.
-    save_file({name: value.clone().contiguous() for name, value in weights.items()}, path)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Reads weights.
-
-    Raises:
-        CheckpointError: If the file is no safetensors file.
-    """
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as fault:
-        raise CheckpointError(
-            f"{path} holds no weights ({fault}): get the bundle again."
-        ) from fault

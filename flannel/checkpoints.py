@@ -45,9 +45,11 @@ def build_module(
             arguments = {**arguments, name: absent}
     try:
         return found(**arguments)
-    except (TypeError, ValueError) as fault:
+    except CheckpointError:
+        raise
+    except Exception as fault:  # whatever a class raises for arguments that it was not made for
         raise CheckpointError(
-            f"The network {class_path} cannot be built from {arguments}: {fault}"
+            f"The network {class_path} cannot be built from {str(arguments)[:300]}: {fault}"
         ) from fault
 
 
@@ -55,7 +57,7 @@ def _found(class_path: str) -> type[nn.Module] | None:
     module, _, name = class_path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except ImportError:
+    except (ImportError, ValueError):
         return None
     return found if isinstance(found, type) and issubclass(found, nn.Module) else None
 

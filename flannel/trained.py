@@ -96,6 +96,14 @@ class TrainedLearner:
                 "with the version that trained it, or train it again."
             ) from fault
 
+    def unfilled(self) -> nn.Module:
+        """Builds the network without its weights.
+
+        Raises:
+            CheckpointError: If it cannot be built.
+        """
+        return build_module(self.network, NETWORKS, {"weights": "later"})
+
     def build(self) -> nn.Module:
         """Builds the network with its weights: in evaluation mode, on the CPU.
 
@@ -103,7 +111,7 @@ class TrainedLearner:
             TrainedError: If it cannot be built, or its weights cannot be read.
         """
         try:
-            network = build_module(self.network, NETWORKS, {"weights": "later"})
+            network = self.unfilled()
             load_weights(network, self.weights(), self.name)
         except CheckpointError as fault:
             raise TrainedError(str(fault)) from fault
@@ -156,18 +164,26 @@ class TrainedEnsemble:
         scores = self.module(torch.from_numpy(probabilities.astype(np.float32)))
         return np.asarray(scores.softmax(dim=1).numpy(), np.float32)
 
+    def unfilled(self) -> nn.Module:
+        """Builds the module without its weights.
+
+        Raises:
+            CheckpointError: If it cannot be built.
+        """
+        arguments = self.combination.get("init_args") or {}
+        assert isinstance(arguments, Mapping)
+        counted = {"learners": len(self.learners), "classes": self.classes}
+        specification = {**self.combination, "init_args": {**arguments, **counted}}
+        return build_module(specification, COMBINATIONS)
+
     def build(self) -> nn.Module:
         """Builds the module, from (batch, learners, classes) to scores before the softmax.
 
         Raises:
             TrainedError: If it cannot be built, or its weights cannot be read.
         """
-        arguments = self.combination.get("init_args") or {}
-        assert isinstance(arguments, Mapping)
-        counted = {"learners": len(self.learners), "classes": self.classes}
-        specification = {**self.combination, "init_args": {**arguments, **counted}}
         try:
-            module = build_module(specification, COMBINATIONS)
+            module = self.unfilled()
             load_weights(module, self.weights(), self.name)
         except CheckpointError as fault:
             raise TrainedError(str(fault)) from fault

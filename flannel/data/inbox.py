@@ -1,6 +1,7 @@
 """Any files and folders in, a table of radiographs out: names, sizes and hashes, no diagnoses."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,15 +50,19 @@ def collect(
     for place in places:
         try:
             found = [place] if place.is_file() else list(_below(place, passed_over))
-            paths |= dict.fromkeys(path.resolve() for path in found)
             what = "holds no radiograph" if place.is_dir() else "does not exist"
         except OSError as fault:
             found, what = [], f"cannot be looked at ({fault.strerror})"
         if not found:
             faults.append(
-                f"{place} {what}; expected PNG, JPEG, GIF, BMP, TIFF, DICOM or JSRT .IMG files, or "
-                "a folder of them."
+                f"{_shown(place)} {what}; expected PNG, JPEG, GIF, BMP, TIFF, DICOM or JSRT .IMG "
+                "files, or a folder of them."
             )
+        for path in found:
+            if _shown(path) == str(path):
+                paths[path.resolve()] = None
+            else:
+                faults.append(f"{_shown(path)} has a name that is no text: rename it.")
     rows: dict[str, tuple[object, ...]] = {}
     for path, facts in zip(paths, inspect_files(list(paths)), strict=True):
         if facts.fault:
@@ -75,10 +80,17 @@ def collect(
 def _below(folder: Path, passed_over: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or path.resolve().is_relative_to(passed_over.resolve()) or not path.is_file():
+        if hidden or not path.is_file() or path.resolve().is_relative_to(passed_over.resolve()):
             continue
         if path.suffix.lower() in SUFFIXES or _is_dicom(path):
             yield path
+
+
+def _shown(path: Path) -> str:
+    """Gives a name as it is, or escaped where no table or line of a terminal can hold it."""
+    name = str(path)
+    strange = any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+    return ascii(name) if strange else name
 
 
 def _is_dicom(path: Path) -> bool:

@@ -15,6 +15,7 @@ from PIL import ExifTags, Image
 from flannel.data.progress import progress
 from flannel.data.radiograph import (
     DECODING_FAULTS,
+    MAX_BYTES,
     MAX_PIXELS,
     MIN_SIDE_PX,
     RadiographError,
@@ -89,7 +90,8 @@ def inspect_file(path: Path) -> FileFacts:
     in its middle passes here, and is found by the store, which decodes it.
     """
     try:
-        content = path.read_bytes() if path.is_file() else b""
+        usual = path.is_file() and path.stat().st_size <= MAX_BYTES
+        content = path.read_bytes() if usual else b""
         size = _size_of_whole_picture(content)
         if size is None:
             height, width = read_levels(path).levels.shape

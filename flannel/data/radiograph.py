@@ -16,6 +16,7 @@ from flannel.data.files import whole_file
 from flannel.data.greyscale import Polarity
 
 MAX_PIXELS = 100_000_000
+MAX_BYTES = 2**30
 MIN_SIDE_PX = 32
 JSRT_SIDE_PX = 2048
 JSRT_BYTES = JSRT_SIDE_PX * JSRT_SIDE_PX * 2
@@ -25,7 +26,7 @@ KNOWN = "PNG, JPEG, GIF, BMP, TIFF, DICOM or JSRT .IMG"
 # What Pillow and pydicom raise for damaged or unsupported files: there is no common base.
 DECODING_FAULTS = (
     OSError, ValueError, SyntaxError, EOFError, MemoryError, AttributeError, KeyError, IndexError,
-    TypeError, RuntimeError, NotImplementedError, OverflowError, BytesLengthException,
+    TypeError, RuntimeError, NotImplementedError, OverflowError, BytesLengthException, zlib.error,
 )  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def read_levels(path: Path) -> StoredLevels:
 
     Raises:
         RadiographError: If the file is missing, empty, damaged, of no known format, has several
-            frames, more than 100 megapixels or a side below 32 pixels.
+            frames, more than 100 megapixels or 1 GiB, or a side below 32 pixels.
     """
     start = _first_bytes(path)
     if start[128:132] == b"DICM":
@@ -127,6 +128,11 @@ def write_mask(mask: Bool[np.ndarray, "height width"], path: Path) -> None:
 def _first_bytes(path: Path) -> bytes:
     if not path.is_file():
         raise RadiographError(f"{path} does not exist or is not a file; expected an image.")
+    if path.stat().st_size > MAX_BYTES:
+        raise RadiographError(
+            f"{path} has {path.stat().st_size:,} bytes; at most {MAX_BYTES:,} are read. Is it a "
+            "radiograph?"
+        )
     with path.open("rb") as stream:
         start = stream.read(132)
     if not start:
@@ -215,6 +221,10 @@ def _read_dicom(path: Path) -> StoredLevels:
                 f"{path} is a DICOM file of {kind}; expected MONOCHROME1 or MONOCHROME2."
             )
         shown, lowest, highest = _displayed(dataset)
+        if shown.ndim != 2:
+            raise RadiographError(
+                f"{path} holds pixels of several samples; expected one grey level a pixel."
+            )
     except RadiographError:
         raise
     except DECODING_FAULTS as fault:

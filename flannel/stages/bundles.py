@@ -28,7 +28,7 @@ def bundle(
         segmenter: Its best.ckpt; by default the one that made the study's masks.
         redo: Replace a bundle that is there.
     """
-    from flannel.bundle import write_bundle
+    from flannel.bundle_writing import write_bundle
     from flannel.trained_study import trained_of_study
 
     trained = trained_of_study(study, fold, chosen(arm), chosen(learners), segmenter)

@@ -1,15 +1,19 @@
 """A bundle against the study that it was written from, and against everything done to it since."""
 
+import hashlib
 import json
+import resource
 import shutil
 from dataclasses import replace
 
 import pytest
+import safetensors.torch
 import torch
 import yaml
 
-from flannel.bundle import trained_of_bundle, write_bundle
-from flannel.bundle_files import BundleError, is_bundle, read_contents, read_weights, save_weights
+from flannel.bundle import trained_of_bundle
+from flannel.bundle_files import BundleError, is_bundle, read_contents
+from flannel.bundle_writing import write_bundle
 from flannel.calibration import Temperature
 from flannel.checkpoints import CheckpointError
 from flannel.combinations import NeuralWeightModule
@@ -265,24 +269,27 @@ def set_in(*path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (set_in("learners", 0, "network", "class_path", "os.system"), "names the class os.system"),
+        (set_in("learners", 0, "network", "class_path", "os.system"), "the class 'os.system'"),
         (
             set_in("segmenter", "network", "class_path", "subprocess.Popen"),
-            "subprocess.Popen is not built",
+            "the class 'subprocess.Popen'",
         ),
         (
             set_in("ensembles", 0, "combination", "class_path", "torch.load"),
-            "names the class torch.load",
+            "the class 'torch.load'",
         ),
         (set_in("ensembles", 0, "combination", "init_args", ["tanh"]), "expected a table, not"),
         (set_in("learners", 0, "arm", "../../outside"), "the name '../../outside'"),
         (set_in("learners", 0, "vote", "loudest"), "'loudest', where one of share"),
         (set_in("learners", 0, "data", "colour", "red"), "colour"),
         (set_in("learners", 0, "weights", "../w"), "does not say what was trained"),
-        (set_in("learners", 0, "temperature", {"value": -1, "floor": 0.1}), "temperature of -1"),
+        (
+            set_in("learners", 0, "temperature", {"value": -1, "floor": 0.1}),
+            "the number -1; expected one above 0",
+        ),
         (set_in("store", "size_px", 10**9), "a side of 1000000000 px"),
         (set_in("store", "resize", "crop"), "'crop', where one of"),
-        (set_in("diagnoses", "many"), "expected a list of names"),
+        (set_in("diagnoses", "many"), "expected a list of texts"),
         (set_in("learners", "none"), "expected a list"),
     ],
 )
@@ -292,12 +299,103 @@ def test_what_is_not_ours_is_refused_by_name(bundle, change, told):
         trained_of_bundle(bundle)
 
 
-def test_weights_that_do_not_fit_and_files_that_hold_none(bundle, tmp_path):
-    save_weights({"weight": torch.ones(2)}, tmp_path / "own.safetensors")
-    assert read_weights(tmp_path / "own.safetensors")["weight"].tolist() == [1, 1]
-    (tmp_path / "text.safetensors").write_text("no weights at all")
-    with pytest.raises(CheckpointError, match="holds no weights"):
-        read_weights(tmp_path / "text.safetensors")
-    changed(bundle, set_in("learners", 0, "network", "init_args", "classes", 3))
-    with pytest.raises(TrainedError, match="do not fit"):
+BUILT = ("learners", 0, "network", "init_args")
+SEGMENTS = ("segmenter", "network", "init_args")
+TRANSFORMER = {"image_size": 32, "patch_size": 16, "num_heads": 1, "hidden_dim": 8, "mlp_dim": 8}
+
+
+def library(name, **arguments):
+    """Gives a change to another network than the one of the weights."""
+    path = f"torchvision.models.{name}"
+    return set_in("learners", 0, "network", {"class_path": path, "init_args": arguments})
+
+
+HOSTILE = [
+    (set_in(*BUILT, "classes", 3), r"do not fit its network: network.fc.bias is 4, where .* has 3"),
+    (set_in(*BUILT, "classes", 100_000), "do not fit its network"),
+    (set_in(*BUILT, "classes", 10**12), "numbers up to 100,000"),
+    (set_in(*BUILT, "classes", "four"), "cannot be built from"),
+    (set_in(*BUILT, "architecture", "regnet_y_128gf"), "far larger than they are"),
+    (set_in(*BUILT, "architecture", "/etc/passwd"), "the option '/etc/passwd'"),
+    (library("VisionTransformer", **TRANSFORMER, num_layers=10**5), "far larger than they are"),
+    (library("DenseNet", growth_rate=100_000), "do not fit its network"),
+    (library("DenseNet", block_config=[10**5] * 4), "far larger than they are"),
+    (library("DenseNet", block_config=[1] * 65), "a list of 65; at most 64"),
+    (
+        library(
+            "SwinTransformer", patch_size=[4, 4], embed_dim=8, depths=[2], num_heads=[1],
+            window_size=[300, 300],
+        ),
+        "do not fit",
+    ),
+    (set_in(*SEGMENTS, "growth", 100_000), "weights of the segmenter do not fit"),
+    (set_in(*SEGMENTS, "down", [100_000]), "the segmenter .* far larger than they are"),
+    (set_in("segmenter", "size_px", 4096), "a segmenter for 4096 px; at most 2048"),
+    (
+        set_in("segmenter", "network", "class_path", "segmentation_models_pytorch.encoders.X"),
+        "names the class",
+    ),
+    (set_in("learners", 1, "data", "size_px", 2048), "10 x 100 views of 2048 px"),
+    (set_in("learners", 1, "data", "window_px", 65), "patches of 65 px of 64"),
+    (set_in("learners", 0, "data", "resize_px", 10**6), "a side of 1000000 px"),
+    (set_in("learners", 0, "data", "predict_batch_size", -1), "the number -1; expected 1 to"),
+    (set_in("learners", 0, "data", "size_px", None), "size_px is null"),
+    (set_in("learners", 0, "data", "arm", "patched"), "the arm global with the data of patched"),
+    (set_in("learners", 0, "precision", "4-bit"), "'4-bit', where one of 32-true"),
+    (set_in("learners", 0, "arm", "patched"), "expected different names"),
+    (set_in("diagnoses", ["a", "b", "c", "d", "e"]), r"answers \(1, 4\), where \(1, 5\)"),
+    (set_in("segmenter", None), "need a lung mask, and no segmenter"),
+    (set_in("segmenter", "weights", "bundle.json"), "not in its list of files"),
+    (set_in("segmenter", "classes", ["a", "b"]), "a segmenter of a, b"),
+    (set_in("masks", "precision", "8-true"), "Expected a typing.Literal"),
+    (set_in("notes", ["\x1b[2J"]), r"the text .*x1b"),
+    (set_in("norms", {"mean": [1], "directions": [], "limit": 1, "usual": 1,
+                      "side_by_side": None, "radiographs": 9}), "norms that are no 256 numbers"),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_what_a_network_may_need_is_known_before_it_is_built(bundle):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    written = (bundle / "bundle.json").read_bytes()
+    for change, told in HOSTILE:
+        (bundle / "bundle.json").write_bytes(written)
+        changed(bundle, change)
+        with pytest.raises(BundleError, match=told):
+            trained_of_bundle(bundle)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert after - before < 400_000  # KiB; the networks asked for take up to terabytes
+
+
+def test_names_come_once_and_numbers_end(bundle):
+    path = bundle / "bundle.json"
+    written = path.read_text()
+    for text in (
+        '{"format": 1, "format": 1}', '{"fold": NaN}', '{"fold": 1e999}', f'{{"fold": {"9" * 99}}}'
+    ):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(BundleError, match=r"damaged \(.*(twice|no number|99 digits)"):
+            trained_of_bundle(bundle)
+    path.write_text(written)
+    assert trained_of_bundle(bundle).fold == 0
+
+
+def rewritten(bundle, name, content):
+    """Exchanges a file, and lists it as if it belonged there."""
+    (bundle / name).write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    changed(bundle, set_in("files", name, {"bytes": len(content), "sha256": digest}))
+
+
+def test_weights_that_do_not_fit_are_no_numbers_or_no_weights(bundle, trained):
+    name = "learners/global.small.safetensors"
+    good = (bundle / name).read_bytes()
+    for content in (b"no weights at all", good[:-1], good + b"0", (2**30).to_bytes(8, "little")):
+        rewritten(bundle, name, content)
+        with pytest.raises(BundleError, match="holds no weights"):
+            trained_of_bundle(bundle)
+    weights = dict(trained.learners[0].weights())
+    weights["network.fc.bias"] = torch.tensor([0, torch.nan, 0, 0])
+    rewritten(bundle, name, safetensors.torch.save(weights))
+    with pytest.raises(TrainedError, match=r"no numbers \(NaN or infinite, in network.fc.bias"):
         trained_of_bundle(bundle).learners[0].build()

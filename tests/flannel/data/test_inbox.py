@@ -1,5 +1,6 @@
 """Files and folders as people have them."""
 
+import os
 import shutil
 
 import numpy as np
@@ -77,3 +78,21 @@ def test_a_known_file_keeps_its_name(tmp_path):
     inbox = collect([path], tmp_path / "out", lambda _, sha256: f"known-{sha256[:4]}")
     assert inbox.table["image_id"].tolist() == [f"known-{sha256_of(path)[:4]}"]
     assert collect([], tmp_path).table.empty
+
+
+def test_names_that_no_table_can_hold_and_links_that_lead_nowhere(tmp_path):
+    good = write(tmp_path / "in" / "good.png")
+    (tmp_path / "in" / "loop.png").symlink_to(tmp_path / "in" / "loop.png")
+    for number, name in enumerate(("two\nlines.png", os.fsdecode(b"latin\xe9.png"))):
+        write(tmp_path / "plain.png", number).rename(tmp_path / "in" / name)
+    inbox = collect([tmp_path / "in", tmp_path / "a\x1bb"], tmp_path / "out")
+    assert inbox.table["path"].tolist() == [str(good)]
+    assert sorted(fault.split(" ", 1)[1][:32] for fault in inbox.faults) == [
+        "does not exist; expected PNG, JP",
+        "has a name that is no text: rena",
+        "has a name that is no text: rena",
+    ]
+    said = "\n".join(inbox.faults)
+    assert r"two\nlines.png" in said
+    assert r"latin\udce9.png" in said
+    assert r"a\x1bb" in said

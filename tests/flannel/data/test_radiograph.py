@@ -6,8 +6,14 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
 
+from flannel.data.inspection import inspect_file
 from flannel.data.radiograph import (
     RadiographError,
     read_levels,
@@ -145,6 +151,29 @@ def test_dicom_faults(tmp_path):
     (tmp_path / "c.dcm").write_bytes(whole.replace(rows + b"\2", rows + b"\3"))
     with pytest.raises(RadiographError, match=r"c\.dcm is a DICOM file whose pixels"):
         read_levels(tmp_path / "c.dcm")
+
+
+def test_dicom_of_several_samples_or_a_broken_deflation(tmp_path):
+    colours = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PixelData": 3 * GREY.tobytes()}
+    with pytest.raises(RadiographError, match=r"a\.dcm holds pixels of several samples"):
+        read_levels(dicom(tmp_path / "a.dcm", GREY, bits=8, **colours))
+    dataset = pydicom.dcmread(dicom(tmp_path / "b.dcm", GREY, bits=8))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(tmp_path / "b.dcm", enforce_file_format=True)
+    whole = bytearray((tmp_path / "b.dcm").read_bytes())
+    whole[-60:-20] = bytes(range(200, 240))
+    (tmp_path / "b.dcm").write_bytes(whole)
+    with pytest.raises(RadiographError, match=r"b\.dcm is a DICOM file whose pixels"):
+        read_levels(tmp_path / "b.dcm")
+
+
+def test_a_file_of_many_gigabytes_is_not_read(tmp_path):
+    path = saved(tmp_path / "a.png", GREY)
+    with path.open("r+b") as stream:
+        stream.truncate(2**40)  # takes no disk
+    with pytest.raises(RadiographError, match=r"a\.png has 1,099,511,627,776 bytes; at most"):
+        read_levels(path)
+    assert "at most 1,073,741,824 are read" in inspect_file(path).fault
 
 
 def test_faults_are_sentences_with_the_path(tmp_path):

@@ -1,0 +1,220 @@
+"""What a bundle says of each thing that was trained, read and bounded.
+
+Of its networks only the segmenter is built here, because `Trained` holds it ready.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from flannel.bundle_values import (
+    Entry,
+    arguments_of,
+    count,
+    file_name,
+    names,
+    one_of,
+    options,
+    positive,
+    sentences,
+    side_px,
+    table,
+    tables,
+)
+from flannel.bundle_weights import check_answer, check_network, read_weights
+from flannel.calibration import Temperature
+from flannel.checkpoints import CheckpointError, load_weights
+from flannel.data.greyscale import Squaring
+from flannel.data.store_files import Settings
+from flannel.datamodule import RadiographDataModule
+from flannel.doubts import SIDE_PX, Norms
+from flannel.runs import digest_of
+from flannel.trained import COMBINATIONS, NETWORKS, Trained, TrainedEnsemble, TrainedLearner
+from flannel.views import PatchView
+from patching.vote import Rule
+from segmentation.checkpoint import NETWORKS as SEGMENTERS
+from segmentation.checkpoint import Segmenter, build_network, channels_last
+from segmentation.pipeline import MaskOptions
+from segmentation.structures import Structures, classes_of
+
+LARGEST_INPUT_PX = 2048
+"""Side that a network may ask for."""
+MOST_PIXELS = 2**31
+"""Of the views of one batch, each a byte."""
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "32", "64")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a bundle lists, all of its files compared with their hashes.
+
+    Attributes:
+        folder: The bundle.
+        contents: What `bundle.json` says.
+    """
+
+    folder: Path
+    contents: Entry
+
+    def weights(self, entry: Entry) -> tuple[Path, str]:
+        """Gives path and hash of an entry's weights.
+
+        Raises:
+            ValueError: If the list of files has none of that name.
+        """
+        name = entry["weights"]
+        listed = table(self.contents["files"]).get(name) if isinstance(name, str) else None
+        if listed is None:
+            raise ValueError(f"weights {str(name)[:100]!r} that are not in its list of files")
+        return self.folder / str(name), str(table(listed)["sha256"])
+
+    def paths(self) -> dict[str, Path]:
+        """Gives the weights of learners and ensembles by their names, once these were read."""
+        entries = (*tables(self.contents["learners"]), *tables(self.contents["ensembles"]))
+        return {f"{one['arm']}/{one['learner']}": self.weights(one)[0] for one in entries}
+
+
+def read_entries(listed: Listed) -> Trained:
+    """Reads all that a bundle says, and the segmenter's weights.
+
+    Raises:
+        CheckpointError: If a class is none of ours, or the segmenter does not fit its weights.
+        KeyError: If something is missing.
+        TypeError: If something is of another kind.
+        ValueError: If a value is none that this version uses.
+    """
+    contents = listed.contents
+    diagnoses = names(contents["diagnoses"])
+    store = table(contents["store"])
+    settings = Settings(side_px(store["size_px"]), one_of(store["resize"], get_args(Squaring)))
+    learners = [_learner(one, settings, listed) for one in tables(contents["learners"])]
+    ensembles = [_ensemble(one, len(diagnoses), listed) for one in tables(contents["ensembles"])]
+    names([*(one.name for one in learners), *(one.name for one in ensembles)])  # each once
+    segmenter, norms = contents["segmenter"], contents["norms"]
+    if segmenter is None and any(one.needs_mask for one in learners):
+        raise ValueError("learners that need a lung mask, and no segmenter")
+    return Trained(
+        name=str(listed.folder),
+        fold=count(contents["fold"]),
+        diagnoses=diagnoses,
+        store=settings,
+        segmenter=None if segmenter is None else _segmenter(table(segmenter), listed),
+        masks=MaskOptions(**arguments_of(MaskOptions, contents["masks"])),
+        learners=tuple(learners),
+        ensembles=tuple(ensembles),
+        norms=None if norms is None else _norms(table(norms)),
+        notes=sentences(contents["notes"]),
+    )
+
+
+def _learner(entry: Entry, store: Settings, listed: Listed) -> TrainedLearner:
+    path, sha256 = listed.weights(entry)
+    learner = TrainedLearner(
+        arm=file_name(entry["arm"]),
+        learner=file_name(entry["learner"]),
+        network=_allowed(entry["network"], NETWORKS),
+        data=arguments_of(RadiographDataModule, entry["data"], "study", "fold"),
+        vote=one_of(entry["vote"], get_args(Rule)),
+        views_at_once=count(entry["views_at_once"], least=1),
+        precision=one_of(entry["precision"], PRECISIONS),
+        weights=partial(read_weights, path),
+        temperature=_temperature(entry["temperature"]),
+        identity=digest_of([entry, sha256]),
+    )
+    _check_sight(learner, store)
+    return learner
+
+
+def _check_sight(learner: TrainedLearner, store: Settings) -> None:
+    """Bounds what a learner wants to see of a radiograph."""
+    view, images = learner.sight.view, count(learner.sight.predict_batch_size, least=1)
+    if learner.sight.arm != "global" and not learner.needs_mask:
+        raise ValueError(f"the arm {learner.arm} with the data of {learner.sight.arm}")
+    side, views = side_px(view.size_px), 1
+    if isinstance(view, PatchView):
+        views = count(learner.sight.patches["predict"], least=1) + view.lung_box
+        if max(view.windows_px) > store.size_px:
+            raise ValueError(f"patches of {max(view.windows_px)} px of {store.size_px}")
+    else:
+        side_px(view.resize_px)
+        count(view.crop_margin_px)
+    if side > LARGEST_INPUT_PX or images * views * side**2 > MOST_PIXELS:
+        raise ValueError(
+            f"{images} x {views} views of {side} px at once; at most {LARGEST_INPUT_PX} px and "
+            f"{MOST_PIXELS:,} pixels are taken"
+        )
+
+
+def _ensemble(entry: Entry, classes: int, listed: Listed) -> TrainedEnsemble:
+    path, sha256 = listed.weights(entry)
+    return TrainedEnsemble(
+        arm=file_name(entry["arm"]),
+        learner=file_name(entry["learner"]),
+        learners=names(entry["learners"]),
+        combination=_allowed(entry["combination"], COMBINATIONS),
+        classes=classes,
+        weights=partial(read_weights, path),
+        temperature=_temperature(entry["temperature"]),
+        identity=digest_of([entry, sha256]),
+    )
+
+
+def _segmenter(entry: Entry, listed: Listed) -> Segmenter:
+    path, _ = listed.weights(entry)
+    specification = _allowed(entry["network"], SEGMENTERS)
+    classes = names(entry["classes"])
+    if classes not in map(classes_of, get_args(Structures)):
+        raise ValueError(f"a segmenter of {', '.join(classes)}")
+    side = side_px(entry["size_px"])
+    if side > LARGEST_INPUT_PX:
+        raise ValueError(f"a segmenter for {side} px; at most {LARGEST_INPUT_PX} are taken")
+    skeleton = check_network(partial(build_network, specification), path, "the segmenter")
+    check_answer(skeleton, (1, 1, side, side), (1, len(classes), side, side), "the segmenter")
+    network = build_network(specification)
+    load_weights(network, read_weights(path), "the segmenter")
+    return Segmenter(
+        network=channels_last(network),
+        size_px=side,
+        sha256=str(entry["sha256"]),  # of the checkpoint, as the study's own masks name it
+        classes=classes,
+    )
+
+
+def _temperature(entry: object) -> Temperature | None:
+    if entry is None:
+        return None
+    value, floor = (positive(table(entry)[name]) for name in ("value", "floor"))
+    return Temperature(value, floor, at_bound=False)
+
+
+def _norms(entry: Entry) -> Norms:
+    norms = Norms.from_json(entry)
+    cells = SIDE_PX**2
+    numbers = (norms.mean, norms.directions, norms.limit, norms.usual, norms.side_by_side or 0)
+    fits = norms.mean.shape == (cells,) and norms.directions.shape[1:] == (cells,)
+    if not fits or not all(np.isfinite(one).all() for one in numbers):
+        raise ValueError(f"norms that are no {cells} numbers, with directions of as many")
+    return norms
+
+
+def _allowed(value: object, places: tuple[str, ...]) -> Entry:
+    """Reads class and arguments of a network, of modules of ours and of two libraries."""
+    specification = table(value)
+    arguments = table(specification.get("init_args") or {})
+    class_path = str(specification["class_path"])
+    module, _, name = class_path.rpartition(".")
+    # No deeper in the segmenters' library, where there are classes that fetch weights.
+    inside = module == "segmentation_models_pytorch" or not class_path.startswith(
+        "segmentation_models_pytorch."
+    )
+    if not (
+        inside and class_path.startswith(places) and class_path.isascii() and name.isidentifier()
+    ):
+        raise CheckpointError(
+            f"It names the class {class_path[:100]!r}; expected one of {' or '.join(places)}, as "
+            "these run no unknown code."
+        )
+    return {"class_path": class_path, "init_args": options(arguments)}
