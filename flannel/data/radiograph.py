@@ -1,5 +1,6 @@
 """Any radiograph or mask file in, an array out: PNG, JPEG, GIF, BMP, TIFF, JSRT `.IMG`, DICOM."""
 
+import struct
 import warnings
 import zlib
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ KNOWN = "PNG, JPEG, GIF, BMP, TIFF, DICOM or JSRT .IMG"
 DECODING_FAULTS = (
     OSError, ValueError, SyntaxError, EOFError, MemoryError, AttributeError, KeyError, IndexError,
     TypeError, RuntimeError, NotImplementedError, OverflowError, BytesLengthException, zlib.error,
+    struct.error,
 )  # fmt: skip
 
 

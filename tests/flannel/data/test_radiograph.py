@@ -167,6 +167,14 @@ def test_dicom_of_several_samples_or_a_broken_deflation(tmp_path):
         read_levels(tmp_path / "b.dcm")
 
 
+def test_a_dicom_header_that_ends_within_a_length(tmp_path):
+    whole = dicom(tmp_path / "a.dcm", GREY, bits=8).read_bytes()
+    end = whole.index(b"\x02\x00\x01\x00OB") + 9  # of the 4 bytes that say how long it is, 1
+    (tmp_path / "a.dcm").write_bytes(whole[:end])
+    with pytest.raises(RadiographError, match=r"a\.dcm is a DICOM file whose pixels"):
+        read_levels(tmp_path / "a.dcm")
+
+
 def test_a_file_of_many_gigabytes_is_not_read(tmp_path):
     path = saved(tmp_path / "a.png", GREY)
     with path.open("r+b") as stream:
