@@ -182,10 +182,7 @@ class Calibration:
 
 
 def calibrate(
-    test: pd.DataFrame,
-    validation: pd.DataFrame,
-    diagnoses: Sequence[str],
-    bins: int = BINS,
+    test: pd.DataFrame, validation: pd.DataFrame, diagnoses: Sequence[str]
 ) -> Calibration:
     """Fits a temperature on a fold's validation rows, and measures its test rows without and with.
 
@@ -196,7 +193,6 @@ def calibrate(
         test: Test rows of a predictions table.
         validation: Validation rows of the same run.
         diagnoses: The label set.
-        bins: Of the calibration error.
 
     Raises:
         MeasureError: If there are no rows, or a row's probabilities are below 0 or all 0.
@@ -211,7 +207,7 @@ def calibrate(
         (probabilities / sums, kept.apply(probabilities)),
         (temperature.apply(probabilities),) * 2,
     ):
-        found = reliability(*top_label(true, of_brier), bins)
+        found = reliability(*top_label(true, of_brier))
         scores.append(
             CalibrationScores(
                 ece=calibration_error(found),

@@ -65,7 +65,6 @@ def patches_needed(
     logits: Float[Tensor, "images patches classes"],
     rule: Rule = "share",
     error: float = 0.0,
-    weights: Float[Tensor, "images patches"] | None = None,
     every: int = ROUND,
 ) -> Int64[Tensor, " images"]:
     """Counts how many patches of each image are asked when one stops as soon as it is `decided`.
@@ -74,7 +73,6 @@ def patches_needed(
         logits: Outputs for all patches, in the order in which they are asked.
         rule: How patches vote.
         error: As of `decided`.
-        weights: How much each patch counts.
         every: Patches between two looks at the votes, at least 1.
 
     Raises:
@@ -86,9 +84,7 @@ def patches_needed(
     for seen in range(every, patches, every):
         if not len(going):
             break
-        over = decided(
-            logits[going, :seen], patches, rule, error, None if weights is None else weights[going]
-        )
+        over = decided(logits[going, :seen], patches, rule, error)
         needed[going[over]] = seen
         going = going[~over]
     return needed

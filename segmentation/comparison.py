@@ -16,13 +16,14 @@ from segmentation.measures import MEASURES, mean_interval
 from segmentation.probabilities import Precision, ready_network
 
 EVERYWHERE = "all"
+TIMED_BATCH = 4
+"""Radiographs that a network is timed on at once."""
 
 
 def compare_segmenters(
     study: Path,
     against: str | None = None,
     rounds: int = 5,
-    batch_size: int = 4,
     precision: Precision = "32-true",
 ) -> pd.DataFrame:
     """Compares the finished segmentation runs of a study.
@@ -32,7 +33,6 @@ def compare_segmenters(
         against: The run that the others' Jaccard index is compared with, radiograph by
             radiograph; the first by name when None.
         rounds: Timed batches of each network, the networks taking turns; 0 measures no speed.
-        batch_size: Radiographs in a timed batch.
         precision: Of the timed networks, in the form in which they predict.
 
     Returns:
@@ -56,7 +56,7 @@ def compare_segmenters(
     shared = _shared(tables)
     origins = sorted(set(tables[against].loc[shared, "origin"]))
     places = [EVERYWHERE, *origins] if len(origins) > 1 else [EVERYWHERE]
-    speeds = _images_per_second(runs, rounds, batch_size, precision) if rounds else {}
+    speeds = _images_per_second(runs, rounds, precision) if rounds else {}
     rows = []
     for place in places:
         for run in runs:
@@ -162,9 +162,7 @@ def _row(table: pd.DataFrame, base: pd.DataFrame | None) -> dict[str, float | in
     return row | dict(zip(names, difference, strict=True))
 
 
-def _images_per_second(
-    runs: Sequence[Path], rounds: int, batch_size: int, precision: Precision
-) -> dict[str, float]:
+def _images_per_second(runs: Sequence[Path], rounds: int, precision: Precision) -> dict[str, float]:
     """Times the networks in turns on a batch of noise each; gives the median rates."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     seconds: dict[str, list[float]] = {run.name: [] for run in runs}
@@ -172,7 +170,7 @@ def _images_per_second(
     for run in runs:
         segmenter = load_segmenter(run / "best.ckpt")
         networks[run.name] = ready_network(segmenter.network, precision, device)
-        size = (batch_size, 1, segmenter.size_px, segmenter.size_px)
+        size = (TIMED_BATCH, 1, segmenter.size_px, segmenter.size_px)
         batches[run.name] = 255 * torch.rand(size, device=device)
     for turn in range(rounds + 1):  # the first warms up
         for name, network in networks.items():
@@ -180,4 +178,4 @@ def _images_per_second(
             network(batches[name]).sum().item()
             if turn:
                 seconds[name].append(time.monotonic() - started)
-    return {name: batch_size / float(np.median(spent)) for name, spent in seconds.items()}
+    return {name: TIMED_BATCH / float(np.median(spent)) for name, spent in seconds.items()}

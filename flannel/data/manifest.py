@@ -20,6 +20,8 @@ COLUMNS = (
 )  # fmt: skip
 NUMBERS = ("width", "height")
 SPLITS = ("", "test", "development", "train", "val", "rotating")
+VIEWS = ("AP", "PA")
+"""An image is kept when its view contains one of these, whatever the case."""
 """What an image is for, together with `fold` (flannel.data.folds.splits_of_fold); "" is open."""
 
 
@@ -58,7 +60,6 @@ def build_manifest(
     folder: Path,
     sources: Sequence[str] | None = None,
     mapping: str = "flannel",
-    views: Sequence[str] = ("AP", "PA"),
     strict: bool = False,
     cache: Path | None = None,
 ) -> tuple[pd.DataFrame, ManifestReport]:
@@ -74,7 +75,6 @@ def build_manifest(
         sources: Short names of the data sets to take, of `flannel.data.sources.SOURCES`; None
             takes all found.
         mapping: Which findings are which diagnosis, a name in `flannel.data.findings.MAPPINGS`.
-        views: An image is kept when its view contains one of these, whatever the case.
         strict: Refuse the whole when a file is missing or unreadable, instead of listing it.
         cache: Remembers the files there, so that the next call reads only what changed.
 
@@ -94,7 +94,7 @@ def build_manifest(
     left_out: Counter[tuple[str, str]] = Counter()
     wanted: list[tuple[SourceRow, str]] = []
     for row in rows:
-        diagnosis, reason = _read_label(row, MAPPINGS[mapping], views)
+        diagnosis, reason = _read_label(row, MAPPINGS[mapping])
         if reason:
             left_out[row.source, reason] += 1
         else:
@@ -186,11 +186,11 @@ def _source_rows(folder: Path, names: Sequence[str] | None) -> Iterator[SourceRo
         )
 
 
-def _read_label(row: SourceRow, mapping: LabelMapping, views: Sequence[str]) -> tuple[str, str]:
+def _read_label(row: SourceRow, mapping: LabelMapping) -> tuple[str, str]:
     """Gives the diagnosis of a row, or the reason why it is left out."""
     if row.unfit:
         return "", row.unfit
-    if not any(view.upper() in row.view.upper() for view in views):
+    if not any(view in row.view.upper() for view in VIEWS):
         return "", f"view {row.view or 'not written'}"
     diagnosis = mapping.diagnoses.get(row.finding, "")
     why = mapping.left_out.get(row.finding, "not in the label mapping")

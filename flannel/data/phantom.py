@@ -348,9 +348,9 @@ def _filled(outlines: Sequence[Points], size: Size) -> Bool[np.ndarray, "height 
     return np.asarray(canvas) > 0
 
 
-def _closed_curve(points: Points, steps: int = 8) -> Points:
+def _closed_curve(points: Points) -> Points:
     """Draws a smooth closed curve (uniform Catmull-Rom spline) through the points."""
-    t = np.linspace(0, 1, steps, endpoint=False)[:, None, None]
+    t = np.linspace(0, 1, 8, endpoint=False)[:, None, None]
     before, here = np.roll(points, 1, axis=0), points
     after, beyond = np.roll(points, -1, axis=0), np.roll(points, -2, axis=0)
     curve = 0.5 * (

@@ -56,9 +56,7 @@ class MaskReport:
         return "\n".join(lines)
 
 
-def fill_lung_masks(
-    folder: Path, masks: Path, manifest: pd.DataFrame, strict: bool = False
-) -> MaskReport:
+def fill_lung_masks(folder: Path, masks: Path, manifest: pd.DataFrame) -> MaskReport:
     """Packs the lung masks of a folder into the store, one bit a pixel.
 
     A mask becomes a square as its radiograph did; beside a letterboxed radiograph it is 0.
@@ -69,11 +67,10 @@ def fill_lung_masks(
         folder: The store's folder.
         masks: Holds `<image_id>.png`, each at its radiograph's own size.
         manifest: The radiographs' own sizes, by image_id, width and height.
-        strict: Refuse when a mask is bad, instead of listing it.
 
     Raises:
         StoreError: If a folder is missing, the manifest lacks an image of the store, the disk is
-            too full, another process writes to the store, or, with `strict`, a mask cannot be used.
+            too full, or another process writes to the store.
     """
     if not masks.is_dir():
         raise StoreError(f"{masks} is not a folder; expected one with a mask for each radiograph.")
@@ -97,7 +94,7 @@ def fill_lung_masks(
         def packed(row: int) -> UInt8[np.ndarray, "size bytes"]:
             return _packed_mask(paths[row], sizes[entries[row].image_id], settings)
 
-        written, faults = _write_masks(folder, kept, changed, packed, strict)
+        written, faults = _write_masks(folder, kept, changed, packed)
         final = [
             replace(entry, mask_sha256=hashes[row]) if row in written else entry
             for row, entry in enumerate(kept)
@@ -115,7 +112,6 @@ def _write_masks(
     kept: Sequence[Entry],
     rows: Sequence[int],
     packed: Callable[[int], UInt8[np.ndarray, "size bytes"]],
-    strict: bool,
 ) -> tuple[set[int], list[str]]:
     """Writes masks, and gives the rows that were written and the faults of the others."""
     written: set[int] = set()
@@ -128,9 +124,6 @@ def _write_masks(
             written.add(row)
 
         faults = in_threads(pack, rows, None, "Packing lung masks")
-        if strict and faults:
-            listed = "\n  ".join(faults)
-            raise StoreError(f"{len(faults)} lung masks cannot be used:\n  {listed}")
         # The index forgets these masks first, so that it never vouches for the earlier ones.
         write_index(folder, kept)
     return written, faults
