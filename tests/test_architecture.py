@@ -1,6 +1,7 @@
 """Imports only go down (docs/architecture.md), and the packages stand alone."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ FLOORS = (
 )
 
 
+@cache
 def modules() -> dict[str, Path]:
     found = {}
     for package in PACKAGES:
@@ -42,15 +44,24 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imports(name: str, path: Path, known: dict[str, Path], deep: bool) -> set[str]:
-    """Our modules that a module imports; with `deep`, also those imported inside functions."""
+@cache
+def imported(path: Path, deep: bool) -> list[ast.Import | ast.ImportFrom]:
+    """The imports of a module: those that run when it is imported, or all with `deep`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = ast.walk(tree) if deep else _at_import(tree)
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+@cache
+def imports(name: str, deep: bool) -> set[str]:
+    """Our modules that a module imports; with `deep`, also those imported inside functions."""
+    known = modules()
+    path = known[name]
     targets = set()
-    for node in nodes:
+    for node in imported(path, deep):
         if isinstance(node, ast.Import):
             targets |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = node.module or ""
             if node.level:
                 package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
@@ -77,11 +88,10 @@ def _at_import(tree: ast.Module):
 
 @pytest.mark.parametrize("name", sorted(modules()))
 def test_imports_only_go_down(name):
-    known = modules()
     allowed = next(
         floor for prefix, floor in FLOORS if name == prefix or name.startswith(prefix + ".")
     )
-    for target in imports(name, known[name], known, deep=True):
+    for target in imports(name, deep=True):
         fits = any(
             target == prefix
             or ((prefix != "flannel" or "patching" in allowed) and target.startswith(prefix + "."))
@@ -91,8 +101,7 @@ def test_imports_only_go_down(name):
 
 
 def test_imports_form_no_circle():
-    known = modules()
-    arrows = {name: imports(name, path, known, deep=False) for name, path in known.items()}
+    arrows = {name: imports(name, deep=False) for name in modules()}
     done: set[str] = set()
 
     def visit(name: str, way: tuple[str, ...]) -> None:
@@ -103,7 +112,7 @@ def test_imports_form_no_circle():
             visit(target, (*way, name))
         done.add(name)
 
-    for name in known:
+    for name in modules():
         visit(name, ())
 
 
@@ -118,14 +127,11 @@ def test_the_command_table_is_quick_because_it_does_not_import_torch(name):
         if module in reached:
             continue
         reached.add(module)
-        tree = ast.parse(known[module].read_text(encoding="utf-8"))
-        for node in _at_import(tree):
+        for node in imported(known[module], deep=False):
             if isinstance(node, ast.Import):
                 names = {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                names = {(node.module or "").split(".")[0]}
             else:
-                continue
+                names = {(node.module or "").split(".")[0]}
             assert not names & {"torch", "lightning", "torchvision", "wandb"}, module
-        waiting += [t for t in imports(module, known[module], known, deep=False) if t in known]
+        waiting += [target for target in imports(module, deep=False) if target in known]
     assert name in reached

@@ -107,7 +107,7 @@ def test_an_ensemble_is_trained_written_and_then_skipped(base_study, capsys):
 
 def test_the_kept_epoch_is_the_one_with_the_best_validation(base_study):
     study, names = base_study.folder, base_study.experts()
-    ensemble.main(arguments(study, names, "--selection=val/accuracy", epochs=12))
+    ensemble.main(arguments(study, names, "--selection=val/accuracy", epochs=6))
     folder = study / "ensemble" / "global" / "fold0"
     best = pd.read_csv(folder / "curves.csv")["val/accuracy"].max()
     table = load_predictions(folder / "predictions.csv", FLANNEL)
@@ -116,6 +116,7 @@ def test_the_kept_epoch_is_the_one_with_the_best_validation(base_study):
     assert (guessed == table["diagnosis"].map(FLANNEL.index)).mean() == pytest.approx(best)
 
 
+@pytest.mark.slow
 def test_a_killed_ensemble_goes_on_to_the_same_weights(base_study, monkeypatch):
     study, names = base_study.folder, base_study.experts()
     schedule = ["--lr_scheduler=torch.optim.lr_scheduler.StepLR", "--lr_scheduler.step_size=2"]

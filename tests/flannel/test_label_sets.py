@@ -72,6 +72,7 @@ def trained(relabelled, monkeypatch):
     return make
 
 
+@pytest.mark.slow
 def test_one_sigmoid_is_enough_for_two_diagnoses(relabelled):
     study = relabelled("covid_normal")
     fit(

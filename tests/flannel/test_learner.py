@@ -1,7 +1,9 @@
 """A base learner's run through the real command line, on phantoms, with a small network."""
 
 import json
+import shutil
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -42,10 +44,9 @@ SMALL = {
 }
 
 
-@pytest.fixture
-def train(phantom_study, experiments, tmp_path):
+def trainer_of(study, experiments, folder):
     """Trains through `flannel learner fit`, with the recipe of an arm and the small network."""
-    small = tmp_path / "small.yaml"
+    small = folder / "small.yaml"
     small.write_text(yaml.safe_dump(SMALL))
 
     def run(arm, *options):
@@ -54,15 +55,33 @@ def train(phantom_study, experiments, tmp_path):
         if arm in CONTROLS:
             configs.append(experiments / "base" / arm / "_common.yaml")
         words = [f"--config={config}" for config in configs]
-        learner.main(["fit", *words, f"--study={phantom_study}", "--data.fold=1", *options])
-        return phantom_study / "base" / arm / "small" / "fold1"
+        learner.main(["fit", *words, f"--study={study}", "--data.fold=1", *options])
+        return study / "base" / arm / "small" / "fold1"
 
     return run
 
 
-@pytest.mark.parametrize("arm", ["global", *CONTROLS, "patched"])
-def test_a_run_leaves_the_files_of_the_house(train, arm, phantom_study):
-    folder = train(arm)
+@pytest.fixture
+def train(phantom_study, experiments, tmp_path):
+    return trainer_of(phantom_study, experiments, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def patched(_phantom_study, experiments, tmp_path_factory):
+    """A finished run of the patched arm, to be looked at only."""
+    place = tmp_path_factory.mktemp("patched")
+    study = Path(shutil.copytree(_phantom_study, place / "study"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        return trainer_of(study, experiments, place)("patched")
+
+
+@pytest.mark.parametrize(
+    "arm",
+    ["patched", *(pytest.param(arm, marks=pytest.mark.slow) for arm in ("global", *CONTROLS))],
+)
+def test_a_run_leaves_the_files_of_the_house(train, patched, arm):
+    folder = patched if arm == "patched" else train(arm)
     table = load_predictions(folder / "predictions.csv", FLANNEL)
     assert len(table) == 40
     assert table["split"].value_counts().to_dict().keys() == {"train", "val", "test"}
@@ -90,10 +109,9 @@ def test_a_run_leaves_the_files_of_the_house(train, arm, phantom_study):
     assert (folder / "patches.npz").exists() == (arm == "patched")
 
 
-def test_votes_can_be_counted_again_without_the_model(train, phantom_study):
-    folder = train("patched")
-    table = load_predictions(folder / "predictions.csv", FLANNEL)
-    patches = load_patches(folder / "patches.npz")
+def test_votes_can_be_counted_again_without_the_model(patched):
+    table = load_predictions(patched / "predictions.csv", FLANNEL)
+    patches = load_patches(patched / "patches.npz")
     assert list(patches.image_id) == table["image_id"].tolist()
     assert patches.centres.shape == (40, 5, 2)
     assert (patches.windows_px == 24).all()
@@ -103,6 +121,7 @@ def test_votes_can_be_counted_again_without_the_model(train, phantom_study):
     assert set(np.unique((again * 5).round(4))) <= {0, 1, 2, 3, 4, 5}
 
 
+@pytest.mark.slow
 def test_scales_box_and_area_weights_reach_the_predictions(train):
     folder = train(
         "patched",
@@ -137,6 +156,7 @@ def test_a_finished_run_is_skipped_and_a_changed_one_refused(train, capsys):
     assert (folder / "predictions.csv").stat().st_mtime_ns > before
 
 
+@pytest.mark.slow
 def test_refreshed_batch_norm_is_the_average_over_training_batches(train):
     folder = train("global", "--refresh_batch_norm=2", "--trainer.max_epochs=1")
     state = torch.load(folder / "best.ckpt", weights_only=True)["state_dict"]
@@ -150,6 +170,7 @@ ONE_CYCLE = (
 )
 
 
+@pytest.mark.slow
 def test_the_last_epoch_is_taken_where_none_is_selected_and_one_cycle_ends_in_it(train):
     """25 training images in batches of 8, the odd last one left out: 3 steps an epoch."""
     seen = {}
@@ -175,6 +196,7 @@ def test_the_last_epoch_is_taken_where_none_is_selected_and_one_cycle_ends_in_it
     assert pd.read_csv(folder / "curves.csv")["val/macro_f1"].notna().all()
 
 
+@pytest.mark.slow
 def test_what_is_frozen_reaches_no_optimizer_and_stays_as_it_was(train):
     seen = {}
 

@@ -52,8 +52,8 @@ class Small(nn.Module):
 @pytest.mark.parametrize(
     ("architecture", "size", "layer"),
     [
-        ("densenet161", 224, "features"),
-        ("inception_v3", 299, "Mixed_7c"),
+        pytest.param("densenet161", 224, "features", marks=pytest.mark.slow),
+        pytest.param("inception_v3", 299, "Mixed_7c", marks=pytest.mark.slow),
         ("inception_v3", 96, "Mixed_6e"),  # the blocks behind it leave a single place
         ("resnet152", 32, "layer3"),
         ("vgg19_bn", 224, "features"),

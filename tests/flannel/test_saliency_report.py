@@ -38,6 +38,7 @@ def study(study_files):
     return study_files.folder
 
 
+@pytest.mark.slow
 def test_a_table_and_a_figure_for_each_learner(study, capsys):
     assert main(["saliency", f"--study={study}", "--count=5"]) == 0
     *said, place = capsys.readouterr().out.splitlines()

@@ -39,6 +39,7 @@ def test_in_sample_rows_are_the_folds_own_training_images(base_study):
 def test_out_of_fold_rows_leak_nothing(base_study):
     """No training row shares a group with test or validation, or was learnt from by its network."""
     names, manifest = base_study.experts(folds=range(4)), base_study.manifest
+    by_fold = [said_by_networks_that_validate(base_study, names, fold) for fold in range(4)]
     for fold in range(4):
         stack = read_stack(base_study.folder, names, fold, "out_of_fold")
         split = splits_of_fold(manifest, fold)
@@ -49,23 +50,20 @@ def test_out_of_fold_rows_leak_nothing(base_study):
         assert not set(training["image_id"]) & set(judged["image_id"])
         validation = set(manifest["image_id"][split == "val"])
         assert set(stack.validation.identity["image_id"]) == validation
-        said = said_by_networks_that_validate(base_study, names, set(range(4)) - {fold})
+        said = {}
+        for other in set(range(4)) - {fold}:
+            said |= by_fold[other]
         for image_id, row in zip(training["image_id"], stack.training.probabilities, strict=True):
             np.testing.assert_allclose(row, said[image_id], rtol=1e-6)
 
 
-def said_by_networks_that_validate(base_study, names, folds):
-    """Reads what the networks of each fold say of that fold's validation images."""
-    said = {}
-    for fold in folds:
-        paths = [
-            base_study.folder / "base" / name / f"fold{fold}/predictions.csv" for name in names
-        ]
-        tables = [load_predictions(path, FLANNEL) for path in paths]
-        stacked = np.stack([table[probability_columns(FLANNEL)] for table in tables], axis=1)
-        rows = zip(tables[0]["image_id"], tables[0]["split"], stacked, strict=True)
-        said |= {image_id: row for image_id, split, row in rows if split == "val"}
-    return said
+def said_by_networks_that_validate(base_study, names, fold):
+    """Reads what the networks of a fold say of its validation images."""
+    folders = [base_study.folder / "base" / name / f"fold{fold}" for name in names]
+    tables = [load_predictions(folder / "predictions.csv", FLANNEL) for folder in folders]
+    stacked = np.stack([table[probability_columns(FLANNEL)] for table in tables], axis=1)
+    rows = zip(tables[0]["image_id"], tables[0]["split"], stacked, strict=True)
+    return {image_id: row for image_id, split, row in rows if split == "val"}
 
 
 def test_out_of_fold_keeps_every_other_validation_image_of_other_groups(base_study):

@@ -35,8 +35,9 @@ def test_other_networks_and_classes_are_built_again(tmp_path, write_run, class_p
     torch.save({"state_dict": state}, tmp_path / "run" / "best.ckpt")
     segmenter = load_segmenter(tmp_path / "run" / "best.ckpt")
     assert segmenter.classes == ("background", "heart", "left lung", "right lung")
+    expected = network.state_dict()
     for name, value in segmenter.network.state_dict().items():
-        assert torch.equal(value, network.state_dict()[name])
+        assert torch.equal(value, expected[name])
 
 
 class Intruder:

@@ -6,7 +6,7 @@ from PIL import Image
 from torch import nn
 
 from flannel.data.radiograph import write_mask
-from flannel.data.sources.jsrt import write_phantoms as write_jsrt_phantoms
+from flannel.data.sources.mask_pairs import write_phantoms
 from segmentation.data import LungDataModule
 from segmentation.evaluation import measure, summary
 from segmentation.task import LungSegmenter
@@ -61,7 +61,7 @@ def test_measures_by_hand(tmp_path, trainer):
 
 def test_several_structures_are_measured_each(tmp_path, trainer):
     """The network finds no heart and no right lung; its "heart" is what Knows calls lungs."""
-    write_jsrt_phantoms(tmp_path, 3, seed=1)
+    write_phantoms(tmp_path, 3, seed=1, size=96)
     data = LungDataModule(tmp_path, tmp_path, structures="heart_left_right", size_px=32)
     data.setup("fit")
     model = LungSegmenter(Knows(4), structures="heart_left_right")

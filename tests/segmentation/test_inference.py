@@ -59,6 +59,7 @@ def test_equals_the_network_in_float64_to_the_last_digits(network):
     torch.testing.assert_close(double(radiographs), expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_half_precision_moves_logits_little_and_masks_less():
     """Rounding to 8 or 11 bits, through 103 layers."""
     torch.manual_seed(0)

@@ -6,7 +6,6 @@ import torch
 
 from flannel.data.radiograph import write_mask
 from flannel.data.sources import MaskPair, find_pairs
-from flannel.data.sources.jsrt import write_phantoms as write_jsrt_phantoms
 from flannel.data.sources.mask_pairs import write_phantoms
 from segmentation.pairs import LungPairError, convention_of, group_of, prepare_pairs, split_pairs
 
@@ -122,20 +121,20 @@ def test_bad_files_are_listed_together_and_left_out(tmp_path, capsys):
 
 def test_structures_are_told_apart_where_the_set_has_them(tmp_path):
     """The patient's left lung lies on the right of the picture; the heart between the two."""
-    write_jsrt_phantoms(tmp_path / "jsrt", 3, seed=1)
-    prepared = prepare_pairs(find_pairs(tmp_path / "jsrt"), 64, "heart_left_right", strict=True)
+    write_phantoms(tmp_path / "pairs", 3, seed=1, size=256)
+    prepared = prepare_pairs(find_pairs(tmp_path / "pairs"), 64, "heart_left_right", strict=True)
     assert prepared.targets.unique().tolist() == [0, 1, 2, 3]
     columns = torch.arange(64).expand(64, 64)
     for target in prepared.targets:
         heart, left, right = (columns[target == place].float().mean() for place in (1, 2, 3))
         assert right < heart < left
-    lungs = prepare_pairs(find_pairs(tmp_path / "jsrt"), 64, "lungs", strict=True)
-    sides = prepare_pairs(find_pairs(tmp_path / "jsrt"), 64, "left_right", strict=True)
+    lungs = prepare_pairs(find_pairs(tmp_path / "pairs"), 64, "lungs", strict=True)
+    sides = prepare_pairs(find_pairs(tmp_path / "pairs"), 64, "left_right", strict=True)
     # A pixel that two lungs share by less than half each may belong to their union alone.
     differing = (lungs.targets > 0) != (sides.targets > 0)
     assert differing.float().mean() < 0.002
 
-    one = find_pairs(tmp_path / "jsrt")[0]
+    one = find_pairs(tmp_path / "pairs")[0]
     lacking = MaskPair(one.image, {"lungs": one.masks["left lung"]}, "a")
     with pytest.raises(LungPairError, match="heart"):
         prepare_pairs([lacking], 64, "heart_left_right", strict=False)

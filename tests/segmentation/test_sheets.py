@@ -9,14 +9,18 @@ from flannel.data.radiograph import RadiographError, write_mask
 from segmentation.sheets import SHEET_LIMIT, overlay, write_overlays, write_sheet
 
 
+def drawn(folder, height, width):
+    """Writes a grey radiograph and a mask of its left half."""
+    Image.fromarray(np.full((height, width), 100, np.uint8)).save(folder / "a.png")
+    mask = np.zeros((height, width), dtype=bool)
+    mask[:, : width // 2] = True
+    write_mask(mask, folder / "mask.png")
+    return folder / "a.png", folder / "mask.png"
+
+
 @pytest.fixture
 def pair(tmp_path):
-    """A radiograph of 1200 x 800 pixels and a mask of its left half."""
-    Image.fromarray(np.full((800, 1200), 100, np.uint8)).save(tmp_path / "a.png")
-    mask = np.zeros((800, 1200), dtype=bool)
-    mask[:, :600] = True
-    write_mask(mask, tmp_path / "mask.png")
-    return tmp_path / "a.png", tmp_path / "mask.png"
+    return drawn(tmp_path, 800, 1200)
 
 
 def test_an_overlay_is_small_and_shows_the_mask(pair):
@@ -46,7 +50,8 @@ def test_overlays_are_drawn_once_for_each_mask(pair, tmp_path):
     assert place.stat().st_mtime < 2e9
 
 
-def test_a_sheet_shows_the_first_sixty_and_goes_when_there_is_nothing(pair, tmp_path):
+def test_a_sheet_shows_the_first_sixty_and_goes_when_there_is_nothing(tmp_path):
+    pair = drawn(tmp_path, 200, 300)
     sheet = tmp_path / "flagged.png"
     assert write_sheet(sheet, [(*pair, f"small: {n}") for n in range(SHEET_LIMIT + 2)]) == 60
     with Image.open(sheet) as picture:

@@ -145,6 +145,7 @@ def test_learns_phantoms_and_checkpoint_loads_safely(tmp_path):
     assert kept["hyper_parameters"]["learning_rate"] == 3e-3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .*dataloader.* does not have many workers")
 @pytest.mark.filterwarnings("ignore:The number of training batches")
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,12 @@ from flannel.data.store import fill_lung_masks
 HOSTILE = '<script>alert("1")</script>'
 
 
-@pytest.fixture(autouse=True)
-def _small_forests(monkeypatch):
-    monkeypatch.setattr("flannel.data.shortcuts.TREES", 1)
-    monkeypatch.setattr("flannel.data.shortcuts.TARGETS", ("diagnosis",))
+@pytest.fixture(scope="module", autouse=True)
+def _small_forests():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flannel.data.shortcuts.TREES", 1)
+        patch.setattr("flannel.data.shortcuts.TARGETS", ("diagnosis",))
+        yield
 
 
 def audited(study: Path) -> tuple[str, dict]:
@@ -29,9 +32,15 @@ def audited(study: Path) -> tuple[str, dict]:
     return page.read_text(), json.loads((study / "audit.json").read_text())
 
 
-def test_the_audit_of_phantoms_holds_what_the_manifest_holds(phantom_study):
-    table = load_manifest(phantom_study / "manifest.csv")
-    html, numbers = audited(phantom_study)
+@pytest.fixture(scope="module")
+def untouched(_phantom_study, tmp_path_factory):
+    """The audit of the phantoms as they are: manifest, page and numbers."""
+    study = Path(shutil.copytree(_phantom_study, tmp_path_factory.mktemp("audit") / "study"))
+    return load_manifest(study / "manifest.csv"), *audited(study)
+
+
+def test_the_audit_of_phantoms_holds_what_the_manifest_holds(untouched):
+    table, html, numbers = untouched
     assert numbers["images"] == numbers["masks"] == len(table) == 40
     assert numbers["diagnoses"] == dict.fromkeys(FLANNEL, 10)
     assert numbers["origin"]["COVID-19"] == {"ccx": 10}
@@ -47,9 +56,8 @@ def test_the_audit_of_phantoms_holds_what_the_manifest_holds(phantom_study):
     assert "What the manifest left out is not known" in html
 
 
-def test_the_page_needs_no_network_and_shows_every_class(phantom_study):
-    html, _ = audited(phantom_study)
-    table = load_manifest(phantom_study / "manifest.csv")
+def test_the_page_needs_no_network_and_shows_every_class(untouched):
+    table, html, _ = untouched
     assert not re.findall(r'(?:src|href)="(?!data:)', html)
     assert "http" not in re.sub(r"base64,[^\"]*", "", html)
     groups = table.groupby("diagnosis")["group"].nunique()
@@ -82,12 +90,11 @@ def test_text_from_data_is_escaped_wherever_it_is_shown(phantom_study):
     assert "<details open><summary>What the manifest took" in html
 
 
-def test_the_same_study_gives_the_same_page_whatever_the_order_of_rows(phantom_study):
-    first = audited(phantom_study)
+def test_the_same_study_gives_the_same_page_whatever_the_order_of_rows(phantom_study, untouched):
     path = phantom_study / "manifest.csv"
     header, *lines = path.read_text().splitlines()
     path.write_text("\n".join([header, *reversed(lines)]) + "\n")
-    assert audited(phantom_study) == first
+    assert audited(phantom_study) == untouched[1:]
 
 
 def test_without_masks_the_centre_is_blacked_out_and_it_says_so(phantom_study):

@@ -9,7 +9,7 @@ from flannel.data.folds import assign_folds, splits_of_fold
 from flannel.data.manifest import ManifestError
 
 GROUPED = ("patient", "nested", "given", "leave-source-out")
-few_examples = settings(max_examples=20, deadline=None)
+few_examples = settings(max_examples=10, deadline=None)
 seeds = st.integers(0, 10_000)
 
 

@@ -36,29 +36,34 @@ def test_the_same_seed_draws_the_same_patient_with_and_without_disease():
     assert not np.array_equal(normal.image, covid.image)
 
 
-def lung_levels(diagnosis, part):
-    values = []
-    for seed in range(8):
-        phantom = draw_phantom(diagnosis, np.random.default_rng(seed), (200, 200))
-        values.append([part(phantom, lung) for lung in (phantom.left_lung, phantom.right_lung)])
-    return np.array(values)
+def brightness(phantom, lung):
+    return phantom.image[lung].mean()
+
+
+def roughness(phantom, lung):
+    steps = np.abs(np.diff(phantom.image.astype(float), 2, axis=1))
+    return steps[lung[:, 1:-1]].mean()
+
+
+def lung_levels(diagnosis):
+    """Brightness and roughness of both lungs of eight phantoms: (2, phantoms, lungs)."""
+    phantoms = [draw_phantom(diagnosis, np.random.default_rng(k), (200, 200)) for k in range(8)]
+    return np.array(
+        [
+            [[part(one, lung) for lung in (one.left_lung, one.right_lung)] for one in phantoms]
+            for part in (brightness, roughness)
+        ]
+    )
 
 
 def test_each_disease_is_seen_in_its_own_way():
-    def brightness(phantom, lung):
-        return phantom.image[lung].mean()
-
-    def roughness(phantom, lung):
-        steps = np.abs(np.diff(phantom.image.astype(float), 2, axis=1))
-        return steps[:, :][lung[:, 1:-1]].mean()
-
-    bright = {diagnosis: lung_levels(diagnosis, brightness) for diagnosis in FLANNEL}
-    normal = bright["Normal"].mean()
-    assert bright["COVID-19"].min(axis=1).mean() > normal + 10  # both lungs
-    gap = np.ptp(bright["Bacterial pneumonia"], axis=1).mean()
-    assert gap > 40 > np.ptp(bright["Normal"], axis=1).mean()  # one lung
-    rough = {diagnosis: lung_levels(diagnosis, roughness).mean() for diagnosis in FLANNEL}
-    assert rough["Viral pneumonia"] > 1.3 * max(rough["Normal"], rough["COVID-19"])  # fine lines
+    bright, rough = np.array([lung_levels(name) for name in FLANNEL]).swapaxes(0, 1)
+    covid, viral, bacterial, normal = range(4)
+    assert bright[covid].min(axis=1).mean() > bright[normal].mean() + 10  # both lungs
+    gap = np.ptp(bright, axis=2).mean(axis=1)
+    assert gap[bacterial] > 40 > gap[normal]  # one lung
+    each = rough.mean(axis=(1, 2))
+    assert each[viral] > 1.3 * max(each[normal], each[covid])  # fine lines
 
 
 def test_unknown_diagnosis_is_refused():

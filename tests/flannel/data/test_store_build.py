@@ -145,6 +145,7 @@ def test_a_cohort_without_a_readable_radiograph_makes_no_store(study):
         Store(study.store)
 
 
+@pytest.mark.slow
 def test_a_killed_build_goes_on_where_it_was(study, tmp_path, decoded):
     names = "abcdefghijkl"
     for name in names[3:]:

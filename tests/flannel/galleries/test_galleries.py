@@ -1,3 +1,5 @@
+import pytest
+
 from flannel.comparison import read_comparison
 from flannel.data.diagnosis import FLANNEL
 from flannel.galleries import write_galleries
@@ -6,6 +8,7 @@ COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
 
 
+@pytest.mark.slow
 def test_galleries_show_the_first_test_radiograph_of_each_diagnosis(study_files, store):
     study_files.run("base/patched/vgg19_bn/fold0", TRUTH)
     study_files.patches("base/patched/vgg19_bn/fold0")
