@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Trainer
 
 from flannel import learner
@@ -341,6 +342,18 @@ def test_training_views_depart_as_drawn_and_validation_views_never(phantom_study
     model.refresh(batch)
     torch.testing.assert_close(seen[0], normalise(departed.flatten(0, 1), "imagenet"))
     assert next(iter(data.val_dataloader())).departures is None
+
+
+def test_from_the_bytes_to_the_network_the_device_is_asked_for_no_value(phantom_study):
+    """The meta device has none; Lightning's transfer takes the departures along."""
+    data = RadiographDataModule(
+        phantom_study, arm="patched", batch_size=8, size_px=32, window_px=24, train_patches=3,
+        rotation_degrees=20, zoom=0.1, lighting=0.3,
+    )  # fmt: skip
+    data.setup("fit")
+    batch = move_data_to_device(next(iter(data.train_dataloader())), torch.device("meta"))
+    images = small_learner()._images(batch)
+    assert (images.shape, images.device.type) == ((24, 3, 32, 32), "meta")
 
 
 def test_class_weights_multiply_the_losses_of_their_class(batch):
