@@ -205,4 +205,5 @@ fuzz: $(READY) ## MINUTES=10: broken and hostile radiographs, then bundles; ends
 bench: $(READY) ## ratios against the plain way (benchmarks/README.md)
 	$(PY) benchmarks/fc_densenet.py
 	$(PY) benchmarks/patches.py
+	$(PY) benchmarks/ensemble.py
 	OMP_WAIT_POLICY=passive $(PY) benchmarks/base_learners.py

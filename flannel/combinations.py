@@ -1,13 +1,49 @@
 """The forms of FLANNEL: how the base learners' outputs become the scores of the ensemble."""
 
-from typing import Literal
+from abc import ABC, abstractmethod
+from typing import Literal, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from flannel.closed_form import Rule, as_they_are, weighed_by_softmax, weighed_by_tanh
 
-class NeuralWeightModule(nn.Module):
+
+class OneLayer(nn.Module, ABC):
+    """A combination that is one linear layer and what is done with its output.
+
+    `forward` is the `rule` of what the layer makes of the `features`; from these two parts
+    `flannel.descent` has the gradient without autograd. Any other combination is an `nn.Module`.
+
+    Args:
+        learners: Number of base learners.
+        classes: Number of diagnoses.
+        linear: The layer, with a bias.
+    """
+
+    def __init__(self, learners: int, classes: int, linear: nn.Linear) -> None:
+        super().__init__()
+        self.learners, self.classes, self.linear = learners, classes, linear
+
+    @abstractmethod
+    def features(
+        self, probabilities: Float[Tensor, "batch learners classes"]
+    ) -> Float[Tensor, "batch features"]:
+        """Gives what the layer reads, in which there is nothing to learn.
+
+        Raises:
+            ValueError: If there are not as many learners and classes.
+        """
+
+    @property
+    @abstractmethod
+    def rule(self) -> Rule:
+        """What makes scores of the layer's output, with its derivative."""
+
+
+@final
+class NeuralWeightModule(OneLayer):
     """Weighs N learners by the outer product of their concatenated outputs.
 
     Paper 004, Section 2.3 and Algorithm 1: f = [p_1, ..., p_N]; w = tanh(W vec(f f^T) + b), one
@@ -30,20 +66,29 @@ class NeuralWeightModule(nn.Module):
     def __init__(
         self, learners: int, classes: int, weights: Literal["tanh", "softmax"] = "tanh"
     ) -> None:
-        super().__init__()
         if weights not in ("tanh", "softmax"):
             raise ValueError(f"weights is {weights!r}; expected 'tanh' or 'softmax'.")
-        self.learners, self.classes, self.weights = learners, classes, weights
-        self.linear = nn.Linear((learners * classes) ** 2, learners)
+        super().__init__(learners, classes, nn.Linear((learners * classes) ** 2, learners))
+        self.weights = weights
+
+    def features(
+        self, probabilities: Float[Tensor, "batch learners classes"]
+    ) -> Float[Tensor, "batch features"]:
+        """Gives the outer product of the concatenated outputs."""
+        _check_shape(probabilities, self.learners, self.classes)
+        outputs = probabilities.flatten(1)  # (batch, learners * classes), learner-major
+        return (outputs[:, :, None] * outputs[:, None, :]).flatten(1)
+
+    @property
+    def rule(self) -> Rule:
+        """What `forward` does with the layer's output."""
+        return weighed_by_tanh if self.weights == "tanh" else weighed_by_softmax
 
     def learner_weights(
         self, probabilities: Float[Tensor, "batch learners classes"]
     ) -> Float[Tensor, "batch learners"]:
         """Gives the weight of each learner for each image."""
-        _check_shape(probabilities, self.learners, self.classes)
-        features = probabilities.flatten(1)  # (batch, learners * classes), learner-major
-        products = features[:, :, None] * features[:, None, :]
-        raw = self.linear(products.flatten(1))
+        raw = self.linear(self.features(probabilities))
         return raw.tanh() if self.weights == "tanh" else raw.softmax(dim=1)
 
     def forward(
@@ -54,7 +99,8 @@ class NeuralWeightModule(nn.Module):
         return torch.bmm(weights[:, None, :], probabilities).squeeze(1)
 
 
-class LinearCombination(nn.Module):
+@final
+class LinearCombination(OneLayer):
     """One linear layer from all outputs to the scores: the original file's `ensembleMLP`.
 
     With five learners and four classes Linear(20, 4), 84 parameters, no weight per learner.
@@ -65,16 +111,25 @@ class LinearCombination(nn.Module):
     """
 
     def __init__(self, learners: int, classes: int) -> None:
-        super().__init__()
-        self.learners, self.classes = learners, classes
-        self.linear = nn.Linear(learners * classes, classes)
+        super().__init__(learners, classes, nn.Linear(learners * classes, classes))
+
+    def features(
+        self, probabilities: Float[Tensor, "batch learners classes"]
+    ) -> Float[Tensor, "batch features"]:
+        """Gives the concatenated outputs."""
+        _check_shape(probabilities, self.learners, self.classes)
+        return probabilities.flatten(1)
+
+    @property
+    def rule(self) -> Rule:
+        """The layer's output is the scores."""
+        return as_they_are
 
     def forward(
         self, probabilities: Float[Tensor, "batch learners classes"]
     ) -> Float[Tensor, "batch classes"]:
         """Gives the scores, before the softmax."""
-        _check_shape(probabilities, self.learners, self.classes)
-        scores: Tensor = self.linear(probabilities.flatten(1))
+        scores: Tensor = self.linear(self.features(probabilities))
         return scores
 
 

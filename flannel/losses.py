@@ -57,7 +57,29 @@ class FocalLoss(nn.Module):
             scores: Combined scores before the softmax.
             target: Class indices, 0 to classes - 1.
         """
-        log_p = scores.log_softmax(dim=1).gather(1, target[:, None]).squeeze(1)
+        return self.of_log_p(self.log_p(scores, target), target)
+
+    @staticmethod
+    def log_p(
+        scores: Float[Tensor, "batch classes"], target: Int[Tensor, " batch"]
+    ) -> Float[Tensor, " batch"]:
+        """Gives the logarithm of each true diagnosis's softmax.
+
+        Args:
+            scores: Before the softmax.
+            target: Class indices, 0 to classes - 1.
+        """
+        return scores.log_softmax(dim=1).gather(1, target[:, None]).squeeze(1)
+
+    def of_log_p(
+        self, log_p: Float[Tensor, " batch"], target: Int[Tensor, " batch"]
+    ) -> Float[Tensor, ""] | Float[Tensor, " batch"]:
+        """Computes the loss from what `log_p` gives.
+
+        Args:
+            log_p: At most 0.
+            target: The class indices that it was given for.
+        """
         each = -((1 - log_p.exp()) ** self.gamma) * log_p
         if self.alpha is not None:
             each = self.alpha.to(each.dtype)[target] * each
