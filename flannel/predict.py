@@ -88,7 +88,7 @@ class PredictionReport:
         if doubted:
             lines.append(f"{len(doubted)} with a doubt (predictions.csv, column doubts):")
             lines += [
-                f"  {one.path}: {', '.join(doubt.name for doubt in one.doubts)}"
+                f"  {one.path}: {'; '.join(doubt.name for doubt in one.doubts)}"
                 + ("" if one.verdicts else "; no answer is given (--doubtful true gives one)")
                 for one in doubted
             ]

@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 
-from flannel.data.radiograph import DECODING_FAULTS, PICTURE_FORMATS
+from flannel.data.radiograph import DECODING_FAULTS, PICTURE_FORMATS, read_header
 
 MODALITIES = ("CR", "DX", "DR", "RF", "RG", "")
 """DICOM's names for what makes radiographs; an unknown modality is passed over."""
@@ -28,7 +28,7 @@ def oddities(path: Path) -> Iterator[str]:
         is_dicom = stream.read(132)[128:] == b"DICM"
     try:
         if is_dicom:
-            yield from _of_header(pydicom.dcmread(path, stop_before_pixels=True))
+            yield from _of_header(read_header(path))
         elif path.suffix.lower() != ".img" and _coloured_share(path) > COLOURED_SHARE:
             yield "a picture in colour"
     except DECODING_FAULTS:

@@ -24,6 +24,10 @@ JSRT_BYTES = JSRT_SIDE_PX * JSRT_SIDE_PX * 2
 PICTURE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF")
 KNOWN = "PNG, JPEG, GIF, BMP, TIFF, DICOM or JSRT .IMG"
 
+SPARSE = 0.25
+"""Share of a DICOM file's range of more than 8 bits below which, without a window, the levels that
+are used become black and white: of the whole range a store would keep fewer than 64 of them."""
+
 # What Pillow and pydicom raise for damaged or unsupported files: there is no common base.
 DECODING_FAULTS = (
     OSError, ValueError, SyntaxError, EOFError, MemoryError, AttributeError, KeyError, IndexError,
@@ -210,9 +214,24 @@ def _read_jsrt(path: Path) -> StoredLevels:
     return StoredLevels(levels.astype(np.uint16), 12, "jsrt")
 
 
+def read_header(path: Path, pixels: bool = False) -> pydicom.Dataset:
+    """Reads a DICOM file, without what pydicom has to say of headers that deviate a little.
+
+    Args:
+        path: The file.
+        pixels: Read the pixels too.
+
+    Raises:
+        Exception: One of `DECODING_FAULTS`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return pydicom.dcmread(path, stop_before_pixels=not pixels)
+
+
 def _read_dicom(path: Path) -> StoredLevels:
     try:
-        dataset = pydicom.dcmread(path)
+        dataset = read_header(path, pixels=True)
         frames = int(dataset.get("NumberOfFrames", 1) or 1)
         kind = str(dataset.PhotometricInterpretation)
         _check_pixels(path, int(dataset.Columns), int(dataset.Rows))
@@ -230,9 +249,12 @@ def _read_dicom(path: Path) -> StoredLevels:
     except RadiographError:
         raise
     except DECODING_FAULTS as fault:
+        told = " ".join(str(fault).split())  # pydicom's list of decoders has a line for each
         raise RadiographError(
-            f"{path} is a DICOM file whose pixels cannot be read ({fault}); export it again, "
-            "uncompressed."
+            f"{path} is a DICOM file whose pixels cannot be read ({told}). Export it again, "
+            "uncompressed, or install a decoder that is named here."
+            if "dependencies" in told
+            else f"{path} is a DICOM file whose pixels cannot be read ({told}); export it again."
         ) from fault
     bits = 8 if int(dataset.BitsStored) <= 8 else 16
     scaled = np.clip((shown - lowest) / (highest - lowest), 0, 1)
@@ -253,4 +275,8 @@ def _displayed(dataset: pydicom.Dataset) -> tuple[np.ndarray, float, float]:
         return apply_voi_lut(values, dataset, prefer_lut=True), 0.0, 2.0**depth - 1
     # The window's output spans the whole range of the rescaled levels (DICOM PS3.3 C.11.2.1.2).
     shown = apply_voi_lut(values, dataset, prefer_lut=False).astype(np.float64)
+    if "WindowWidth" not in dataset and bits > 8:
+        used, whole = float(np.ptp(shown)), float(np.ptp(ends))
+        if 0 < used < whole * SPARSE:
+            return shown, float(shown.min()), float(shown.max())
     return shown, float(ends.min()), float(ends.max())

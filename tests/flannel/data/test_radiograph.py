@@ -6,9 +6,11 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
+    JPEGLSLossless,
     SecondaryCaptureImageStorage,
     generate_uid,
 )
@@ -135,6 +137,33 @@ def test_dicom_range_inversion_and_window(tmp_path):
     np.testing.assert_allclose(seen[0, 0, :3], expected, atol=1e-4)
     eight = dicom(tmp_path / "e.dcm", GREY, bits=8)
     np.testing.assert_array_equal(read_levels(eight).levels, GREY)
+
+
+def test_a_sparse_dicom_range_is_spread_unless_a_window_says_what_to_show(tmp_path):
+    """12 bits in 16: of the whole range the eight bits of a store would keep 17 grey levels."""
+    levels = np.linspace(100, 4195, 1600).astype(np.uint16).reshape(40, 40)
+    spread = read_radiograph(dicom(tmp_path / "a.dcm", levels, bits=16))
+    np.testing.assert_allclose(spread[0], (levels - 100.0) / 4095, atol=1e-4)
+    window = {"WindowCenter": "32768", "WindowWidth": "65536"}
+    shown = read_radiograph(dicom(tmp_path / "b.dcm", levels, bits=16, **window))
+    np.testing.assert_allclose(shown[0], levels / 65535, atol=1e-4)
+    wide = read_radiograph(dicom(tmp_path / "c.dcm", levels, bits=13))
+    np.testing.assert_allclose(wide[0], levels / 8191, atol=1e-4)
+    flat = np.full((40, 40), 700, np.uint16)
+    flat_grey = read_radiograph(dicom(tmp_path / "d.dcm", flat, bits=16))
+    np.testing.assert_allclose(flat_grey, 700 / 65535, atol=1e-4)
+
+
+def test_a_dicom_without_its_decoder_names_one_in_a_sentence(tmp_path):
+    path = dicom(tmp_path / "a.dcm", np.zeros((40, 40), np.uint16), bits=16)
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
+    dataset.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
+    dataset.save_as(path)
+    with pytest.raises(RadiographError, match="or install a decoder that is named here") as fault:
+        read_levels(path)
+    assert "pyjpegls" in str(fault.value)
+    assert "\n" not in str(fault.value)
 
 
 def test_dicom_faults(tmp_path):
