@@ -18,23 +18,24 @@ from flannel.trained_study import trained_learner
 from segmentation.devices import device_of
 
 
-def chosen_runs(study: Path, arms: Sequence[str], learners: str, fold: int) -> list[StudyRun]:
+def chosen_runs(
+    study: Path, arms: Sequence[str], learners: Sequence[str] | None, fold: int
+) -> list[StudyRun]:
     """Finds the finished runs of base learners that are asked for.
 
     Args:
         study: The study's folder.
         arms: Their arms.
-        learners: "all", or names with commas.
+        learners: Their names; all when None.
         fold: The fold.
 
     Raises:
         SaliencyError: If there is none.
         StudyError: If no learner of the study has such a name.
     """
-    named = None if learners == "all" else learners.split(",")
     runs = [
         run
-        for run in narrowed(find_runs(study), named)
+        for run in narrowed(find_runs(study), learners)
         if run.stage == "base" and run.arm in arms and run.fold == fold and run.finished
     ]
     if not runs:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flannel.runs import RunError
+from flannel.stages.recipes import chosen
 
 if TYPE_CHECKING:
     import uvicorn
@@ -48,7 +49,6 @@ def app(
 
     from flannel.asking import Panel
     from flannel.bundle import open_trained
-    from flannel.stages.bundles import chosen
 
     trained = open_trained(study, fold, chosen(arm), chosen(learners))
     panel = Panel(trained, patches=patches, keep=True)

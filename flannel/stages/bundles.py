@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from flannel.stages.recipes import chosen
+
 
 def bundle(
     out: Path,
@@ -69,8 +71,3 @@ def export_onnx(
         size = exported.path.stat().st_size / 2**20
         print(f"{exported.path}: {size:,.1f} MiB, at most {exported.difference:.1g} from torch")
     print(f"ONNX files: {out}")
-
-
-def chosen(names: str) -> list[str] | None:
-    """Reads names with commas; "all" is None."""
-    return None if names == "all" else names.split(",")

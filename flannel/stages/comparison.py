@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from flannel.runs import RunError, WandbMode, wandb_mode
+from flannel.stages.recipes import chosen
 
 
 def compare(
@@ -20,8 +21,7 @@ def compare(
     """
     from flannel.compare import compare_study
 
-    chosen = None if learners == "all" else tuple(learners.split(","))
-    compare_study(study, chosen, wandb or wandb_mode())
+    compare_study(study, chosen(learners), wandb or wandb_mode())
 
 
 def cheats(study: Path = Path("runs/study"), seed: int = 1) -> None:

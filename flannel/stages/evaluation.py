@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from flannel.stages.recipes import chosen
+
 
 def evaluate(
     manifest: Path,
@@ -34,7 +36,6 @@ def evaluate(
     from flannel.bundle import open_trained
     from flannel.compare import compare_study
     from flannel.evaluation import evaluate_cohort
-    from flannel.stages.bundles import chosen
 
     trained = open_trained(study, fold, chosen(arm), chosen(learners), segmenter)
     evaluated = evaluate_cohort(Panel(trained, patches=patches), manifest, out, redo)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from flannel.stages.recipes import chosen
+
 
 def main(arguments: list[str]) -> int:
     """Runs `flannel predict`, whose radiographs are named without an option."""
@@ -68,9 +70,9 @@ def predict(
     from flannel.runs import RunFinishedError
     from flannel.study import form_name
 
-    named = _listed(form)
+    named = chosen(form)
     forms = None if named is None else tuple(form_name(one) for one in named)
-    trained = open_trained(study, fold, _listed(arm), _listed(learners), segmenter, forms)
+    trained = open_trained(study, fold, chosen(arm), chosen(learners), segmenter, forms)
     panel = Panel(trained, patches=patches, until_sure=until_sure)
     options = PredictOptions(redraws, pictures, saliency, doubtful, redo)
     try:
@@ -80,7 +82,3 @@ def predict(
         return 0
     print(report)
     return 0 if report.answered else 1
-
-
-def _listed(names: str) -> tuple[str, ...] | None:
-    return None if names == "all" else tuple(names.split(","))

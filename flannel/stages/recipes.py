@@ -1,4 +1,4 @@
-"""What the stages that train share: recipe files, and the folds that were asked for."""
+"""What the stages share: recipe files, and the folds and learners that were asked for."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +26,11 @@ def folds_of(study: Path, fold: str) -> list[int]:
         return [int(number) for number in fold.split(",")]
     except ValueError:
         raise RunError(f"fold is {fold!r}; expected a number such as 0, or all.") from None
+
+
+def chosen(names: str) -> list[str] | None:
+    """Reads names with commas; "all" is None."""
+    return None if names == "all" else names.split(",")
 
 
 def config_flags(configs: Sequence[Path]) -> list[str]:

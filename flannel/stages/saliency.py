@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from flannel.stages.recipes import chosen
+
 
 def saliency(
     study: Path = Path("runs/study"),
@@ -30,6 +32,6 @@ def saliency(
     """
     from flannel.saliency_report import chosen_runs, write_saliency
 
-    for run in chosen_runs(study, arm.split(","), learner, fold):
+    for run in chosen_runs(study, arm.split(","), chosen(learner), fold):
         for sentence in write_saliency(run, study, count, patches, layer, seed):
             print(sentence, flush=True)

@@ -56,7 +56,7 @@ def test_a_table_and_a_figure_for_each_learner(study, capsys):
 
 def test_what_is_not_there_is_refused(study):
     with pytest.raises(SaliencyError, match="no finished base learner of fold 1 in the arm"):
-        chosen_runs(study, ["patched"], "all", 1)
-    (run,) = chosen_runs(study, ["patched"], "all", 0)
+        chosen_runs(study, ["patched"], None, 1)
+    (run,) = chosen_runs(study, ["patched"], None, 0)
     with pytest.raises(SaliencyError, match="'classifier' gives no feature map"):
         write_saliency(run, study, layer="classifier")
