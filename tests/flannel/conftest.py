@@ -212,6 +212,22 @@ def base_study(tmp_path, request):
     return BaseStudy(tmp_path / "study", getattr(request, "param", "patient"))
 
 
+@pytest.fixture
+def drawn_once(monkeypatch):
+    """Draws figures as PNG only: to lay them out again for the PDF takes as long."""
+    from matplotlib.figure import Figure  # which other tests need not wait for
+
+    draw = Figure.savefig
+
+    def save(figure, path, **options):
+        if str(path).endswith(".pdf"):
+            path.write_bytes(b"%PDF-")
+        else:
+            draw(figure, path, **options)
+
+    monkeypatch.setattr(Figure, "savefig", save)
+
+
 DENSE = {"in_channels": 1, "classes": 2, "down": [1], "bottleneck": 1, "up": [1], "growth": 4}
 SMALL = {
     "name": "small",

@@ -11,7 +11,7 @@ TWO_WRONG = (COVID, VIRAL, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, COVID)
 
 @pytest.mark.slow
 def test_compare_study_writes_everything_from_files(
-    study_files, capsys, monkeypatch, latex_is_sound
+    study_files, capsys, monkeypatch, latex_is_sound, drawn_once
 ):
     logged = {}
     monkeypatch.setattr(

@@ -115,7 +115,7 @@ def test_three_diagnoses_reach_every_run_and_table(trained):
 
 
 @pytest.mark.slow
-def test_two_diagnoses_reach_the_report(trained, capsys):
+def test_two_diagnoses_reach_the_report(trained, capsys, drawn_once):
     study = trained("covid_normal")
     write_patch_study(study, repeats=2)
     assert (study / "base" / "patched" / "tiny" / "fold0" / "patches.png").is_file()
@@ -135,6 +135,7 @@ def test_a_cohort_of_other_diagnoses_is_counted_without_the_paper(relabelled):
     assert [int(cell) for cell in total] == [40, 10, 20, 10]
 
 
+@pytest.mark.slow
 def test_a_network_with_another_number_of_outputs_learns_nothing(relabelled):
     study = relabelled("covid_qu_ex")
     with pytest.raises(TrainingError, match=r"has 4 outputs and the study 3 diagnoses .*classes=3"):

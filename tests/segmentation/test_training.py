@@ -1,11 +1,10 @@
 """Trainings through the real command line, on phantoms."""
 
 import json
-import os
-import signal
-import subprocess
+import multiprocessing
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pandas as pd
@@ -131,15 +130,22 @@ def test_recipes_of_the_paper_stand_beside_each_other(experiments):
     assert code["selection"] == "val/jaccard_structures"
 
 
-def start(words):
-    environment = {**os.environ, "WANDB_MODE": "disabled", "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "segmentation", *words],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+def start(words, said):
+    """Trains in a process of its own, which may be killed; what it says goes to a file."""
+
+    def work():
+        torch.set_num_threads(1)  # a forked process could not use others
+        with said.open("w", buffering=1) as out, redirect_stdout(out), redirect_stderr(out):
+            code = main(words)
+        sys.exit(code)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    return process
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
     """SIGKILL after an epoch, then the same command; against a run that nobody disturbed."""
     write_phantoms(tmp_path / "pairs", 12, seed=1, size=96)
@@ -150,20 +156,19 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
     )
     assert main([*words[:2], f"--study={tmp_path / 'whole'}"]) == 0
 
-    killed = start(words)
+    first, second = tmp_path / "first.txt", tmp_path / "second.txt"
+    killed = start(words, first)
     last = tmp_path / "study" / "segmentation" / "small" / "last.ckpt"
-    for line in killed.stdout:
-        if line.startswith("epoch 2/"):
-            while not last.is_file():
-                time.sleep(0.001)
-            killed.send_signal(signal.SIGKILL)
-            break
-    killed.wait()
-    killed.stdout.close()
+    while not (last.is_file() and "\nepoch 2/" in first.read_text()):
+        assert killed.is_alive(), first.read_text()
+        time.sleep(0.001)
+    killed.kill()
+    killed.join()
     assert last.is_file()
-    again = start(words)
-    said, _ = again.communicate()
-    assert again.returncode == 0, said
+    again = start(words, second)
+    again.join()
+    said = second.read_text()
+    assert again.exitcode == 0, said
     assert "continuing" in said
     assert "epoch 12/12" in said
     assert not last.is_file()

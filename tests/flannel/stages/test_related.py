@@ -78,7 +78,9 @@ def tiny(experiments, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_runs_from_phantoms(name, experiments, tiny, tmp_path, monkeypatch, capsys):
+def test_a_study_runs_from_phantoms(
+    name, experiments, tiny, tmp_path, monkeypatch, capsys, drawn_once
+):
     options, runs = STUDIES[name]
     skipped = ["audit", "cheats", "ensembles", *(["compare"] if name != WITH_DOCUMENT else [])]
     for function in skipped:  # which take most of the time, hang on no study, and are tested
