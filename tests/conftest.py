@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import os
 import shutil
 import sys
@@ -27,6 +28,15 @@ def _take_one_thread():
 # A process forked from one that has computed with several threads would wait for them forever, and
 # the process of the tests has.
 os.register_at_fork(after_in_child=_take_one_thread)
+
+# What is imported stays: it need not be gone through again at each collection of garbage.
+gc.disable()
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
+
 
 ROOT = Path(__file__).parent.parent
 

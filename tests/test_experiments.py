@@ -136,7 +136,9 @@ def resolved(experiments):
     return resolve
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(n, marks=pytest.mark.slow) for n in LEARNERS[:-1]), LEARNERS[-1]]
+)
 def test_the_matched_arms_differ_in_nothing_but_the_arm(resolved, name):
     arms = {arm: resolved(arm, name, "matched") for arm in ("global", "masked", "patched")}
     for arm, options in arms.items():

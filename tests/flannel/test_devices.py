@@ -68,6 +68,7 @@ def test_two_processes_predict_as_one_and_every_image_once(train, phantom_study)
         np.testing.assert_allclose(curves[0][name], curves[1][name], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_batch_norm_that_cannot_be_synchronised_is_refused(train):
     network = "--model.network.class_path=torchvision.models.MobileNetV2"
     two = ("--trainer.devices=2", "--trainer.strategy=ddp_fork")

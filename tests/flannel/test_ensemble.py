@@ -20,11 +20,11 @@ from flannel.runs import RunError
 from flannel.stacking import EnsembleError, MissingPredictionsError, Rows
 
 
-def arguments(study, learners, *options, epochs=30, name="flannel"):
+def arguments(study, learners, *options, epochs=10, name="flannel"):
     return [
         "fit", f"--name={name}", f"--study={study}", "--data.arm=global", "--data.fold=0",
         f"--data.learners=[{','.join(learners)}]", "--data.batch_size=8",
-        "--optimizer=torch.optim.Adam", "--optimizer.lr=0.02",
+        "--optimizer=torch.optim.Adam", "--optimizer.lr=0.05",
         "--optimizer.fused=true", f"--trainer.max_epochs={epochs}",
         "--trainer.accelerator=cpu", "--model.gamma=1", *options,
     ]  # fmt: skip
@@ -108,14 +108,14 @@ def test_an_ensemble_is_trained_written_and_then_skipped(base_study, capsys):
     assert json.loads((folder / "fingerprint.json").read_text())["finished"] is True
     assert not (folder / "last.ckpt").exists()
     curves = pd.read_csv(folder / "curves.csv")
-    assert len(curves) == 30
+    assert len(curves) == 10
     assert curves["train/loss"].iloc[-1] < curves["train/loss"].iloc[0]
     checkpoint = torch.load(folder / "best.ckpt", weights_only=True)
     assert "combination.linear.weight" in checkpoint["state_dict"]
     ensemble.main(arguments(study, names))
     assert "finished with the same fingerprint: skipped" in capsys.readouterr().out
     with pytest.raises(RunError, match="another config"):
-        ensemble.main(arguments(study, names, epochs=31))
+        ensemble.main(arguments(study, names, epochs=11))
 
 
 def test_the_kept_epoch_is_the_one_with_the_best_validation(base_study):
@@ -154,7 +154,7 @@ def test_a_killed_ensemble_goes_on_to_the_same_weights(base_study, monkeypatch):
         assert torch.equal(value, weights[1][name])
     curves = pd.read_csv(folder / "fold0" / "curves.csv")
     np.testing.assert_allclose(
-        curves["learning_rate"], [0.02, 0.02, 0.002, 0.002, 0.0002, 0.0002], rtol=1e-6
+        curves["learning_rate"], [0.05, 0.05, 0.005, 0.005, 0.0005, 0.0005], rtol=1e-6
     )
 
 

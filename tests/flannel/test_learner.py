@@ -272,7 +272,10 @@ def test_a_loss_that_is_no_number_stops_with_the_images(train, monkeypatch):
 
 @pytest.mark.parametrize(
     "fault",
-    [torch.OutOfMemoryError("CUDA out of memory.\nTried"), RuntimeError("can't allocate memory")],
+    [
+        torch.OutOfMemoryError("CUDA out of memory.\nTried"),
+        pytest.param(RuntimeError("can't allocate memory"), marks=pytest.mark.slow),
+    ],
 )
 def test_a_full_memory_is_a_sentence_with_the_options_that_need_less(train, monkeypatch, fault):
     def full(*_):
@@ -283,6 +286,7 @@ def test_a_full_memory_is_a_sentence_with_the_options_that_need_less(train, monk
         train("global", "--data.accumulate=2")
 
 
+@pytest.mark.slow
 def test_another_error_stays_what_it_is(train, monkeypatch):
     def broken(*_):
         raise RuntimeError("shapes do not match")

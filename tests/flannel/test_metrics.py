@@ -141,6 +141,7 @@ def test_what_cannot_be_measured_is_refused(truth, probabilities, complaint):
         scores(truth, probabilities, FLANNEL)
 
 
+@pytest.mark.slow
 def test_metrics_do_not_wait_for_torch():
     program = "import sys, flannel.metrics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

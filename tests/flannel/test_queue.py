@@ -78,6 +78,7 @@ def test_the_queue_runs_all_and_tells_their_epochs(tmp_path):
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_every_gpu_has_one_run_at_a_time(tmp_path):
     words = ["slow"] * 5
     entries = work_through(runs(tmp_path, *words), _pretend, Heard(), ("0", "GPU-7", "2,3"))
@@ -90,10 +91,10 @@ def test_every_gpu_has_one_run_at_a_time(tmp_path):
     ("word", "sentence"),
     [
         ("ours", "The mask is upside down."),
-        ("theirs", "KeyError: 'who knows'"),
+        pytest.param("theirs", "KeyError: 'who knows'", marks=pytest.mark.slow),
         ("killed", "Killed by SIGKILL, as the system does when memory runs out"),
-        ("terminated", "Killed by SIGTERM."),
-        ("misspelt", "error: no option --data.patchs"),
+        pytest.param("terminated", "Killed by SIGTERM.", marks=pytest.mark.slow),
+        pytest.param("misspelt", "error: no option --data.patchs", marks=pytest.mark.slow),
     ],
 )
 def test_a_failed_run_is_told_with_its_sentence_and_log_and_the_others_go_on(
@@ -144,6 +145,7 @@ def other(tmp_path):
         process.kill()
 
 
+@pytest.mark.slow
 def test_what_another_invocation_holds_is_left_to_it(tmp_path, other):
     (tmp_path / "0" / "log.txt").write_text("what the other writes\n")
     held, taken = work_through(runs(tmp_path, "a", "b"), _pretend, Heard())
@@ -152,6 +154,7 @@ def test_what_another_invocation_holds_is_left_to_it(tmp_path, other):
     assert (tmp_path / "0" / "log.txt").read_text() == "what the other writes\n"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_held_is_tried_again_when_the_others_are_done(tmp_path, other):
     class Stops(Heard):
         def say(self, entry):

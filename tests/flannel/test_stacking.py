@@ -35,7 +35,11 @@ def test_in_sample_rows_are_the_folds_own_training_images(base_study):
     np.testing.assert_allclose(stack.rows.probabilities[:, 2], table[probability_columns(FLANNEL)])
 
 
-@pytest.mark.parametrize("base_study", ["patient", "paper", "nested"], indirect=True)
+@pytest.mark.parametrize(
+    "base_study",
+    ["patient", *(pytest.param(name, marks=pytest.mark.slow) for name in ("paper", "nested"))],
+    indirect=True,
+)
 def test_out_of_fold_rows_leak_nothing(base_study):
     """No training row shares a group with test or validation, or was learnt from by its network."""
     names, manifest = base_study.experts(folds=range(4)), base_study.manifest

@@ -75,6 +75,7 @@ def test_half_precision_moves_logits_little_and_masks_less():
         assert (found.argmax(dim=1) == expected.argmax(dim=1)).float().mean() > agreeing
 
 
+@pytest.mark.slow
 def test_another_network_keeps_its_numbers_or_rounds_about_as_autocast():
     torch.manual_seed(0)
     network = seasoned(smp.Unet("resnet18", encoder_weights=None, in_channels=1, classes=2))

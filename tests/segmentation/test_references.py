@@ -68,7 +68,7 @@ def test_references_that_fit_nothing_are_one_sentence(study, tmp_path):
 
 
 def test_a_set_s_own_masks_go_to_its_radiographs_whatever_their_names(tmp_path):
-    covid_qu_ex.write_phantoms(tmp_path / "set", count=15, seed=1)
+    covid_qu_ex.write_phantoms(tmp_path / "set", count=15, seed=1, size=64)
     top = tmp_path / "set" / "Lung Segmentation Data" / "Lung Segmentation Data"
     first, again = top / "Train" / "Normal", top / "Val" / "Normal"
     for part in ("images", "lung masks"):  # one name in two splits is two radiographs

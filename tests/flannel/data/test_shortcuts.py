@@ -27,7 +27,7 @@ CLASSES = np.array(["A", "B", "C", "D"])
 
 @pytest.fixture(autouse=True)
 def _few_trees(monkeypatch):
-    monkeypatch.setattr("flannel.data.shortcuts.TREES", 5)
+    monkeypatch.setattr("flannel.data.shortcuts.TREES", 3)
 
 
 def cohort() -> pd.DataFrame:

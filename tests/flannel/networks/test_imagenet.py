@@ -32,6 +32,7 @@ def test_the_five_have_the_original_s_parameters(architecture, features, count):
     assert parameters(network) == count
 
 
+@pytest.mark.slow
 def test_inception_keeps_its_auxiliary_head_when_asked():
     with torch.device("meta"):
         network = ImageNetNetwork("inception_v3", 4, "random", auxiliary=True)

@@ -1,5 +1,6 @@
 import pytest
 
+from flannel.data.diagnosis import FLANNEL
 from flannel.data.findings import MAPPINGS
 from flannel.data.radiograph import read_levels
 from flannel.data.sources import SOURCES, folder_per_class, kcx
@@ -88,12 +89,12 @@ def phantoms(name, folder):
         SOURCES[name].write_phantoms(folder, 3, seed=0)
     elif name == "darkcovidnet":
         counts = {"COVID-19": 1, "Normal": 1, "Bacterial pneumonia": 1}
-        SOURCES[name].write_phantoms(folder, counts, seed=0)
+        SOURCES[name].write_phantoms(folder, counts, seed=0, size=64)
+    elif name == "radiography":
+        SOURCES[name].write_phantoms(folder, dict.fromkeys(FLANNEL, 1), seed=0)
     else:
         counts = {"Normal": 1} if name == "kcx" else {"COVID-19": 1, "Normal": 1}
-        if name == "radiography":
-            counts |= {"Viral pneumonia": 1, "Bacterial pneumonia": 1}
-        SOURCES[name].write_phantoms(folder, counts, seed=0)
+        SOURCES[name].write_phantoms(folder, counts, seed=0, size=64)
 
 
 @pytest.mark.parametrize("name", SOURCES)
