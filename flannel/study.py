@@ -26,6 +26,9 @@ ENSEMBLE = "FLANNEL"
 OUT_OF_FOLD = "out of fold"
 """How the name of a form ends that learns from images its learners were not trained on."""
 
+NAMED = 6
+"""How many runs of one fault are named."""
+
 Stage = Literal["base", "ensemble", "cheat"]
 
 
@@ -118,9 +121,10 @@ def _agree(study: Path, part: str, runs: Sequence[StudyRun]) -> None:
     usual, _ = Counter(held.values()).most_common(1)[0]
     odd = [name for name, value in held.items() if value != usual]
     like = next(name for name, value in held.items() if value == usual)
+    named = ", ".join(odd[:NAMED]) + (f" and {len(odd) - NAMED} more" if len(odd) > NAMED else "")
     raise StudyError(
         f"These runs were made from another {part} than {like} and cannot stand in one "
-        f"table with it: {', '.join(odd)}. Make them again with --redo true, or move them out."
+        f"table with it: {named}. Make them again with --redo true, or move them out."
     )
 
 

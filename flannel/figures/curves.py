@@ -201,7 +201,7 @@ def _of_arm(row: Row, number: int) -> tuple[str, dict[str, object]]:
 
 def _dress(figure: Figure, axes: Axes, title: str, measure: str) -> None:
     kind, across, up = KINDS[measure]
-    axes.set_title(f"{title}: {kind}")
+    axes.set_title(f"{title}: {kind}", fontsize=8.5)
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     axes.set_xlim(-0.01, 1.01)

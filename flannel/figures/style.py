@@ -88,7 +88,8 @@ def legend_once(figure: Figure, panels: Sequence[Axes]) -> None:
         handles, labels = panel.get_legend_handles_labels()
         named.update(dict(zip(labels, handles, strict=True)))
     named = dict(sorted(named.items(), key=lambda one: isinstance(one[1], Line2D)))
-    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=3)
+    columns = 3 if figure.get_figwidth() > 5.5 else 2
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns)
 
 
 def name_ticks(axes: Axes, columns: Sequence[str], rows: Sequence[str]) -> None:

@@ -87,6 +87,7 @@ def test_another_paper_s_report_speaks_of_what_that_paper_set_out_to_do(
 ):
     study_files.run("base/global/small/fold0", TRUTH)
     html = report(plan=other_plan({"small": ["global"]}))
+    assert "<h1>Another study</h1>" in html
     assert "Another study: as the papers print it" in html
     for unasked in ("Not there yet", "No masks yet", "FLANNEL fold", "make patch-study"):
         assert unasked not in html

@@ -54,6 +54,14 @@ def test_runs_of_another_make_are_refused(study_files, part):
         read_comparison(study_files.folder)
 
 
+def test_many_runs_of_another_make_are_counted(study_files):
+    for number in range(20):
+        parts = PARTS if number < 11 else {**PARTS, "code": "0.2"}
+        study_files.run(f"base/global/l{number:02}/fold0", TRUTH[:2], TRUTH[:2], parts=parts)
+    with pytest.raises(StudyError, match=r"l15/fold0, base/global/l16/fold0 and 3 more\. Make"):
+        read_comparison(study_files.folder)
+
+
 def test_each_fold_has_its_own_split(study_files):
     for arm in ("global", "patched"):
         for fold in (0, 1):
