@@ -48,7 +48,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 	@echo
 	@echo "variables: STUDY=$(STUDY) FOLD=$(FOLD)|all ARM=$(ARM) LEARNER=$(LEARNER) DEVICES=$(DEVICES)"
-	@echo "           SPLIT=$(SPLIT)|paper|nested|given|leave-source-out MAPPING=$(MAPPING)|wide|... SIZE=$(SIZE)"
+	@echo "           SPLIT=$(SPLIT)|paper|nested|given|leave-source-out|external MAPPING=$(MAPPING)|wide|... SIZE=$(SIZE)"
 	@echo "           RESIZE=$(RESIZE)|letterbox STUDY_NAME=covid_qu_ex|... APPEND=folder REDO=$(REDO) WANDB_MODE=offline|online|disabled"
 
 # The environment, built once from the lock file.

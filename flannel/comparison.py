@@ -13,8 +13,10 @@ from flannel.metrics import Scores, scores
 from flannel.predictions import PredictionsError, load_predictions, probability_columns
 from flannel.related import RelatedStudy, recipe_of
 from flannel.resampling import FEW_GROUPS
+from flannel.runs import read_json
 from flannel.study import (
     ENSEMBLE,
+    EVALUATION,
     LEARNERS,
     StudyError,
     StudyRun,
@@ -152,7 +154,7 @@ def read_comparison(
         )
         for run, test in tests
     )
-    notes = [*gaps(study, runs, _planned(plan, learners)), *left_out]
+    notes = [*_elsewhere(study), *gaps(study, runs, _planned(plan, learners)), *left_out]
     notes += [] if plan else _other_labels(diagnoses)
     notes += [*_rare(results, diagnoses), *fewer, *_absent(results)]
     notes += _unusual_sums(results, diagnoses)
@@ -168,6 +170,18 @@ def _planned(
         return None
     wanted = None if learners is None else {*learners, ENSEMBLE}
     return {(arm, name) for arm, name in plan.planned if wanted is None or name in wanted}
+
+
+def _elsewhere(study: Path) -> list[str]:
+    """Says where an evaluation's networks come from."""
+    path = study / EVALUATION
+    if not path.is_file():
+        return []
+    asked = read_json(path)
+    return [
+        f"Nothing was trained on this cohort: fold {asked['fold']} of "
+        f"{Path(str(asked['name'])).name} was asked about it."
+    ]
 
 
 def _other_labels(diagnoses: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ written as the runs of a study write it, so that the comparison makes the same t
 """
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +14,15 @@ import torch
 from flannel import __version__
 from flannel.asking import Panel, patches_of
 from flannel.combinations import NeuralWeightModule
-from flannel.data.manifest import load_manifest, save_manifest
+from flannel.data.diagnosis import LABEL_SETS
+from flannel.data.manifest import load_manifest
 from flannel.data.progress import announce, progress
-from flannel.data.provenance import label_set_of
+from flannel.data.provenance import (
+    Choices,
+    label_set_of,
+    load_provenance,
+    save_with_provenance,
+)
 from flannel.data.store import Store
 from flannel.ensemble_runs import (
     PAPERS_FORM,
@@ -36,10 +42,9 @@ from flannel.predictions import (
 from flannel.preparing import prepare
 from flannel.runs import Run, RunFinishedError, digest_of, read_json, write_json
 from flannel.stacking import Rows, base_folder
+from flannel.study import EVALUATION
 from flannel.trained import Trained, TrainedEnsemble, TrainedLearner
 from flannel.views import PatchView
-
-NOTE = "evaluation.json"
 
 
 class EvaluationError(ValueError):
@@ -80,8 +85,9 @@ def evaluate_cohort(panel: Panel, manifest: Path, out: Path, redo: bool = False)
     """
     trained = panel.trained
     table, notes = _cohort(trained, manifest)
+    choices = _choices(trained, manifest)
     _claim(out, trained, table, redo)
-    save_manifest(table, out / "manifest.csv")
+    save_with_provenance(table, out / "manifest.csv", choices)
     prepared = prepare(trained, table, out / "store", out / "masks")
     notes += [f"left out: {fault}" for fault in prepared.faults]
     for learner in trained.learners:
@@ -118,11 +124,24 @@ def _cohort(trained: Trained, manifest: Path) -> tuple[pd.DataFrame, list[str]]:
     return table.astype({"fold": "Int64"}).reset_index(drop=True), notes
 
 
+def _choices(trained: Trained, manifest: Path) -> Choices:
+    """Says how the cohort was made, by which tables and report know the label set."""
+    if (manifest.parent / "manifest.json").is_file():
+        return replace(load_provenance(manifest).choices, protocol="external", run="")
+    for mapping, diagnoses in LABEL_SETS.items():
+        if diagnoses == trained.diagnoses:
+            return Choices(protocol="external", seed=0, mapping=mapping)
+    raise EvaluationError(
+        f"What was trained tells apart {', '.join(trained.diagnoses)}, which is the label set of "
+        f"none of the mappings {', '.join(LABEL_SETS)}: this version has no tables for it."
+    )
+
+
 def _claim(out: Path, trained: Trained, table: pd.DataFrame, redo: bool) -> None:
     """Notes what is measured on what, and refuses a folder of anything else."""
     cohort = digest_of(table[["image_id", "sha256", "diagnosis"]].to_numpy().tolist())
     note = {"trained": trained.identity, "cohort": cohort}
-    path = out / NOTE
+    path = out / EVALUATION
     if out.exists() and not path.is_file() and any(out.iterdir()):
         raise EvaluationError(f"{out} holds something else; name a new folder with --out.")
     before = read_json(path) if path.is_file() else note

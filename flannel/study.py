@@ -23,6 +23,9 @@ LEARNERS = ("densenet161", "inception_v3", "resnet152", "resnext101", "vgg19_bn"
 
 ENSEMBLE = "FLANNEL"
 
+EVALUATION = "evaluation.json"
+"""In a study of test radiographs alone: who was asked about them (`flannel.evaluation`)."""
+
 OUT_OF_FOLD = "out of fold"
 """How the name of a form ends that learns from images its learners were not trained on."""
 

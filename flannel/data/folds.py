@@ -9,7 +9,7 @@ import pandas as pd
 
 from flannel.data.manifest import ManifestError
 
-Protocol = Literal["patient", "paper", "nested", "given", "leave-source-out"]
+Protocol = Literal["patient", "paper", "nested", "given", "leave-source-out", "external"]
 TEST_PARTS = 5
 """One of five parts is the test set: 20 %, as in the paper (Section 2)."""
 
@@ -38,7 +38,8 @@ def assign_folds(
             part k + 1. `given` takes the source's own test set as it is, whatever the groups,
             where the source has one, and its own validation set, which leaves one fold; the rest
             is drawn by whole groups. `leave-source-out` has a fold for each source, in
-            alphabetical order, which tests on it; a fifth of the other images validates.
+            alphabetical order, which tests on it; a fifth of the other images validates. `external`
+            tests on every image and has no fold: a cohort for what others trained.
         seed: Seed of the draw.
         folds: How many folds; `leave-source-out` and a given validation set settle it themselves.
         allow_absent: With `leave-source-out`, test also on diagnoses that no other source has.
@@ -69,10 +70,12 @@ def assign_folds(
             split, fold = _given(ordered, seed, folds)
         case "leave-source-out":
             split, fold = _left_out_sources(ordered, seed, allow_absent)
+        case "external":
+            split, fold = _with_fixed_test(np.full(len(ordered), -1))
         case _:
             raise ManifestError(
-                f"Split protocol {protocol!r} is unknown; choose patient, paper, nested, given or "
-                "leave-source-out."
+                f"Split protocol {protocol!r} is unknown; choose patient, paper, nested, given, "
+                "leave-source-out or external."
             )
     assigned = table.copy()
     assigned["split"] = pd.Series(split, index=ordered.index).reindex(table.index)

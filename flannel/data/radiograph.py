@@ -160,7 +160,10 @@ def _open_picture(path: Path) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(path, formats=PICTURE_FORMATS)
     except Image.DecompressionBombError as fault:
-        raise RadiographError(f"{path} has more pixels than are read: {fault}") from fault
+        raise RadiographError(
+            f"{path} has more pixels than the {MAX_PIXELS // 1_000_000} million that are read. "
+            "Shrink it first."
+        ) from fault
     except DECODING_FAULTS as fault:
         raise RadiographError(f"{path} is not an image that can be read: expected {KNOWN}.") from (
             fault

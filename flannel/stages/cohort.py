@@ -6,7 +6,7 @@ from typing import Literal
 from flannel.data.diagnosis import MappingName
 from flannel.runs import RunError, write_folder_once
 
-Protocol = Literal["patient", "paper", "nested", "given", "leave-source-out"]
+Protocol = Literal["patient", "paper", "nested", "given", "leave-source-out", "external"]
 Resize = Literal["stretch", "letterbox"]
 
 
@@ -35,7 +35,8 @@ def manifest(
         study: The study folder.
         protocol: "patient" keeps patients and duplicates together, "paper" shuffles images as the
             original, "nested" rotates the test set too, "given" takes the source's own split,
-            "leave-source-out" tests on each source in turn (docs/protocols.md).
+            "leave-source-out" tests on each source in turn, "external" on all there is, without
+            folds, for `flannel evaluate` (docs/protocols.md).
         mapping: "flannel" labels as the original, "wide" takes all viral and bacterial findings;
             the others are those of studies with three or two classes (docs/data_sets.md).
         folds: Number of validation folds.

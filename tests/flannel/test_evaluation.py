@@ -1,6 +1,7 @@
 """A cohort from elsewhere: a study's own test radiographs, whose answers are there, stand in."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,9 @@ from flannel.asking import Panel
 from flannel.bundle import open_trained
 from flannel.bundle_files import BundleError
 from flannel.comparison import read_comparison
-from flannel.data.diagnosis import FLANNEL
+from flannel.data.diagnosis import COVID_NORMAL, FLANNEL
+from flannel.data.manifest import load_manifest, save_manifest
+from flannel.data.provenance import label_set_of
 from flannel.evaluation import EvaluationError, evaluate_cohort
 from flannel.patches import load_patches
 from flannel.predictions import load_predictions, probability_columns
@@ -55,9 +58,12 @@ def test_the_studys_test_rows_come_back_and_the_rest_is_left_out(
     weights = pd.read_csv(out / "ensemble/fused/fold0/predictions.csv").filter(like="w_")
     assert list(weights) == ["w_global/small", "w_patched/small"]
     assert compared == [out]
-    assert [result.run.arm for result in read_comparison(out).results] == [
-        "global", "patched", "fused"
-    ]  # fmt: skip
+    comparison = read_comparison(out)
+    assert [one.run.arm for one in comparison.results] == ["global", "patched", "fused"]
+    asked = (
+        f"Nothing was trained on this cohort: fold 0 of {trained_study.name} was asked about it."
+    )
+    assert comparison.notes[0] == asked
     assert main(["evaluate", *words, f"--out={out}", "--arm=global"]) == 1
     assert "another trained" in capsys.readouterr().err
 
@@ -94,3 +100,16 @@ def test_what_cannot_be_measured_is_said(trained_study, tmp_path):
     shutil.copy(trained_study / "manifest.csv", manifest)
     with pytest.raises(EvaluationError, match="holds something else"):
         evaluate_cohort(panel, manifest, elsewhere)
+
+
+def test_the_label_set_goes_with_the_cohort(trained_study, tmp_path):
+    trained = replace(trained_of_study(trained_study, arms=["global"]), learners=(), known={})
+    table = load_manifest(trained_study / "manifest.csv")
+    table = table[table["diagnosis"].isin(COVID_NORMAL)].head(4)
+    save_manifest(table, tmp_path / "manifest.csv")
+    two = replace(trained, diagnoses=COVID_NORMAL, segmenter=None)
+    evaluate_cohort(Panel(two), tmp_path / "manifest.csv", tmp_path / "out")
+    assert label_set_of(tmp_path / "out") == COVID_NORMAL
+    other = replace(two, diagnoses=(*COVID_NORMAL, "Flat foot"))
+    with pytest.raises(EvaluationError, match="Flat foot, which is the label set of none"):
+        evaluate_cohort(Panel(other), tmp_path / "manifest.csv", tmp_path / "other")

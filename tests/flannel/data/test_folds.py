@@ -193,6 +193,14 @@ def test_rotating_and_left_out_rows_by_hand():
     assert splits_of_fold(table, 1).tolist() == ["", "test", "test", ""]
 
 
+def test_of_an_external_cohort_everything_tests_and_nothing_is_learnt_from():
+    table = assign_folds(cohort(1).head(2), "external")
+    assert table["split"].tolist() == ["test", "test"]
+    assert table["fold"].isna().all()
+    with pytest.raises(ManifestError, match="Fold 0 does not exist in the manifest; it has none"):
+        splits_of_fold(table, 0)
+
+
 def test_too_few_groups_are_told_with_counts():
     table = cohort(12)
     table = table[~table["group"].str.fullmatch(r"Normal-([5-9]|1\d)")]
