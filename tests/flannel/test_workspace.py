@@ -99,6 +99,7 @@ def test_without_a_login_the_dashboard_lies_in_the_study(study, monkeypatch):
     assert str(study / "comparison" / "dashboard.json") in told
 
 
+@pytest.mark.slow
 def test_with_a_login_it_is_saved_once_and_its_address_kept(study, monkeypatch):
     sent = []
 

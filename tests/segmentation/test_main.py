@@ -97,6 +97,7 @@ def test_masks_of_a_folder(phantoms, tmp_path, write_run, capsys, monkeypatch):
     assert "Name a checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_faults_end_in_one_sentence(tmp_path, experiments, capsys):
     assert main(["predict"]) == 1
     assert "Name a folder of radiographs, or the study" in capsys.readouterr().err

@@ -6,7 +6,6 @@ import pytest
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
-from sklearn.datasets import load_sample_images
 
 from flannel.data.oddities import oddities
 from flannel.data.radiograph import read_levels
@@ -44,7 +43,10 @@ def test_a_header_tells_what_is_no_front_view_of_a_chest(tmp_path, words, expect
     assert list(oddities(path)) == expected
 
 
+@pytest.mark.slow
 def test_a_photograph_is_in_colour_and_an_annotated_radiograph_is_not(tmp_path):
+    from sklearn.datasets import load_sample_images  # which takes as long as a test
+
     path = tmp_path / "picture.png"
     for photograph in load_sample_images().images:
         Image.fromarray(photograph).save(path)

@@ -66,6 +66,7 @@ def test_a_column_per_arm_and_a_line_per_learner(study_files):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_legend_is_cut_off_or_lies_on_the_curves(study_files):
     for learner in ("densenet161", "inception_v3", "resnet152", "resnext101", "vgg19_bn"):
         for arm in ("global", "patched", "masked"):

@@ -28,6 +28,7 @@ def test_bars_stand_for_the_means_of_each_arm(study_files):
     assert lines(learners) == []
 
 
+@pytest.mark.slow
 def test_many_bars_stand_in_lines_that_a_page_can_hold(study_files):
     forms = ["best_learner", "mean", "logistic_out_of_fold", *"abcdef"]
     for arm in ("global", "patched", "fused"):

@@ -70,6 +70,7 @@ def test_a_withheld_answer_shows_the_doubt_and_no_number(store):
     assert "x" * 60 not in said
 
 
+@pytest.mark.slow
 def test_many_pictures_are_drawn_by_several_processes(store, tmp_path, monkeypatch):
     """Threads stand in for them, which have to get nothing but what can be sent to a process."""
 

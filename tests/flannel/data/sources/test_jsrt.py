@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from PIL import Image
 
 from flannel.data.radiograph import read_radiograph
@@ -45,6 +46,7 @@ def test_copies_as_png_and_masks_with_two_palette_indices(tmp_path):
     np.testing.assert_array_equal(read_pair_mask(pair), (lung | lung[:, ::-1]) > 0)
 
 
+@pytest.mark.slow
 def test_a_mask_in_both_folds_is_refused(tmp_path, capsys):
     jsrt.write_phantoms(tmp_path, 2, seed=0)
     masks = tmp_path / "scr" / "fold1" / "masks" / "heart" / "JPCNN001.gif"

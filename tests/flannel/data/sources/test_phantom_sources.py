@@ -75,6 +75,7 @@ def test_kcx_has_the_real_folders_and_keeps_patients_apart(sources):
         kcx.write_phantoms(sources / "wrong", {"COVID-19": 1}, seed=0)
 
 
+@pytest.mark.slow
 def test_the_same_seed_writes_the_same_files(sources, tmp_path):
     write_phantom_sources(tmp_path, images=42, masks=0, seed=1, size=64)
     for path in sorted((tmp_path / "covid-chestxray-dataset" / "images").iterdir())[:3]:
@@ -82,6 +83,7 @@ def test_the_same_seed_writes_the_same_files(sources, tmp_path):
         assert path.read_bytes() == again.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_twins_of_all_sources_make_one_manifest(tmp_path):
     covid, viral, bacterial, normal = FLANNEL
     ccx.write_phantoms(tmp_path / "covid-chestxray-dataset", {covid: 1}, seed=0, size=64)
