@@ -154,7 +154,9 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
         data={"folder": str(tmp_path / "pairs"), "augmentation": {"flip": True, "zoom": 0.1}},
         trainer={"max_epochs": 12, "accelerator": "cpu"},
     )
-    assert main([*words[:2], f"--study={tmp_path / 'whole'}"]) == 0
+    whole = start([*words[:2], f"--study={tmp_path / 'whole'}"], tmp_path / "whole.txt")
+    whole.join()
+    assert whole.exitcode == 0, (tmp_path / "whole.txt").read_text()
 
     first, second = tmp_path / "first.txt", tmp_path / "second.txt"
     killed = start(words, first)
