@@ -282,7 +282,8 @@ def _doubts(trained: Trained, prepared: Prepared, image_id: str, path: Path) -> 
         mask = store.lung_mask(image_id)
     elif trained.segmenter is not None:
         mask = np.zeros((store.size_px, store.size_px), bool)
-    yield from doubts_of(thumbnail(store, image_id), mask, trained.norms)
+    thumb, negative = (thumbnail(store, image_id, inverted) for inverted in (False, True))
+    yield from doubts_of(thumb, negative, mask, trained.norms)
 
 
 def _shown(

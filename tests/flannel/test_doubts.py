@@ -53,7 +53,8 @@ def norms(chests):
 
 
 def names(thumb, norms, mask=TWO_LUNGS):
-    return list(doubts_of(thumb.astype(np.float32), mask, norms))
+    thumb = thumb.astype(np.float32)
+    return list(doubts_of(thumb, -thumb, mask, norms))
 
 
 def test_negatives_and_turns_are_told_and_chests_are_believed(chests, norms):
@@ -63,6 +64,7 @@ def test_negatives_and_turns_are_told_and_chests_are_believed(chests, norms):
     for square in squares[:10]:
         assert names(-square.ravel(), norms) == [INVERTED]
         assert names(np.rot90(square, 2).ravel(), norms) == [UPSIDE_DOWN]
+        assert names(square[::-1].ravel(), norms) == [UPSIDE_DOWN]
         for turns in (1, 3):
             assert names(np.rot90(square, turns).ravel(), norms) == [ON_ITS_SIDE]
     noise = np.random.default_rng(2).normal(size=(10, SIDE_PX**2))
@@ -135,6 +137,19 @@ def test_a_study_of_phantoms_doubts_photographs(phantom_study, tmp_path):
     assert abs(levels.mean()) < 1e-6
     assert levels.std() == pytest.approx(1, abs=1e-5)
     rows = manifest.head(2).copy()
+    for at, path in enumerate(rows["path"]):
+        grey = np.asarray(Image.open(path).convert("L"))
+        Image.fromarray(255 - grey).save(tmp_path / f"negative-{at}.png")
+        path = tmp_path / f"negative-{at}.png"
+        rows.loc[at, ["path", "sha256"]] = str(path), sha256_of(path)
+    build_store(rows, tmp_path / "negatives", size_px=64)
+    negatives = Store(tmp_path / "negatives")
+    for image_id in rows["image_id"]:
+        thumb, back = (thumbnail(negatives, image_id, negative) for negative in (False, True))
+        asked = thumbnail(store, image_id)  # at the cut of dark levels the two may differ
+        np.testing.assert_allclose(back, asked, atol=0.15)
+        assert abs(-thumb - asked).max() > 0.5
+        assert list(doubts_of(thumb, back, TWO_LUNGS, norms)) == [INVERTED]
     for at, photograph in enumerate(load_sample_images().images):
         path = tmp_path / f"{at}.png"
         Image.fromarray(photograph).convert("L").save(path)
