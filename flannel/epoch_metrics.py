@@ -53,7 +53,7 @@ def split_metrics(
 ) -> dict[str, Float[Tensor, ""]]:
     """Gives what `classification_metrics` does, of all rows at once and from one count.
 
-    Where an epoch takes milliseconds, collecting and resetting six metrics is a third of it.
+    For an ensemble, whose epoch takes milliseconds: six metrics that collect and reset cost one more.
 
     Args:
         prefix: What the names begin with, such as "val/".
