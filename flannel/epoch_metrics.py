@@ -53,7 +53,7 @@ def split_metrics(
 ) -> dict[str, Float[Tensor, ""]]:
     """Gives what `classification_metrics` does, of all rows at once and from one count.
 
-    For an ensemble, whose epoch takes milliseconds: six metrics that collect and reset cost one more.
+    For an ensemble, whose epoch takes milliseconds: metrics that collect and reset cost one more.
 
     Args:
         prefix: What the names begin with, such as "val/".
@@ -63,9 +63,7 @@ def split_metrics(
     """
     counts = multiclass_stat_scores(scores, target, len(diagnoses), average=None)
     right, false_positive, _, false_negative, support = counts.T
-    both = (
-        2 * right + false_positive + false_negative
-    )  # 0 where a diagnosis is neither true nor told
+    both = 2 * right + false_positive + false_negative  # 0 if a diagnosis is neither true nor told
     f1 = 2 * right / both.clamp(min=1)
     return {
         f"{prefix}macro_f1": f1.sum() / (both > 0).sum(),
