@@ -1,7 +1,7 @@
 """A table as it is shown, in Markdown, LaTeX and HTML, and the numbers behind it, as CSV."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -53,6 +53,16 @@ class Table:
     lines: tuple[Line, ...]
     numbers: pd.DataFrame
     names: int = 2
+
+    def without_blank_columns(self) -> "Table":
+        """Leaves out columns of numbers that no line has anything in."""
+        kept = [
+            place
+            for place in range(len(self.head))
+            if place < self.names or any(line.cells[place] for line in self.lines)
+        ]
+        lines = [replace(line, cells=tuple(line.cells[i] for i in kept)) for line in self.lines]
+        return replace(self, head=tuple(self.head[i] for i in kept), lines=tuple(lines))
 
     def markdown(self, level: int = 1) -> str:
         """Writes title, caption and body as Markdown.

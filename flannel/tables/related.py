@@ -29,7 +29,10 @@ MOST_LINES = 80
 
 
 def related_tables(comparison: Comparison, related: Related) -> list[Table]:
-    """Makes the tables that the papers of a study print, as far as it has numbers for them."""
+    """Makes the tables that the papers of a study print, as far as it has numbers for them.
+
+    Columns for published numbers are there where something was published.
+    """
     tables = [
         runs_table(comparison, related),
         classification_table(comparison, related, "val"),
@@ -39,7 +42,7 @@ def related_tables(comparison: Comparison, related: Related) -> list[Table]:
         composition_table(comparison, related),
         *network_tables(comparison, related),
     ]
-    return [table for table in tables if table is not None]
+    return [table.without_blank_columns() for table in tables if table is not None]
 
 
 def made_up_note(comparison: Comparison) -> str:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -35,6 +37,16 @@ def test_markdown_escapes_bars_and_marks_kinds(table):
         "| **FLANNEL** | **–** |",
         r"| *a\|b* |  |",
     ]
+
+
+def test_blank_columns_of_numbers_can_be_left_out(table):
+    lines = tuple(Line((*line.cells, "", "1"), line.kind, line.opens) for line in table.lines)
+    wide = replace(table, head=("", "F1", "published F1", "support"), lines=lines)
+    found = wide.without_blank_columns()
+    assert found.head == ("", "F1", "support")
+    assert found.lines[1] == Line(("FLANNEL", "–", "1"), "strong", opens=True)
+    nameless = replace(table, lines=(Line(("", "0.5")),))
+    assert nameless.without_blank_columns() == nameless
 
 
 def test_latex_escapes_and_draws_rules(table):
