@@ -29,6 +29,8 @@ from segmentation.checkpoint import load_segmenter
 from segmentation.fc_densenet import FCDenseNet
 from segmentation.pipeline import MaskOptions
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"architecture": "shufflenet_v2_x0_5", "classes": 4, "weights": "random"}
 DENSE = {"in_channels": 1, "classes": 2, "down": [1], "bottleneck": 1, "up": [1], "growth": 4}
 
@@ -354,7 +356,6 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
 def test_what_a_network_may_need_is_known_before_it_is_built(bundle):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     written = (bundle / "bundle.json").read_bytes()

@@ -119,6 +119,7 @@ def test_cheats_stand_beside_the_learners_of_each_fold(phantom_study):
         assert measured["test"]["macro_f1"] == pytest.approx(found.by_class["macro"].f1)
 
 
+@pytest.mark.slow
 def test_a_cheat_is_made_anew_only_where_something_changed(phantom_study):
     finish_run(phantom_study)
     make_cheats(phantom_study)

@@ -76,6 +76,7 @@ def test_batch_norm_that_cannot_be_synchronised_is_refused(train):
         train("normed", network, "--model.network.init_args={num_classes: 4}", *two)
 
 
+@pytest.mark.slow
 def test_a_run_with_redo_that_is_refused_loses_nothing(train, phantom_study):
     folder = phantom_study / "base" / "patched" / "kept" / "fold1"
     folder.mkdir(parents=True)

@@ -92,6 +92,7 @@ def test_training_is_that_of_a_plain_loop(base_study, form, reduction):
         torch.testing.assert_close(value, plain.state_dict()[name], atol=1e-12, rtol=0)
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_trained_written_and_then_skipped(base_study, capsys):
     study, names = base_study.folder, base_study.experts()
     assert ensemble.main(arguments(study, names)) == 0
@@ -118,6 +119,7 @@ def test_an_ensemble_is_trained_written_and_then_skipped(base_study, capsys):
         ensemble.main(arguments(study, names, epochs=11))
 
 
+@pytest.mark.slow
 def test_the_kept_epoch_is_the_one_with_the_best_validation(base_study):
     study, names = base_study.folder, base_study.experts()
     ensemble.main(arguments(study, names, "--selection=val/accuracy", epochs=6))

@@ -244,6 +244,7 @@ def test_a_misspelt_yaml_key_is_refused_by_name(train, tmp_path, capsys):
     assert "predict_patchs" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_divide_over_the_devices_is_refused(train):
     with pytest.raises(RunError, match="batch of 8 does not divide over 3 devices"):
         train("global", "--trainer.devices=3")
@@ -374,6 +375,7 @@ def test_a_loss_that_sums_by_itself_is_refused(batch):
         small_learner(loss=FocalLoss(2)).training_step(batch, 0)
 
 
+@pytest.mark.slow
 def test_options_of_loss_and_order_reach_the_run(train, phantom_study):
     seen = {}
 

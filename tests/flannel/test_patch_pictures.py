@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
@@ -11,6 +12,7 @@ from flannel.datamodule import RadiographDataModule
 from flannel.patch_pictures import SHOWN_PX, PatchPictures
 
 
+@pytest.mark.slow
 def test_patches_are_drawn_on_their_radiographs_once(phantom_study, tmp_path):
     data = RadiographDataModule(
         phantom_study, arm="patched", batch_size=6, window_px=24, size_px=24, val_patches=2

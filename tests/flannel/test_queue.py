@@ -186,6 +186,7 @@ def _queue_of_one(folder):
     work_through(runs(folder, "endless"), _pretend, Heard())
 
 
+@pytest.mark.slow
 def test_a_killed_queue_leaves_no_run_behind(tmp_path):
     process = multiprocessing.get_context("fork").Process(target=_queue_of_one, args=(tmp_path,))
     process.start()

@@ -14,6 +14,7 @@ from flannel.runs import RunError
 from flannel.stages.base_models import base_configs
 
 
+@pytest.mark.slow
 def test_phantoms_become_a_manifest_and_a_store(tmp_path, capsys):
     out, study = tmp_path / "phantoms", tmp_path / "study"
     words = ["phantoms", f"--out={out}", "--images=32", "--masks=2", "--size_px=64"]

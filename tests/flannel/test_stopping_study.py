@@ -45,6 +45,7 @@ def test_agreeing_patches_need_the_fewest_and_cost_nothing(tmp_path):
     assert table["difference"].max() == 0
 
 
+@pytest.mark.slow
 def test_certainty_changes_no_majority_and_a_risk_at_most_its_share(tmp_path):
     table = study_stopping([made_up(tmp_path, right=0.55)], repeats=20)
     certain = table[table["error"] == 0]

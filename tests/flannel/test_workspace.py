@@ -126,6 +126,7 @@ def test_with_a_login_it_is_saved_once_and_its_address_kept(study, monkeypatch):
     assert [view.entity for view in sent] == ["someone", "team"]
 
 
+@pytest.mark.slow
 def test_a_refusal_of_wandb_is_a_sentence(study, monkeypatch):
     def refuse():
         raise wandb.errors.CommError("project not found")

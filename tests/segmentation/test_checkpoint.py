@@ -21,6 +21,7 @@ def test_a_segmenter_is_built_again_from_its_run(tmp_path, write_run):
     assert segmenter.checkpoint == tmp_path / "segmentation" / "small" / "best.ckpt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("class_path", "arguments"),
     [

@@ -45,6 +45,7 @@ def recipe(folder, **changes):
     return ["fit", f"--config={folder / 'recipe.yaml'}", f"--study={folder / 'study'}"]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_measures_a_card_and_a_picture(tmp_path, capsys):
     write_phantoms(tmp_path / "pairs", 9, seed=1, size=96)
     (tmp_path / "pairs" / "convention.txt").write_text("v7\n")

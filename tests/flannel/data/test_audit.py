@@ -16,6 +16,8 @@ from flannel.data.provenance import Choices, save_with_provenance
 from flannel.data.shortcuts import CENTRE_HIDDEN, LUNG_MASK
 from flannel.data.store import fill_lung_masks
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = '<script>alert("1")</script>'
 
 
@@ -90,7 +92,6 @@ def test_text_from_data_is_escaped_wherever_it_is_shown(phantom_study):
     assert "<details open><summary>What the manifest took" in html
 
 
-@pytest.mark.slow
 def test_the_same_study_gives_the_same_page_whatever_the_order_of_rows(phantom_study, untouched):
     path = phantom_study / "manifest.csv"
     header, *lines = path.read_text().splitlines()
@@ -98,7 +99,6 @@ def test_the_same_study_gives_the_same_page_whatever_the_order_of_rows(phantom_s
     assert audited(phantom_study) == untouched[1:]
 
 
-@pytest.mark.slow
 def test_without_masks_the_centre_is_blacked_out_and_it_says_so(phantom_study):
     table = load_manifest(phantom_study / "manifest.csv")
     for mask in (phantom_study / "masks").glob("*.png"):
@@ -112,7 +112,6 @@ def test_without_masks_the_centre_is_blacked_out_and_it_says_so(phantom_study):
     assert "40 of 40 radiographs have no lung mask yet" in html
 
 
-@pytest.mark.slow
 def test_a_radiograph_that_the_store_lacks_is_named(phantom_study):
     path = phantom_study / "manifest.csv"
     table = load_manifest(path)
@@ -124,7 +123,6 @@ def test_a_radiograph_that_the_store_lacks_is_named(phantom_study):
     assert "<li>zz-later</li>" in html
 
 
-@pytest.mark.slow
 def test_the_choices_are_shown_and_those_of_another_manifest_refused(phantom_study):
     path = phantom_study / "manifest.csv"
     save_with_provenance(load_manifest(path), path, Choices("patient", 7, "wide"))
@@ -137,7 +135,6 @@ def test_the_choices_are_shown_and_those_of_another_manifest_refused(phantom_stu
         write_audit(phantom_study)
 
 
-@pytest.mark.slow
 def test_the_command_prints_what_matters(phantom_study, capsys):
     assert main(["audit", f"--study={phantom_study}"]) == 0
     printed = capsys.readouterr().out.splitlines()

@@ -5,6 +5,7 @@ from flannel.data.diagnosis import FLANNEL
 from flannel.data.phantom import draw_phantom, varied_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("diagnosis", FLANNEL)
 def test_anatomy_is_where_it_belongs(diagnosis):
     for seed in range(4):
@@ -56,6 +57,7 @@ def lung_levels(diagnosis):
     )
 
 
+@pytest.mark.slow
 def test_each_disease_is_seen_in_its_own_way():
     bright, rough = np.array([lung_levels(name) for name in FLANNEL]).swapaxes(0, 1)
     covid, viral, bacterial, normal = range(4)

@@ -255,6 +255,7 @@ def test_several_frames_are_refused(tmp_path):
         read_levels(tmp_path / "a.gif")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [11_000, 14_000])
 def test_too_many_pixels_are_refused_before_decoding(tmp_path, side):
     Image.new("1", (side, side)).save(tmp_path / "a.png")

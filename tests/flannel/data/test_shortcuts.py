@@ -59,6 +59,7 @@ def alone() -> list[str]:
     return [f"group-{number}" for number in range(IMAGES)]
 
 
+@pytest.mark.slow
 def test_a_size_that_tells_the_class_is_found_and_noise_is_not():
     evidence = noise()
     frame = evidence.frame.copy()

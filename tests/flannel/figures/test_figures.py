@@ -1,3 +1,4 @@
+import pytest
 from PIL import Image
 
 from flannel.costs import costs
@@ -19,6 +20,7 @@ def test_figures_without_data_are_left_out(study_files):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_saved_figure_is_a_png_and_the_same_pdf_each_time(study_files):
     study_files.run("base/global/vgg19_bn/fold0", TRUTH)
     measurements = study_files.measured()

@@ -15,6 +15,7 @@ def test_folders_that_fit_nothing_are_sentences(tmp_path):
         find_pairs(tmp_path)
 
 
+@pytest.mark.slow
 def test_several_sets_in_sub_folders_are_named_by_them(tmp_path, capsys):
     for name in ("ours", "theirs"):
         mask_pairs.write_phantoms(tmp_path / name, 2, seed=0, size=64)

@@ -97,6 +97,7 @@ def phantoms(name, folder):
         SOURCES[name].write_phantoms(folder, counts, seed=0, size=64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_twin_is_told_from_all_other_sources(tmp_path, name):
     phantoms(name, tmp_path / name)

@@ -6,6 +6,7 @@ from flannel.data.radiograph import read_radiograph
 from flannel.data.sources import find_pairs, jsrt, read_pair_mask, read_structure
 
 
+@pytest.mark.slow
 def test_phantoms_in_the_real_layout_are_found(tmp_path, capsys):
     jsrt.write_phantoms(tmp_path, 3, seed=0)
     fold1, fold2 = (tmp_path / "scr" / fold / "masks" for fold in ("fold1", "fold2"))

@@ -51,6 +51,7 @@ def test_every_kind_of_name(tmp_path):
     assert {(row.view, row.licence) for row in kcx.rows(tmp_path)} == {("AP", "CC BY 4.0")}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not LIST.is_file(), reason=f"no {LIST}")
 def test_the_whole_set_by_its_names(tmp_path):
     with LIST.open(newline="") as stream:

@@ -12,6 +12,7 @@ def listed(folder):
     return [(row.path.name, row.finding, row.group) for row in radiography.rows(folder)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inside", ["", TOP])
 def test_the_current_layout(tmp_path, inside):
     radiography.write_phantoms(tmp_path, COUNTS, seed=0)

@@ -20,6 +20,7 @@ def test_every_twin_is_expected():
     assert set(TWINS) == set(EXPECTED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", EXPECTED)
 def test_a_twin_is_its_source_with_as_many_radiographs_of_each_diagnosis(source, tmp_path):
     mapping, diagnoses = EXPECTED[source]
