@@ -25,9 +25,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flannel.asking import Panel
 from flannel.data.pages import page_environment
+from flannel.errors import FlannelError
 from flannel.predict import PredictOptions, predict_files
 from flannel.prediction_files import picture_name
-from flannel.runs import is_ours
 from flannel.trained import NOTICE
 from flannel.verdicts import Judged, Verdict, leading
 
@@ -67,9 +67,7 @@ def opinion_on(panel: Panel, path: Path) -> Opinion:
     out = path.parent / "opinion"
     try:
         report = predict_files(panel, [path], out, PredictOptions())
-    except ValueError as fault:
-        if not is_ours(fault):
-            raise
+    except FlannelError as fault:
         return Opinion(None, (_without_folder(str(fault), path),), b"")
     faults = tuple(_without_folder(fault, path) for fault in report.faults)
     judged = next(iter(report.judged), None)

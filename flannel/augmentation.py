@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float32, Float64, UInt8
 from torch import Tensor
 
+from flannel.errors import FlannelError
+
 Matrix = Float64[np.ndarray, "3 3"]
 Interpolation = Literal["nearest", "bilinear"]
 
@@ -24,7 +26,7 @@ _CORNERS = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
 """Of a view, across and down from its middle in half sides, from the upper left clockwise."""
 
 
-class AugmentationError(ValueError):
+class AugmentationError(FlannelError):
     """An augmentation that cannot be, in a sentence."""
 
 

@@ -20,9 +20,10 @@ from flannel import __version__
 from flannel.data.diagnosis import index_of
 from flannel.data.files import whole_file
 from flannel.ensemble_runs import base_inputs, ensemble_folder, write_predictions
+from flannel.errors import OptionError
 from flannel.metrics import MACRO, scores
 from flannel.runs import Run, RunFinishedError, digest_of, write_json
-from flannel.stacking import Rows, Stack, Stacking, read_stack
+from flannel.stacking import EnsembleError, Rows, Stack, Stacking, read_stack
 
 FITTED = "fitted.json"
 
@@ -69,7 +70,7 @@ class Baseline(ABC):
 
         Raises:
             KeyError: If a part of `told` is missing.
-            ValueError: If it does not fit learners and diagnoses.
+            EnsembleError: If it does not fit learners and diagnoses.
         """
 
 
@@ -170,7 +171,9 @@ class Logistic(Baseline):
             if macro_f1 > best_f1:
                 best, best_f1 = model, macro_f1
         if best is None:
-            raise ValueError("inverse_penalties is empty; expected at least one value such as 1.0.")
+            raise OptionError(
+                "inverse_penalties is empty; expected at least one value such as 1.0."
+            )
         told = {
             "inverse_penalty": best.C,
             "val_macro_f1": best_f1,
@@ -193,7 +196,7 @@ class Logistic(Baseline):
         rows = 1 if len(names) == 2 else len(names)  # of two diagnoses, one is enough
         expected = (rows, len(learners) * len(diagnoses))
         if model.coef_.shape != expected or model.intercept_.shape != expected[:1]:
-            raise ValueError(f"coefficients of the shape {model.coef_.shape}, not {expected}")
+            raise EnsembleError(f"coefficients of the shape {model.coef_.shape}, not {expected}")
         return lambda probabilities: _regressed(model, probabilities)
 
 
@@ -229,12 +232,12 @@ def recalled(
     Raises:
         KeyError: If a part is missing.
         TypeError: If a part is of another kind.
-        ValueError: If the class is none of those here, or the parts do not fit each other.
+        EnsembleError: If the class is none of those here, or the parts do not fit each other.
     """
     kinds = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in Baseline.__subclasses__()}
     kind = kinds.get(str(method["class_path"]))
     if kind is None:
-        raise ValueError(f"{method['class_path']} is none of {', '.join(kinds)}")
+        raise EnsembleError(f"{method['class_path']} is none of {', '.join(kinds)}")
     # What the options say was used in fitting; nothing of it is needed to combine.
     return kind().recall(told, learners, diagnoses)
 

@@ -13,8 +13,9 @@ from typing import TypeVar
 
 from flannel.bundle_entries import Listed, read_entries
 from flannel.bundle_files import BundleError, is_bundle, read_contents
+from flannel.bundle_values import EntryError
 from flannel.bundle_weights import check_answer, check_network
-from flannel.runs import is_ours
+from flannel.errors import FlannelError
 from flannel.study import ENSEMBLE
 from flannel.trained import Trained, TrainedError
 from flannel.trained_study import trained_of_study
@@ -129,5 +130,9 @@ def _understood(folder: Path, read: Callable[[], Part]) -> Part:
     try:
         return read()
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as fault:
-        told = str(fault) if is_ours(fault) else f"It does not say what was trained: {fault!r}."
-        raise BundleError(f"The bundle {folder} is not used. {told}") from fault
+        if isinstance(fault, FlannelError) and not isinstance(fault, EntryError):
+            sentence = str(fault)
+        else:
+            reason = str(fault) if isinstance(fault, EntryError) else repr(fault)
+            sentence = f"It does not say what was trained: {reason}."
+        raise BundleError(f"The bundle {folder} is not used. {sentence}") from fault

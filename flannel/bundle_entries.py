@@ -12,6 +12,7 @@ import numpy as np
 
 from flannel.bundle_values import (
     Entry,
+    EntryError,
     arguments_of,
     count,
     file_name,
@@ -63,12 +64,12 @@ class Listed:
         """Gives path and hash of an entry's weights.
 
         Raises:
-            ValueError: If the list of files has none of that name.
+            EntryError: If the list of files has none of that name.
         """
         name = entry["weights"]
         listed = table(self.contents["files"]).get(name) if isinstance(name, str) else None
         if listed is None:
-            raise ValueError(f"weights {str(name)[:100]!r} that are not in its list of files")
+            raise EntryError(f"weights {str(name)[:100]!r} that are not in its list of files")
         return self.folder / str(name), str(table(listed)["sha256"])
 
     def paths(self) -> dict[str, Path]:
@@ -83,8 +84,7 @@ def read_entries(listed: Listed) -> Trained:
     Raises:
         CheckpointError: If a class is none of ours, or the segmenter does not fit its weights.
         KeyError: If something is missing.
-        TypeError: If something is of another kind.
-        ValueError: If a value is none that this version uses.
+        EntryError: If a value is of another kind, or none that this version uses.
     """
     contents = listed.contents
     diagnoses = names(contents["diagnoses"])
@@ -95,7 +95,7 @@ def read_entries(listed: Listed) -> Trained:
     names([*(one.name for one in learners), *(one.name for one in ensembles)])  # each once
     segmenter, norms = contents["segmenter"], contents["norms"]
     if segmenter is None and any(one.needs_mask for one in learners):
-        raise ValueError("learners that need a lung mask, and no segmenter")
+        raise EntryError("learners that need a lung mask, and no segmenter")
     return Trained(
         name=str(listed.folder),
         fold=count(contents["fold"]),
@@ -132,17 +132,17 @@ def _check_sight(learner: TrainedLearner, store: Settings) -> None:
     """Bounds what a learner wants to see of a radiograph."""
     view, images = learner.sight.view, count(learner.sight.predict_batch_size, least=1)
     if learner.sight.arm != "global" and not learner.needs_mask:
-        raise ValueError(f"the arm {learner.arm} with the data of {learner.sight.arm}")
+        raise EntryError(f"the arm {learner.arm} with the data of {learner.sight.arm}")
     side, views = side_px(view.size_px), 1
     if isinstance(view, PatchView):
         views = count(learner.sight.patches["predict"], least=1) + view.lung_box
         if max(view.windows_px) > store.size_px:
-            raise ValueError(f"patches of {max(view.windows_px)} px of {store.size_px}")
+            raise EntryError(f"patches of {max(view.windows_px)} px of {store.size_px}")
     else:
         side_px(view.resize_px)
         count(view.crop_margin_px)
     if side > LARGEST_INPUT_PX or images * views * side**2 > MOST_PIXELS:
-        raise ValueError(
+        raise EntryError(
             f"{images} x {views} views of {side} px at once; at most {LARGEST_INPUT_PX} px and "
             f"{MOST_PIXELS:,} pixels are taken"
         )
@@ -167,10 +167,10 @@ def _segmenter(entry: Entry, listed: Listed) -> Segmenter:
     specification = _allowed(entry["network"], SEGMENTERS)
     classes = names(entry["classes"])
     if classes not in map(classes_of, get_args(Structures)):
-        raise ValueError(f"a segmenter of {', '.join(classes)}")
+        raise EntryError(f"a segmenter of {', '.join(classes)}")
     side = side_px(entry["size_px"])
     if side > LARGEST_INPUT_PX:
-        raise ValueError(f"a segmenter for {side} px; at most {LARGEST_INPUT_PX} are taken")
+        raise EntryError(f"a segmenter for {side} px; at most {LARGEST_INPUT_PX} are taken")
     skeleton = check_network(partial(build_network, specification), path, "the segmenter")
     check_answer(skeleton, (1, 1, side, side), (1, len(classes), side, side), "the segmenter")
     network = build_network(specification)
@@ -196,7 +196,7 @@ def _norms(entry: Entry) -> Norms:
     numbers = (norms.mean, norms.directions, norms.limit, norms.usual, norms.side_by_side or 0)
     fits = norms.mean.shape == (cells,) and norms.directions.shape[1:] == (cells,)
     if not fits or not all(np.isfinite(one).all() for one in numbers):
-        raise ValueError(f"norms that are no {cells} numbers, with directions of as many")
+        raise EntryError(f"norms that are no {cells} numbers, with directions of as many")
     return norms
 
 

@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flannel.bundle_values import EntryError
 from flannel.data.files import sha256_of
+from flannel.errors import FlannelError
 from flannel.runs import digest_of, write_json
 
 FORMAT = 1
@@ -27,7 +29,7 @@ LONGEST_INTEGER = 20
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
-class BundleError(ValueError):
+class BundleError(FlannelError):
     """A bundle that is not written or not used, in a sentence."""
 
 
@@ -117,25 +119,26 @@ def _strictly(text: str) -> Any:  # noqa: ANN401  whatever JSON holds
     """Reads JSON that every reader understands alike: no name twice, no number without end.
 
     Raises:
-        ValueError: If it is none, or is not so strict.
+        EntryError: If it is not so strict.
+        ValueError: If it is no JSON.
         RecursionError: If it is nested too deeply.
     """
 
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            raise ValueError("a name comes twice in a table")
+            raise EntryError("a name comes twice in a table")
         return found
 
     def whole(digits: str) -> int:
         if len(digits) > LONGEST_INTEGER:
-            raise ValueError(f"a number has {len(digits):,} digits")
+            raise EntryError(f"a number has {len(digits):,} digits")
         return int(digits)
 
     def finite(digits: str) -> float:
         value = float(digits)
         if not math.isfinite(value):
-            raise ValueError(f"{digits[:20]} is no number")
+            raise EntryError(f"{digits[:20]} is no number")
         return value
 
     return json.loads(

@@ -12,6 +12,8 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from flannel.errors import FlannelError
+
 Entry = Mapping[str, object]
 
 LARGEST_SIDE_PX = 8192
@@ -23,14 +25,18 @@ DEEPEST = 4
 """Lists and tables within each other among the options of a network."""
 
 
+class EntryError(FlannelError):
+    """A value that cannot belong to a bundle: what it is, in a few words."""
+
+
 def table(value: object) -> dict[str, object]:
     """Reads a table.
 
     Raises:
-        TypeError: If it is none.
+        EntryError: If it is none.
     """
     if not isinstance(value, dict):
-        raise TypeError(f"expected a table, not {_shown(value)}")
+        raise EntryError(f"expected a table, not {_shown(value)}")
     return value
 
 
@@ -38,10 +44,10 @@ def tables(value: object) -> list[dict[str, object]]:
     """Reads a list of tables.
 
     Raises:
-        TypeError: If it is none.
+        EntryError: If it is none.
     """
     if not isinstance(value, list):
-        raise TypeError(f"expected a list, not {_shown(value)}")
+        raise EntryError(f"expected a list, not {_shown(value)}")
     return [table(one) for one in _short(value)]
 
 
@@ -49,14 +55,13 @@ def sentences(value: object) -> tuple[str, ...]:
     """Reads a list of texts for people, who may see them in a terminal.
 
     Raises:
-        TypeError: If it is none.
-        ValueError: If one is too long, or holds what is not printed.
+        EntryError: If it is none, or a text is too long or holds what is not printed.
     """
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise TypeError(f"expected a list of texts, not {_shown(value)}")
+        raise EntryError(f"expected a list of texts, not {_shown(value)}")
     for one in _short(value):
         if len(one) > LONGEST_SENTENCE or not one.isprintable():
-            raise ValueError(f"the text {_shown(one)}")
+            raise EntryError(f"the text {_shown(one)}")
     return tuple(value)
 
 
@@ -64,15 +69,14 @@ def names(value: object) -> tuple[str, ...]:
     """Reads a list of different names, such as diagnoses or learners.
 
     Raises:
-        TypeError: If it is none.
-        ValueError: If it is empty, or a name comes twice or is none.
+        EntryError: If it is none or empty, or a name comes twice or is none.
     """
     found = sentences(value)
     if not found or len(set(found)) < len(found):
-        raise ValueError(f"expected different names, not {_shown(value)}")
+        raise EntryError(f"expected different names, not {_shown(value)}")
     for one in found:
         if not 0 < len(one) <= LONGEST_NAME:
-            raise ValueError(f"the name {_shown(one)}")
+            raise EntryError(f"the name {_shown(one)}")
     return found
 
 
@@ -80,10 +84,10 @@ def file_name(value: object) -> str:
     """Reads a name that becomes part of a path where predictions are written.
 
     Raises:
-        ValueError: If it could be anything else.
+        EntryError: If it could be anything else.
     """
     if not isinstance(value, str) or not re.fullmatch(r"\w[\w .-]{0,79}", value):
-        raise ValueError(f"the name {_shown(value)}")
+        raise EntryError(f"the name {_shown(value)}")
     return value
 
 
@@ -91,10 +95,10 @@ def one_of(value: object, choices: tuple[str, ...]) -> Any:  # noqa: ANN401  a l
     """Reads one of several words.
 
     Raises:
-        ValueError: If it is another.
+        EntryError: If it is another.
     """
     if value not in choices:
-        raise ValueError(f"{_shown(value)}, where one of {', '.join(choices)} is expected")
+        raise EntryError(f"{_shown(value)}, where one of {', '.join(choices)} is expected")
     return value
 
 
@@ -102,10 +106,10 @@ def side_px(value: object) -> int:
     """Reads the side of a picture.
 
     Raises:
-        ValueError: If it is no number of pixels, or too large.
+        EntryError: If it is no number of pixels, or too large.
     """
     if not isinstance(value, int) or not 1 <= value <= LARGEST_SIDE_PX:
-        raise ValueError(f"a side of {_shown(value)} px; at most {LARGEST_SIDE_PX:,} are taken")
+        raise EntryError(f"a side of {_shown(value)} px; at most {LARGEST_SIDE_PX:,} are taken")
     return value
 
 
@@ -113,10 +117,10 @@ def count(value: object, least: int = 0) -> int:
     """Reads a whole number.
 
     Raises:
-        ValueError: If it is none, or too small or large.
+        EntryError: If it is none, or too small or large.
     """
     if not isinstance(value, int) or not least <= value <= LARGEST_OPTION:
-        raise ValueError(f"the number {_shown(value)}; expected {least} to {LARGEST_OPTION:,}")
+        raise EntryError(f"the number {_shown(value)}; expected {least} to {LARGEST_OPTION:,}")
     return value
 
 
@@ -124,10 +128,10 @@ def positive(value: object) -> float:
     """Reads a number above 0.
 
     Raises:
-        ValueError: If it is none, or infinite.
+        EntryError: If it is none, or infinite.
     """
     if not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ValueError(f"the number {_shown(value)}; expected one above 0")
+        raise EntryError(f"the number {_shown(value)}; expected one above 0")
     return float(value)
 
 
@@ -135,7 +139,7 @@ def options(value: object, deep: int = DEEPEST) -> Any:  # noqa: ANN401  of what
     """Reads what a network is built with: bounded numbers, names, lists and tables of these.
 
     Raises:
-        ValueError: If a number is too large, a text is no plain name, or a list too long.
+        EntryError: If a number is too large, a text is no plain name, or a list too long.
     """
     match value:
         case None | bool():
@@ -148,7 +152,7 @@ def options(value: object, deep: int = DEEPEST) -> Any:  # noqa: ANN401  of what
             return [options(one, deep - 1) for one in _short(value)]
         case dict() if deep and len(value) <= LONGEST_LIST:
             return {name: options(one, deep - 1) for name, one in value.items()}
-    raise ValueError(
+    raise EntryError(
         f"the option {_shown(value)}; expected numbers up to {LARGEST_OPTION:,}, plain names, or "
         f"lists of at most {LONGEST_LIST}"
     )
@@ -163,7 +167,7 @@ def arguments_of(callable_: Callable[..., object], value: object, *apart: str) -
         apart: Parameters that are no business of a bundle.
 
     Raises:
-        ValueError: If there is none of that name, or it is of another type.
+        EntryError: If there is none of that name, or it is of another type.
     """
     given = table(value)
     parser = ArgumentParser(exit_on_error=False)
@@ -171,17 +175,17 @@ def arguments_of(callable_: Callable[..., object], value: object, *apart: str) -
     try:
         read = parser.parse_object(given, defaults=False).as_dict()
     except ArgumentError as fault:
-        raise ValueError(" ".join(str(fault).split())[:300]) from fault
+        raise EntryError(" ".join(str(fault).split())[:300]) from fault
     parameters = inspect.signature(callable_).parameters
     for name in given:
         if read[name] is None and parameters[name].default is not None:
-            raise ValueError(f"{name} is null")
+            raise EntryError(f"{name} is null")
     return {name: read[name] for name in given}
 
 
 def _short(value: list[Any]) -> list[Any]:
     if len(value) > LONGEST_LIST:
-        raise ValueError(f"a list of {len(value):,}; at most {LONGEST_LIST} are taken")
+        raise EntryError(f"a list of {len(value):,}; at most {LONGEST_LIST} are taken")
     return value
 
 

@@ -10,8 +10,10 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
+from flannel.errors import FlannelError
 
-class CheckpointError(ValueError):
+
+class CheckpointError(FlannelError):
     """A network that is not built, or weights that cannot be read, in a sentence."""
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flannel.closed_form import Rule, as_they_are, weighed_by_softmax, weighed_by_tanh
+from flannel.errors import OptionError
 
 
 class OneLayer(nn.Module, ABC):
@@ -67,7 +68,7 @@ class NeuralWeightModule(OneLayer):
         self, learners: int, classes: int, weights: Literal["tanh", "softmax"] = "tanh"
     ) -> None:
         if weights not in ("tanh", "softmax"):
-            raise ValueError(f"weights is {weights!r}; expected 'tanh' or 'softmax'.")
+            raise OptionError(f"weights is {weights!r}; expected 'tanh' or 'softmax'.")
         super().__init__(learners, classes, nn.Linear((learners * classes) ** 2, learners))
         self.weights = weights
 

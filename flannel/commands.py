@@ -4,16 +4,14 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping
 
-from flannel.runs import is_ours
+from flannel.errors import FlannelError
 
 
 def speaks_plainly(command: Callable[[], int]) -> int:
     """Runs a command; an error of ours ends in its sentence and status 1, not in a traceback."""
     try:
         return command()
-    except ValueError as fault:
-        if not is_ours(fault):
-            raise
+    except FlannelError as fault:
         print(f"error: {fault}", file=sys.stderr, flush=True)
         return 1
 

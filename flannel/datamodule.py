@@ -15,6 +15,7 @@ from flannel.data.manifest import load_manifest
 from flannel.data.provenance import label_set_of
 from flannel.data.store import Store
 from flannel.datasets import Batch, EpochSampler, Order, RadiographDataset, collate
+from flannel.errors import FlannelError
 from flannel.predictions import SPLITS
 from flannel.views import (
     Greyscale,
@@ -30,7 +31,7 @@ Arm = WholeArm | Literal["patched"]
 TrainingOrder = Literal["shuffled", "fixed", "balanced"]
 
 
-class CohortError(ValueError):
+class CohortError(FlannelError):
     """A cohort that cannot be trained on, in a sentence."""
 
 

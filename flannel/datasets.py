@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, Sampler
 from flannel.augmentation import NONE, Augmentation, Departures, stacked
 from flannel.data.diagnosis import index_of
 from flannel.data.store import Store
+from flannel.errors import OptionError
 from flannel.runs import derived_seed
 from flannel.views import Draw, Normalisation, PatchView, Places, WholeView
 
@@ -72,7 +73,7 @@ class EpochSampler(Sampler[Key]):
             over several devices needs. Otherwise no image is left out and none comes twice.
 
     Raises:
-        ValueError: If the order is unknown.
+        OptionError: If the order is unknown.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class EpochSampler(Sampler[Key]):
                 likely = 1.0 / np.bincount(self.targets)[self.targets]
                 return self._generator(self.epoch).choice(count, count, p=likely / likely.sum())
             case _:
-                raise ValueError(
+                raise OptionError(
                     f"order is {self.order!r}; expected listed, shuffled, fixed or balanced."
                 )
 

@@ -98,22 +98,21 @@ class Norms:
         """Reads what `to_json` gave.
 
         Raises:
-            ValueError: If a part is missing or does not fit.
+            KeyError: If a part is missing.
+            TypeError: If a part is of another kind.
+            ValueError: If a part does not fit.
         """
-        try:
-            mean = np.array(content["mean"], np.float32)
-            directions = np.array(content["directions"], np.float32).reshape(-1, len(mean))
-            apart = content["side_by_side"]
-            return cls(
-                mean,
-                directions,
-                float(content["limit"]),  # type: ignore[arg-type]
-                float(content["usual"]),  # type: ignore[arg-type]
-                None if apart is None else float(apart),  # type: ignore[arg-type]
-                int(content["radiographs"]),  # type: ignore[call-overload]
-            )
-        except (KeyError, TypeError) as fault:
-            raise ValueError(f"These are no norms of radiographs: {fault!r}.") from fault
+        mean = np.array(content["mean"], np.float32)
+        directions = np.array(content["directions"], np.float32).reshape(-1, len(mean))
+        apart = content["side_by_side"]
+        return cls(
+            mean,
+            directions,
+            float(content["limit"]),  # type: ignore[arg-type]
+            float(content["usual"]),  # type: ignore[arg-type]
+            None if apart is None else float(apart),  # type: ignore[arg-type]
+            int(content["radiographs"]),  # type: ignore[call-overload]
+        )
 
     def distances(
         self, thumbnails: Float32[np.ndarray, "images cells"]

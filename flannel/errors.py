@@ -7,3 +7,7 @@ class FlannelError(ValueError):
     Commands print it and end with status 1; any other exception is a fault of the program and keeps
     its traceback.
     """
+
+
+class OptionError(FlannelError):
+    """An option of a value that cannot be used."""

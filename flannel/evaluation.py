@@ -30,6 +30,7 @@ from flannel.ensemble_runs import (
     short_names,
     write_predictions,
 )
+from flannel.errors import FlannelError
 from flannel.metrics import measured_splits
 from flannel.patches import save_patches
 from flannel.predictions import (
@@ -47,7 +48,7 @@ from flannel.trained import Trained, TrainedEnsemble, TrainedLearner
 from flannel.views import PatchView
 
 
-class EvaluationError(ValueError):
+class EvaluationError(FlannelError):
     """A cohort that what was trained cannot be measured on, in a sentence."""
 
 

@@ -18,6 +18,7 @@ from flannel.data.store import Store
 from flannel.datamodule import RadiographDataModule
 from flannel.datasets import Batch
 from flannel.epoch_metrics import classification_metrics
+from flannel.errors import FlannelError
 from flannel.inference import for_inference, inference_dtype, logits_in_parts
 from flannel.inputs import fold_inputs
 from flannel.losses import balanced_weights
@@ -31,7 +32,7 @@ from flannel.views import normalise
 from patching.vote import Rule, vote
 
 
-class TrainingError(ValueError):
+class TrainingError(FlannelError):
     """Training that cannot go on, in a sentence."""
 
 

@@ -7,10 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from flannel.errors import FlannelError, OptionError
+
 Reduction = Literal["sum", "mean"]
 
 
-class ClassCountError(ValueError):
+class ClassCountError(FlannelError):
     """Training images of which a class has none, in a sentence."""
 
 
@@ -27,7 +29,7 @@ class FocalLoss(nn.Module):
         reduction: "sum" over the batch as the original does, "mean", or "none" for one loss a row.
 
     Raises:
-        ValueError: If gamma is negative or the reduction unknown.
+        OptionError: If gamma is negative or the reduction unknown.
     """
 
     alpha: Tensor | None
@@ -40,9 +42,9 @@ class FocalLoss(nn.Module):
     ) -> None:
         super().__init__()
         if gamma < 0:
-            raise ValueError(f"gamma is {gamma}; expected 0 or more.")
+            raise OptionError(f"gamma is {gamma}; expected 0 or more.")
         if reduction not in ("sum", "mean", "none"):
-            raise ValueError(f"reduction is {reduction!r}; expected 'sum', 'mean' or 'none'.")
+            raise OptionError(f"reduction is {reduction!r}; expected 'sum', 'mean' or 'none'.")
         self.gamma = gamma
         self.reduction = reduction
         weights = None if alpha is None else torch.as_tensor(alpha, dtype=torch.float32)

@@ -8,6 +8,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int, Num
 
 from flannel.data.diagnosis import index_of
+from flannel.errors import FlannelError
 from flannel.predictions import probability_columns
 
 MACRO = "macro"
@@ -25,7 +26,7 @@ ABSENT = "no radiograph is {}"
 """Why nothing can be said of a diagnosis."""
 
 
-class MeasureError(ValueError):
+class MeasureError(FlannelError):
     """Predictions that cannot be measured or compared, in a sentence."""
 
 

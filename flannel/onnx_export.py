@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from flannel.data.files import whole_file
+from flannel.errors import FlannelError
 from flannel.trained import NOTICE, Trained, TrainedEnsemble, TrainedLearner
 from segmentation.checkpoint import Segmenter
 
@@ -27,7 +28,7 @@ TOLERANCE = 1e-3
 """By how much outputs may differ from the network's, relative to the largest of them."""
 
 
-class OnnxError(ValueError):
+class OnnxError(FlannelError):
     """A network that is not exported, in a sentence."""
 
 

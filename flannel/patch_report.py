@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from flannel.data.files import whole_file
+from flannel.errors import OptionError
 from flannel.figures.patches import patches_by_k
 from flannel.figures.style import save_figure
 from flannel.metrics import MACRO
@@ -37,10 +38,10 @@ def write_patch_study(study: Path, repeats: int = 20, seed: int = 1) -> list[Pat
 
     Raises:
         StudyError: If no finished run kept patches.
-        ValueError: If there are fewer than 2 repeats.
+        OptionError: If there are fewer than 2 repeats.
     """
     if repeats < 2:
-        raise ValueError(f"repeats is {repeats}: a spread needs at least 2 subsets of each size.")
+        raise OptionError(f"repeats is {repeats}: a spread needs at least 2 subsets of each size.")
     runs = patch_runs(study)
     table = study_patches(runs, open_store(study), repeats, seed)
     folder = study / "comparison"

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float, Float32, Int16
 
 from flannel.data.files import whole_file
+from flannel.errors import FlannelError
 
 
-class PatchesError(ValueError):
+class PatchesError(FlannelError):
     """A file of patches that cannot be used, in a sentence."""
 
 

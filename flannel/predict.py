@@ -17,6 +17,7 @@ from flannel.data.inbox import collect
 from flannel.data.oddities import oddities
 from flannel.data.progress import announce, progress
 from flannel.doubts import Doubt, doubts_of, thumbnail
+from flannel.errors import FlannelError
 from flannel.galleries.opinion import Drawing, Shown, draw_opinions
 from flannel.kept import Kept
 from flannel.prediction_files import (
@@ -37,7 +38,7 @@ from flannel.views import PatchView
 WORK, MASKS, FINGERPRINT = "work", "masks", "fingerprint.json"
 
 
-class PredictError(ValueError):
+class PredictError(FlannelError):
     """Radiographs that cannot be answered for, in a sentence."""
 
 

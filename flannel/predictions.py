@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 
 from flannel.data.files import whole_file
+from flannel.errors import FlannelError
 
 IDENTITY = ("image_id", "patient_id", "group", "split", "diagnosis")
 SPLITS = ("train", "val", "test")
 
 
-class PredictionsError(ValueError):
+class PredictionsError(FlannelError):
     """A predictions table that cannot be used, in a sentence."""
 
 

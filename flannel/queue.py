@@ -15,7 +15,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Literal, Protocol
 
-from flannel.runs import RunError, RunFinishedError, RunHeldError, is_ours, lock_folder
+from flannel.errors import FlannelError
+from flannel.runs import RunError, RunFinishedError, RunHeldError, lock_folder
 
 State = Literal["waiting", "running", "done", "skipped", "elsewhere", "failed", "stopped"]
 Command = Callable[[list[str]], object]
@@ -198,7 +199,7 @@ def _work(command: Command, run: QueuedRun, device: str | None, telling: Connect
     except RunFinishedError as finished:
         state, sentence = "skipped", str(finished)
     except Exception as fault:
-        if is_ours(fault):
+        if isinstance(fault, FlannelError):
             sentence = str(fault)
             print(f"error: {fault}")
         else:

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32, Int
 
+from flannel.errors import FlannelError
+
 RESAMPLES = 2000
 LEVEL = 0.95
 UNDEFINED_SHARE = 0.05
@@ -46,11 +48,11 @@ def draw_groups(groups: Iterable[str], resamples: int = RESAMPLES, seed: int = 1
         seed: The same seed and groups give the same draws.
 
     Raises:
-        ValueError: If there is no group.
+        FlannelError: If there is no group.
     """
     names = tuple(sorted(set(groups)))
     if not names:
-        raise ValueError("groups is empty; expected the groups of at least one test radiograph.")
+        raise FlannelError("groups is empty; expected the groups of at least one test radiograph.")
     shares = np.full(len(names), 1 / len(names))
     drawn = np.random.default_rng(seed).multinomial(len(names), shares, size=resamples)
     return GroupDraws(names, drawn.astype(np.float32))

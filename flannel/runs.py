@@ -12,11 +12,12 @@ from typing import Literal
 from filelock import BaseFileLock, FileLock, Timeout
 
 from flannel.data.files import whole_file
+from flannel.errors import FlannelError
 
 WandbMode = Literal["offline", "online", "off"]
 
 
-class RunError(ValueError):
+class RunError(FlannelError):
     """A run that cannot go on, in a sentence."""
 
 
@@ -26,12 +27,6 @@ class RunFinishedError(RunError):
 
 class RunHeldError(RunError):
     """Another process is working on the run."""
-
-
-def is_ours(fault: BaseException) -> bool:
-    """Tells whether an error is one of this project's sentences; any other needs its traceback."""
-    package = type(fault).__module__.split(".")[0]
-    return isinstance(fault, ValueError) and package in ("flannel", "segmentation", "patching")
 
 
 def digest_of(value: object) -> str:

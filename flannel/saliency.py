@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn.modules import pooling
 
+from flannel.errors import FlannelError
 from flannel.views import Normalisation, PatchView, Places, WholeView, normalise
 from patching.saliency import grad_cam, probabilistic_cam, resized, stretched_to_one
 
@@ -16,7 +17,7 @@ _POOLING = (
 )
 
 
-class SaliencyError(ValueError):
+class SaliencyError(FlannelError):
     """A network or layer of which there is no saliency, in a sentence."""
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from flannel.data.diagnosis import index_of
 from flannel.data.manifest import load_manifest
 from flannel.data.provenance import label_set_of
+from flannel.errors import FlannelError
 from flannel.predictions import aligned_probabilities, load_predictions, probability_columns
 from flannel.runs import read_json
 
@@ -20,7 +21,7 @@ Stacking = Literal["in_sample", "out_of_fold"]
 ROUNDING = 1e-3  # a sum of probabilities that is further from 1 is told
 
 
-class EnsembleError(ValueError):
+class EnsembleError(FlannelError):
     """Base predictions that cannot be put together, in a sentence."""
 
 

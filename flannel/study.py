@@ -9,6 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
+from flannel.errors import FlannelError
+
 CHEAT = "cheat"
 """The arm of the forests that see no lungs (flannel.cheats), beside which every learner stands."""
 
@@ -35,7 +37,7 @@ NAMED = 6
 Stage = Literal["base", "ensemble", "cheat"]
 
 
-class StudyError(ValueError):
+class StudyError(FlannelError):
     """A study that cannot be compared, in a sentence."""
 
 

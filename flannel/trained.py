@@ -21,6 +21,7 @@ from flannel.checkpoints import CheckpointError, build_module, load_weights
 from flannel.data.store_files import Settings
 from flannel.datamodule import RadiographDataModule
 from flannel.doubts import Norms
+from flannel.errors import FlannelError
 from flannel.runs import digest_of
 from patching.vote import Rule
 from segmentation.checkpoint import Segmenter
@@ -39,7 +40,7 @@ Weights = Callable[[], Mapping[str, Tensor]]
 """Reads the weights of one network, by their names within it."""
 
 
-class TrainedError(ValueError):
+class TrainedError(FlannelError):
     """Something trained that cannot be asked, in a sentence."""
 
 

@@ -36,7 +36,7 @@ def coverage(
 
     Raises:
         EmptyMaskError: If no pixel of the mask is True.
-        ValueError: If a window is larger than the image.
+        OptionError: If a window is larger than the image.
     """
     lungs = mask.cpu().numpy()  # whose windows NumPy counts several times as fast
     area = np.count_nonzero(lungs)
@@ -70,7 +70,7 @@ def covered(
 
     Raises:
         EmptyMaskError: If no pixel of the mask is True.
-        ValueError: If a window is larger than the image.
+        OptionError: If a window is larger than the image.
     """
     unseen = mask.cpu().numpy().copy()
     area = np.count_nonzero(unseen)

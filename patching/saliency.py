@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from flannel.errors import OptionError
 from patching.sampling import Border, corners_inside
 
 
@@ -80,7 +81,7 @@ def probabilistic_cam(
         Values in [0, 1].
 
     Raises:
-        ValueError: If a window does not fit inside the image and `border` is `inside`, or if the
+        OptionError: If a window does not fit inside the image and `border` is `inside`, or if the
             border rule is unknown.
     """
     height, width = image_px
@@ -91,7 +92,7 @@ def probabilistic_cam(
         case "padded" | "stretched":
             corners = centres - windows_px[:, None] // 2
         case _:
-            raise ValueError(f"border is {border!r}: expected inside, padded or stretched.")
+            raise OptionError(f"border is {border!r}: expected inside, padded or stretched.")
     places = zip(maps, probabilities, corners.tolist(), windows_px.tolist(), strict=True)
     for cam, probability, (row, column), side in places:
         top, bottom = max(row, 0), min(row + side, height)

@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
+from flannel.errors import FlannelError, OptionError
 from patching.strategies import blue_noise, independent, relaxed, spread, uniform
 
 Strategy = Literal["uniform", "spread", "blue_noise", "relaxed", "independent"]
 Border = Literal["inside", "padded", "stretched"]
 
 
-class EmptyMaskError(ValueError):
+class EmptyMaskError(FlannelError):
     """A lung mask without a single lung pixel: no patch can be centred in it."""
 
 
@@ -46,10 +47,10 @@ def sample_centres(
 
     Raises:
         EmptyMaskError: If no pixel of the mask is True.
-        ValueError: If k is below 1 or the strategy is unknown.
+        OptionError: If k is below 1 or the strategy is unknown.
     """
     if k < 1:
-        raise ValueError(f"k is {k}: at least 1 patch is needed.")
+        raise OptionError(f"k is {k}: at least 1 patch is needed.")
     if not bool(mask.any()):
         raise EmptyMaskError(
             "The lung mask is empty, so no patch can be centred in it. "
@@ -67,7 +68,7 @@ def sample_centres(
         case "independent":
             return independent(mask, k, generator)
         case _:
-            raise ValueError(
+            raise OptionError(
                 f"strategy is {strategy!r}: expected uniform, spread, blue_noise, relaxed or "
                 "independent."
             )
@@ -94,13 +95,13 @@ def crop_patches(
             the papers' code does; it distorts those patches.
 
     Raises:
-        ValueError: If a centre lies outside the image, if the image is smaller than the window
+        OptionError: If a centre lies outside the image, if the image is smaller than the window
             and `border` is `inside`, or if the border rule is unknown.
     """
     height, width = image.shape[1:]
     limits = torch.tensor([height, width], device=centres.device)
     if bool(((centres < 0) | (centres >= limits)).any()):
-        raise ValueError(
+        raise OptionError(
             f"A patch centre lies outside the image of {height} x {width} pixels: "
             "draw the centres from the mask of the same image, at the same size."
         )
@@ -113,7 +114,7 @@ def crop_patches(
         case "stretched":
             return _crop_stretched(image, (centres - size // 2).tolist(), size)
         case _:
-            raise ValueError(f"border is {border!r}: expected inside, padded or stretched.")
+            raise OptionError(f"border is {border!r}: expected inside, padded or stretched.")
 
 
 def corners_inside(
@@ -128,12 +129,12 @@ def corners_inside(
         width: Width of the image in pixels.
 
     Raises:
-        ValueError: If a window is larger than the image.
+        OptionError: If a window is larger than the image.
     """
     least, most = (size, size) if isinstance(size, int) else map(int, size.aminmax())
     if least < 1 or most > min(height, width):
         wrong = least if least < 1 else most
-        raise ValueError(
+        raise OptionError(
             f"A window of {wrong} pixels does not fit inside an image of {height} x {width} "
             "pixels: choose a window between 1 and the image's shorter side, or the border rule "
             "'padded'."
@@ -159,7 +160,7 @@ def box_of_windows(
         border: As in `crop_patches`; windows that reach over the edge end there.
 
     Raises:
-        ValueError: If the window is larger than the image and `border` is `inside`.
+        OptionError: If the window is larger than the image and `border` is `inside`.
     """
     if border == "inside":
         corners = corners_inside(centres, size, height, width)

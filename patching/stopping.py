@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from flannel.errors import OptionError
 from patching.vote import Rule, vote
 
 ROUND = 4
@@ -39,16 +40,16 @@ def decided(
         weights: How much each of all patches counts, those to come too; all alike when None.
 
     Raises:
-        ValueError: If more patches were asked than there are, the error is not in [0, 1), or one
+        OptionError: If more patches were asked than there are, the error is not in [0, 1), or one
             above 0 meets votes that cannot be counted.
     """
     seen = logits.shape[1]
     if not 1 <= seen <= patches:
-        raise ValueError(f"{seen} patches were asked of {patches}; expected 1 to {patches}.")
+        raise OptionError(f"{seen} patches were asked of {patches}; expected 1 to {patches}.")
     if not 0 <= error < 1:
-        raise ValueError(f"error is {error}; expected a probability, 0 or more and less than 1.")
+        raise OptionError(f"error is {error}; expected a probability, 0 or more and less than 1.")
     if error and (rule != "share" or weights is not None):
-        raise ValueError(
+        raise OptionError(
             f"error is {error}, and votes are weighted or of the rule {rule}: they cannot be "
             "counted. Say an error of 0, or let equal patches vote by share."
         )

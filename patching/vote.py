@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from flannel.errors import OptionError
+
 Rule = Literal["share", "mean_softmax", "mean_sigmoid"]
 
 
@@ -27,11 +29,11 @@ def vote(
             (`patching.coverage.area_weights`); all alike when None, as in the papers.
 
     Raises:
-        ValueError: If there is no patch, a weight is negative, an image's weights are all 0, or
+        OptionError: If there is no patch, a weight is negative, an image's weights are all 0, or
             the rule is unknown.
     """
     if logits.shape[1] == 0:
-        raise ValueError("There is no patch to vote: every image needs at least 1.")
+        raise OptionError("There is no patch to vote: every image needs at least 1.")
     match rule:
         case "share":
             votes = F.one_hot(logits.argmax(dim=2), logits.shape[2]).to(logits.dtype)
@@ -40,10 +42,12 @@ def vote(
         case "mean_sigmoid":
             votes = logits.sigmoid()
         case _:
-            raise ValueError(f"rule is {rule!r}: expected share, mean_softmax or mean_sigmoid.")
+            raise OptionError(f"rule is {rule!r}: expected share, mean_softmax or mean_sigmoid.")
     if weights is None:
         return votes.mean(dim=1)
     total = weights.sum(dim=1, keepdim=True)
     if bool((weights < 0).any() or (total <= 0).any()):
-        raise ValueError("The weights of an image's patches are negative or all 0: no vote counts.")
+        raise OptionError(
+            "The weights of an image's patches are negative or all 0: no vote counts."
+        )
     return (weights[:, :, None].to(votes.dtype) * votes).sum(dim=1) / total.to(votes.dtype)

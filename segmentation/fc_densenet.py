@@ -16,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from flannel.errors import OptionError
+
 DropoutKind = Literal["channel", "element"]
 Initialisation = Literal["pytorch", "he_uniform"]
 Statistics = Literal["running", "batch"]
@@ -49,7 +51,7 @@ class FCDenseNet(nn.Module):
             there: the same gradients from under half the memory, for more time.
 
     Raises:
-        ValueError: If `down` and `up` differ in length, or a choice is unknown.
+        OptionError: If `down` and `up` differ in length, or a choice is unknown.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class FCDenseNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(down) != len(up):
-            raise ValueError(
+            raise OptionError(
                 f"down has {len(down)} blocks and up has {len(up)}: each block down needs its "
                 "block up."
             )
@@ -118,7 +120,7 @@ class FCDenseNet(nn.Module):
             radiographs: Grey values in 0..255, lungs dark, not normalised (as Oh et al.).
 
         Raises:
-            ValueError: If a side is too short to be halved by every block down.
+            OptionError: If a side is too short to be halved by every block down.
         """
         self.check_size(radiographs)
         stack = self.enter(radiographs)
@@ -144,11 +146,11 @@ class FCDenseNet(nn.Module):
         """Refuses an input that is too small.
 
         Raises:
-            ValueError: If a side is too short to be halved by every block down.
+            OptionError: If a side is too short to be halved by every block down.
         """
         height, width = radiographs.shape[2:]
         if min(height, width) < self.smallest_side_px:
-            raise ValueError(
+            raise OptionError(
                 f"The input is {height} x {width} pixels, but FC-DenseNet halves it "
                 f"{len(self.down_blocks)} times and needs at least {self.smallest_side_px} pixels "
                 "a side: resize the radiographs to more."
@@ -303,7 +305,7 @@ def _norm_relu_conv(
         case "element":
             drop = nn.Dropout(dropout)
         case _:
-            raise ValueError(f"dropout_kind is {kind!r}: expected channel or element.")
+            raise OptionError(f"dropout_kind is {kind!r}: expected channel or element.")
     return nn.Sequential(
         nn.BatchNorm2d(in_channels),
         nn.ReLU(inplace=True),
@@ -359,7 +361,7 @@ def _initialise(network: nn.Module, initialisation: Initialisation) -> None:
                 if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                     _he_uniform(module)
         case _:
-            raise ValueError(
+            raise OptionError(
                 f"initialisation is {initialisation!r}: expected pytorch or he_uniform."
             )
 
@@ -374,7 +376,7 @@ def _choose_statistics(network: nn.Module, statistics: Statistics) -> None:
                     module.track_running_stats = False
                     module.running_mean = module.running_var = module.num_batches_tracked = None
         case _:
-            raise ValueError(f"statistics is {statistics!r}: expected running or batch.")
+            raise OptionError(f"statistics is {statistics!r}: expected running or batch.")
 
 
 def _he_uniform(convolution: nn.Conv2d | nn.ConvTranspose2d) -> None:

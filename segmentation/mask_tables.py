@@ -144,7 +144,7 @@ def _mask_row(cells: Mapping[str, str]) -> MaskRow:
         case "predicted" | "reference" as origin:
             pass
         case other:
-            raise ValueError(f"origin {other!r}")
+            raise MaskError(f"origin {other!r}")
     return MaskRow(
         image_id=cells["image_id"],
         origin=origin,

@@ -5,11 +5,13 @@ from jaxtyping import Bool, Float32
 from PIL import Image
 from scipy import ndimage
 
+from flannel.errors import FlannelError
+
 LUNGS = 2
 THRESHOLD = 0.5
 
 
-class MaskError(ValueError):
+class MaskError(FlannelError):
     """Masks that cannot be made or used, in a sentence."""
 
 

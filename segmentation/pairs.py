@@ -15,6 +15,7 @@ from torch import Tensor
 from flannel.data.progress import announce, progress
 from flannel.data.radiograph import RadiographError, read_levels
 from flannel.data.sources import MaskPair, read_structure
+from flannel.errors import FlannelError
 from segmentation.preprocessing import prepare, prepare_target
 from segmentation.structures import Structures, classes_of
 
@@ -24,7 +25,7 @@ PAPER_SEED = 407
 """The NumPy seed of the original program's split."""
 
 
-class LungPairError(ValueError):
+class LungPairError(FlannelError):
     """Image + mask pairs that cannot be used, in a sentence."""
 
 

@@ -30,7 +30,7 @@ def equalise(
         Grey values in 0..255, lungs dark.
 
     Raises:
-        ValueError: If gamma is not positive or the polarity is unknown.
+        OptionError: If gamma is not positive or the polarity is unknown.
     """
     return equalisation_table(np.bincount(levels.ravel()), polarity, gamma)[levels]
 
@@ -51,7 +51,7 @@ def prepare(
         Grey values in 0..255, neither scaled nor centred, lungs dark.
 
     Raises:
-        ValueError: If the polarity is unknown.
+        OptionError: If the polarity is unknown.
     """
     small = resize(equalise(levels, polarity), size_px, size_px)
     return (np.clip(small, 0, 255) if clip else small)[None]

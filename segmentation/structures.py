@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from flannel.errors import OptionError
+
 Structures = Literal["lungs", "left_right", "heart_left_right"]
 BACKGROUND = "background"
 LUNGS = ("lungs", "left lung", "right lung")
@@ -15,7 +17,7 @@ def classes_of(structures: Structures) -> tuple[str, ...]:
     background, heart, left lung and right lung apart (`heart_left_right`).
 
     Raises:
-        ValueError: If the choice is unknown.
+        OptionError: If the choice is unknown.
     """
     match structures:
         case "lungs":
@@ -25,7 +27,7 @@ def classes_of(structures: Structures) -> tuple[str, ...]:
         case "heart_left_right":
             return (BACKGROUND, "heart", "left lung", "right lung")
         case _:
-            raise ValueError(
+            raise OptionError(
                 f"structures is {structures!r}: expected lungs, left_right or heart_left_right."
             )
 

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from flannel.errors import FlannelError
 from segmentation.checkpoint import channels_last
 from segmentation.data import LungBatch
 from segmentation.measures import jaccard
@@ -19,7 +20,7 @@ Loss = Literal["cross_entropy", "jaccard", "dice", "lovasz"]
 Schedule = Literal["plateau", "steps"]
 
 
-class SegmenterError(ValueError):
+class SegmenterError(FlannelError):
     """A network or recipe that cannot make a lung segmenter, in a sentence."""
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
+from flannel.errors import FlannelError
+
 FLANNEL = ("COVID-19", "Viral pneumonia", "Bacterial pneumonia", "Normal")
 """The four classes of FLANNEL and of paper 004 (Section 2), in the order of the original code."""
 
@@ -31,6 +33,10 @@ LABEL_SETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The label set of each mapping of `flannel.data.findings`."""
 
 
+class LabelError(FlannelError):
+    """A diagnosis that the label set does not have."""
+
+
 def index_of(diagnosis: str, diagnoses: Sequence[str]) -> int:
     """Gives the position of a diagnosis in its label set.
 
@@ -39,13 +45,13 @@ def index_of(diagnosis: str, diagnoses: Sequence[str]) -> int:
         diagnoses: The label set, in order.
 
     Raises:
-        ValueError: If the name is not in the label set.
+        LabelError: If the name is not in the label set.
     """
     try:
         return list(diagnoses).index(diagnosis)
     except ValueError:
         known = ", ".join(diagnoses)
-        raise ValueError(
+        raise LabelError(
             f"Diagnosis {diagnosis!r} is not in the label set ({known}). "
             "Correct the manifest, or choose the label set that it was made with."
         ) from None

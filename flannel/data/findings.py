@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from flannel.data.diagnosis import LABEL_SETS
+from flannel.errors import FlannelError
 
 Split = Literal["", "test", "development"]
 
@@ -18,7 +19,7 @@ FRONTAL = "AP or PA"
 """The view of radiographs whose set says that they are frontal, or nothing, and not which way."""
 
 
-class SourceError(ValueError):
+class SourceError(FlannelError):
     """A folder that is not the data set it should be, in a sentence."""
 
 

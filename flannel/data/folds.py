@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from flannel.data.manifest import ManifestError
+from flannel.errors import OptionError
 
 Protocol = Literal["patient", "paper", "nested", "given", "leave-source-out", "external"]
 TEST_PARTS = 5
@@ -52,11 +53,11 @@ def assign_folds(
             part, `given` finds no test set of a source or a table whose splits were assigned
             before, `leave-source-out` finds one source alone or a diagnosis that only the left
             out source has, or the protocol is unknown.
-        ValueError: If there are fewer than two folds, or three for `nested`.
+        OptionError: If there are fewer than two folds, or three for `nested`.
     """
     needed = 3 if protocol == "nested" else 2
     if folds < needed:
-        raise ValueError(f"folds is {folds}; expected at least {needed}, the papers use 5.")
+        raise OptionError(f"folds is {folds}; expected at least {needed}, the papers use 5.")
     ordered = table.sort_values("image_id")
     match protocol:
         case "paper":

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float32, Integer, UInt8
 from PIL import Image
 
+from flannel.errors import OptionError
+
 Polarity = Literal["display", "jsrt"]
 """`display`: lungs dark, as on a screen. `jsrt`: levels follow optical density, lungs bright."""
 
@@ -44,13 +46,13 @@ def equalisation_table(
         One grey value in [0, 255] for every level; all 0 where only one level occurs.
 
     Raises:
-        ValueError: If the histogram counts no pixel, gamma is not positive, or the polarity is
-            unknown.
+        OptionError: If gamma is not positive, or the polarity is unknown.
+        ValueError: If the histogram counts no pixel.
     """
     if not histogram.size or histogram.sum() == 0:
         raise ValueError("The histogram counts no pixel; expected that of an image.")
     if gamma <= 0:
-        raise ValueError(f"gamma is {gamma}; expected a positive exponent such as 0.5.")
+        raise OptionError(f"gamma is {gamma}; expected a positive exponent such as 0.5.")
     below = np.cumsum(histogram, dtype=np.int64)
     cut = below[np.flatnonzero(histogram)[0]]
     match polarity:
@@ -59,7 +61,7 @@ def equalisation_table(
         case "jsrt":
             cut = cut + JSRT_EXTRA_CUT_PIXELS
         case _:
-            raise ValueError(f"Polarity {polarity!r} is unknown; expected 'display' or 'jsrt'.")
+            raise OptionError(f"Polarity {polarity!r} is unknown; expected 'display' or 'jsrt'.")
     kept = below >= cut
     table = np.zeros(histogram.size)
     if kept.any() and below[kept].max() > below[kept].min():
@@ -127,7 +129,7 @@ def content_box(height: int, width: int, side_px: int, squaring: Squaring) -> Bo
             lies in the middle of the other.
 
     Raises:
-        ValueError: If `squaring` is unknown.
+        OptionError: If `squaring` is unknown.
     """
     match squaring:
         case "stretch":
@@ -137,7 +139,7 @@ def content_box(height: int, width: int, side_px: int, squaring: Squaring) -> Bo
             filled = max(1, round(height * scale)), max(1, round(width * scale))
             return Box((side_px - filled[0]) // 2, (side_px - filled[1]) // 2, *filled)
         case _:
-            raise ValueError(f"resize is {squaring!r}; expected 'stretch' or 'letterbox'.")
+            raise OptionError(f"resize is {squaring!r}; expected 'stretch' or 'letterbox'.")
 
 
 def to_square(image: np.ndarray, side_px: int, squaring: Squaring) -> np.ndarray:
@@ -152,7 +154,8 @@ def to_square(image: np.ndarray, side_px: int, squaring: Squaring) -> np.ndarray
         squaring: Whether the aspect is ignored or kept, as in `content_box`.
 
     Raises:
-        ValueError: If the type is neither uint8 nor float32, or `squaring` is unknown.
+        OptionError: If `squaring` is unknown.
+        ValueError: If the type is neither uint8 nor float32.
     """
     box = content_box(image.shape[0], image.shape[1], side_px, squaring)
     content = resize(image, box.height, box.width)

@@ -17,6 +17,7 @@ from flannel.data.greyscale import resize, to_eight_bits
 from flannel.data.progress import progress
 from flannel.data.radiograph import MAX_PIXELS, RadiographError, read_levels
 from flannel.data.sources.csv_table import write_table
+from flannel.errors import OptionError
 
 TEXTS = {
     "image_ids": "image_id",
@@ -59,11 +60,12 @@ def export_hdf5(
         A sentence for each radiograph that could not be read and is left out.
 
     Raises:
-        ValueError: If the side is not 1 to 4096 pixels, or a diagnosis is not in the label set.
+        OptionError: If the side is not 1 to 4096 pixels.
+        LabelError: If a diagnosis is not in the label set.
         RadiographError: If no radiograph can be read.
     """
     if not 1 <= size_px <= LARGEST_SIDE_PX:
-        raise ValueError(f"size_px is {size_px}; expected 1 to {LARGEST_SIDE_PX} pixels.")
+        raise OptionError(f"size_px is {size_px}; expected 1 to {LARGEST_SIDE_PX} pixels.")
     if shuffle_seed is not None:
         manifest = manifest.sample(frac=1, random_state=shuffle_seed, ignore_index=True)
     labels = np.array([index_of(name, diagnoses) for name in manifest["diagnosis"]], np.int64)

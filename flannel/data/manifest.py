@@ -13,6 +13,7 @@ from flannel.data.files import whole_file
 from flannel.data.findings import MAPPINGS, LabelMapping, SourceError, SourceRow
 from flannel.data.inspection import FileFacts, inspect_files
 from flannel.data.sources import SOURCES
+from flannel.errors import FlannelError
 
 COLUMNS = (
     "image_id", "path", "source", "patient_id", "group", "diagnosis", "finding", "view", "age",
@@ -25,7 +26,7 @@ VIEWS = ("AP", "PA")
 """What an image is for, together with `fold` (flannel.data.folds.splits_of_fold); "" is open."""
 
 
-class ManifestError(ValueError):
+class ManifestError(FlannelError):
     """A manifest, or the folder it should be made from, that cannot be used, in a sentence."""
 
 

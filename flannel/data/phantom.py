@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
 from flannel.data.diagnosis import FLANNEL, index_of
+from flannel.errors import OptionError
 
 Size = tuple[int, int]
 Points = Float[np.ndarray, "_ 2"]
@@ -80,7 +81,7 @@ def draw_phantom(
         size: Height and width in pixels.
 
     Raises:
-        ValueError: If the diagnosis is not one of the four.
+        OptionError: If the diagnosis is not one of the four.
     """
     index_of(diagnosis, FLANNEL)  # refuses others
     anatomy = _Anatomy(generator, size)
@@ -245,7 +246,7 @@ def _opacity(
         case "Normal":
             return np.zeros(anatomy.size, np.float32)
         case _:
-            raise ValueError(f"No phantom of {diagnosis!r} is known.")
+            raise OptionError(f"No phantom of {diagnosis!r} is known.")
     return shadow * anatomy.lungs
 
 

@@ -15,6 +15,7 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from flannel.data.files import whole_file
 from flannel.data.greyscale import Polarity
+from flannel.errors import FlannelError
 
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 2**30
@@ -36,7 +37,7 @@ DECODING_FAULTS = (
 )  # fmt: skip
 
 
-class RadiographError(ValueError):
+class RadiographError(FlannelError):
     """A file that cannot be used as a radiograph or mask, in a sentence with its path."""
 
 

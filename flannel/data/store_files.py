@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from flannel.data.files import whole_file
 from flannel.data.greyscale import Squaring
+from flannel.errors import FlannelError
 
 FORMAT = 1
 RADIOGRAPHS, EQUALISATION, MASKS = "radiographs.npy", "equalisation.npy", "lung_masks.npy"
@@ -21,7 +22,7 @@ ARRAYS = (RADIOGRAPHS, EQUALISATION, MASKS)
 INDEX, SUMMARY = "index.csv", "store.json"
 
 
-class StoreError(ValueError):
+class StoreError(FlannelError):
     """A store that cannot be built or read, in a sentence."""
 
 

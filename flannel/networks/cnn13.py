@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from flannel.errors import OptionError
+
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 """Convolutions before each pooling."""
 
@@ -30,7 +32,7 @@ class CNN13(nn.Module):
         dropout: Probability that a value does not reach the dense layer in training.
 
     Raises:
-        ValueError: If there are not five widths.
+        OptionError: If there are not five widths.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class CNN13(nn.Module):
     ) -> None:
         super().__init__()
         if len(widths) != len(CONVOLUTIONS):
-            raise ValueError(
+            raise OptionError(
                 f"widths has {len(widths)} entries; expected {len(CONVOLUTIONS)}, one for each "
                 "group of convolutions."
             )

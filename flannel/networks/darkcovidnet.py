@@ -3,6 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
+from flannel.errors import OptionError
+
 SLOPE = 0.1
 
 
@@ -21,7 +23,7 @@ class DarkCovidNet(nn.Module):
             has to be `data.size_px`.
 
     Raises:
-        ValueError: If nothing is left of images so small.
+        OptionError: If nothing is left of images so small.
     """
 
     def __init__(self, classes: int = 3, size_px: int = 256) -> None:
@@ -59,7 +61,7 @@ class DarkCovidNet(nn.Module):
         """Gives the logits.
 
         Raises:
-            ValueError: If the images have another side than the network was made for.
+            OptionError: If the images have another side than the network was made for.
         """
         check_side(images, self.size_px)
         return self.head(self.features(images))
@@ -70,11 +72,11 @@ def check_side(images: Tensor, size_px: int) -> None:
     """Compares the side of images with the one that a network was made for.
 
     Raises:
-        ValueError: If they differ.
+        OptionError: If they differ.
     """
     height, width = images.shape[-2:]
     if (height, width) != (size_px, size_px):
-        raise ValueError(
+        raise OptionError(
             f"The images are {height} x {width} pixels; DarkCovidNet was made for {size_px}. Set "
             "data.size_px and model.network.init_args.size_px to the same number."
         )
@@ -100,10 +102,10 @@ def _last_side(size_px: int) -> int:
     """Follows the side of a map through the layers.
 
     Raises:
-        ValueError: If a pooling leaves nothing.
+        OptionError: If a pooling leaves nothing.
     """
     if size_px < 8:
-        raise ValueError(f"size_px is {size_px}; DarkCovidNet needs at least 8.")
+        raise OptionError(f"size_px is {size_px}; DarkCovidNet needs at least 8.")
     side = size_px // 2 // 2
     for _ in range(3):
         side = (side + 2) // 2  # a triple's 1 x 1 convolution, then the pooling

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from flannel.errors import OptionError
 from flannel.networks.imagenet import imagenet_network
 
 
@@ -32,7 +33,7 @@ class FrozenNetwork(nn.Module):
         learn_base: Thaw the base, which the paper does not.
 
     Raises:
-        ValueError: If there is not one rate of dropout for each dense layer, or torchvision has no
+        OptionError: If there is not one rate of dropout for each dense layer, or torchvision has no
             such network.
         WeightsError: If the weights cannot be had or are not the published ones.
     """
@@ -48,7 +49,7 @@ class FrozenNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if len(dropouts) != len(widths) + 1:
-            raise ValueError(
+            raise OptionError(
                 f"dropouts has {len(dropouts)} entries for {len(widths) + 1} dense layers; give "
                 "one before each, 0 for none."
             )
@@ -84,12 +85,12 @@ def _without_head(network: nn.Module) -> int:
     """Takes the last part of a network away, and gives the number of features that it was handed.
 
     Raises:
-        ValueError: If that part has no linear layer.
+        OptionError: If that part has no linear layer.
     """
     name, head = list(network.named_children())[-1]
     linear = next((module for module in head.modules() if isinstance(module, nn.Linear)), None)
     if linear is None:
-        raise ValueError(
+        raise OptionError(
             f"{type(network).__name__} does not end in linear layers, so that its features cannot "
             "be had. Choose another architecture, such as resnet50 or mobilenet_v2."
         )

@@ -9,10 +9,12 @@ import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from flannel.errors import FlannelError, OptionError
+
 Logits = Float[Tensor, "batch classes"]
 
 
-class WeightsError(ValueError):
+class WeightsError(FlannelError):
     """Pretrained weights that are not to be had, in a sentence."""
 
 
@@ -36,7 +38,7 @@ class ImageNetNetwork(nn.Module):
 
     Raises:
         WeightsError: If the weights cannot be had or are not the published ones.
-        ValueError: If torchvision has no such network, or it has no auxiliary head to keep.
+        OptionError: If torchvision has no such network, or it has no auxiliary head to keep.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class ImageNetNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if auxiliary and architecture != "inception_v3":
-            raise ValueError(f"{architecture} has no auxiliary head: set auxiliary to false.")
+            raise OptionError(f"{architecture} has no auxiliary head: set auxiliary to false.")
         self.network = imagenet_network(architecture, weights)
         if isinstance(self.network, torchvision.models.Inception3):
             if auxiliary and self.network.AuxLogits is not None:
@@ -74,10 +76,10 @@ def imagenet_network(architecture: str, weights: str) -> nn.Module:
 
     Raises:
         WeightsError: If the weights cannot be had or are not the published ones.
-        ValueError: If torchvision has no such network.
+        OptionError: If torchvision has no such network.
     """
     if architecture not in torchvision.models.list_models(torchvision.models):
-        raise ValueError(
+        raise OptionError(
             f"torchvision has no classification network {architecture!r}. "
             "torchvision.models.list_models() names those that it has."
         )
@@ -94,11 +96,11 @@ def replace_head(network: nn.Module, classes: int) -> None:
     """Replaces the last linear layer of a network by a new one with `classes` outputs.
 
     Raises:
-        ValueError: If the network has no linear layer.
+        OptionError: If the network has no linear layer.
     """
     linear = {name: m for name, m in network.named_modules() if isinstance(m, nn.Linear)}
     if not linear:
-        raise ValueError(f"{type(network).__name__} has no linear layer to replace by a new head.")
+        raise OptionError(f"{type(network).__name__} has no linear layer to replace by a new head.")
     name, old = list(linear.items())[-1]
     parent, _, attribute = name.rpartition(".")
     setattr(network.get_submodule(parent), attribute, nn.Linear(old.in_features, classes))

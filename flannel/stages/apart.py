@@ -6,7 +6,8 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from flannel.runs import RunError, is_ours
+from flannel.errors import FlannelError
+from flannel.runs import RunError
 
 
 def apart(work: Callable[[], object]) -> None:
@@ -45,9 +46,11 @@ def _tell(work: Callable[[], object], telling: Connection) -> None:
     try:
         work()
     except Exception as fault:
-        if not is_ours(fault):
+        if isinstance(fault, FlannelError):
+            sentence = str(fault)
+        else:
             traceback.print_exc()
-        sentence = str(fault) if is_ours(fault) else f"{type(fault).__name__}: {fault}"
+            sentence = f"{type(fault).__name__}: {fault}"
     sys.stdout.flush()
     telling.send(sentence)
 

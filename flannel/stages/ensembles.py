@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from flannel.runs import RunError, WandbMode, is_ours
+from flannel.errors import FlannelError
+from flannel.runs import RunError, WandbMode
 from flannel.stages.recipes import config_flags, folds_of, recipe_names
 
 FORMS = "flannel,best_learner,mean,majority,logistic"
@@ -68,9 +69,7 @@ def ensembles(
                     made.add(one_arm)
                 except MissingPredictionsError as lacking:  # of the other folds
                     print(f"{place}: not made. {lacking}", flush=True)
-                except ValueError as fault:
-                    if not is_ours(fault):
-                        raise
+                except FlannelError as fault:
                     failed.append(f"  {place}: {fault}")
         for sentence in skipped:
             print(f"{one_arm}: {sentence}", flush=True)

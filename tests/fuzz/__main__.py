@@ -32,8 +32,8 @@ from PIL import Image
 
 from flannel.asking import Panel
 from flannel.bundle import open_trained
+from flannel.errors import FlannelError
 from flannel.predict import PredictOptions, predict_files
-from flannel.runs import is_ours
 
 LONGEST_SECONDS = 60
 SPARE_GIB = 6
@@ -82,7 +82,11 @@ def outcome_of(ask: Callable[[], str]) -> tuple[str, str]:
         with contextlib.redirect_stdout(screen), contextlib.redirect_stderr(io.StringIO()):
             return ask(), ""
     except Exception as fault:  # any but ours is what is looked for
-        return ("a sentence", "") if is_ours(fault) else ("a traceback", traceback.format_exc())
+        return (
+            ("a sentence", "")
+            if isinstance(fault, FlannelError)
+            else ("a traceback", traceback.format_exc())
+        )
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from flannel.data.files import whole_file
 from flannel.data.findings import SourceRow, Split
 from flannel.data.phantom import draw_phantom, varied_size
 from flannel.data.sources.class_folders import images_in
+from flannel.errors import OptionError
 
 NAME = "kcx"
 LICENCE = "CC BY 4.0"
@@ -74,7 +75,7 @@ def write_phantoms(folder: Path, counts: Mapping[str, int], seed: int, size: int
         size: Nominal side of the images in pixels.
 
     Raises:
-        ValueError: If COVID-19 or another diagnosis that the set does not have is asked for.
+        OptionError: If COVID-19 or another diagnosis that the set does not have is asked for.
     """
     for split in SPLITS:
         for kind in CLASSES:
@@ -103,6 +104,6 @@ def _phantom_name(diagnosis: str, patient: int, number: int) -> tuple[str, str]:
             series = "IM" if patient % 2 else "NORMAL2-IM"
             return "NORMAL", f"{series}-{patient:04d}-{number:04d}"
         case _:
-            raise ValueError(
+            raise OptionError(
                 f"The Kaggle set has no {diagnosis!r}; expected viral, bacterial or normal."
             )

@@ -17,6 +17,7 @@ from flannel.data.findings import FRONTAL, SourceRow
 from flannel.data.phantom import draw_phantom
 from flannel.data.radiograph import write_mask
 from flannel.data.sources.class_folders import class_folders, images_in, write_phantom
+from flannel.errors import OptionError
 
 NAME = "radiography"
 TOPS = ("COVID-19_Radiography_Dataset", "COVID-19 Radiography Database")
@@ -71,13 +72,15 @@ def write_phantoms(
         first_release: Write flat class folders and no masks, as in the first release.
 
     Raises:
-        ValueError: If bacterial pneumonia is asked of the first release, which has none.
+        OptionError: If bacterial pneumonia is asked of the first release, which has none.
     """
     number = 0
     for diagnosis, count in counts.items():
         kind = PHANTOM_CLASSES[diagnosis][first_release]
         if count and not kind:
-            raise ValueError(f"The first release has no {diagnosis!r}; leave it out of the counts.")
+            raise OptionError(
+                f"The first release has no {diagnosis!r}; leave it out of the counts."
+            )
         for position in range(1, count + 1):
             generator = np.random.default_rng([seed, 8, number])
             number += 1
