@@ -98,7 +98,7 @@ segmenters: $(READY) ## MASKS=folder: train several segmenters on it and put the
 	for name in $(SEGMENTERS); do \
 	  $(PY) -m segmentation fit --config=experiments/segmentation/$$name.yaml \
 	    $(if $(APPEND),$(addprefix --config=,$(wildcard $(APPEND)/segmentation.yaml))) \
-	    --data.folder="$(MASKS)" --study=$(STUDY) --redo=$(REDO); \
+	    --data.folder="$(MASKS)" --study=$(STUDY) --redo=$(REDO) || exit; \
 	done
 	$(PY) -m segmentation compare --study=$(STUDY) --against=$(lastword $(SEGMENTERS))
 

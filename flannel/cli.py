@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -40,6 +42,7 @@ from flannel.runs import (
     write_json,
 )
 from flannel.schedules import OneCycle, over_all_steps
+from flannel.signals import Stopped
 from flannel.wandb_runs import log_final_values, wandb_logger, without_machine
 
 # What libraries say to each other, or of things that are meant here; nothing that a user can mend.
@@ -328,7 +331,29 @@ class StudyCLI(LightningCLI):
         return self.arguments.wandb == "offline" if asked is None else asked
 
     def fit(self, model: LightningModule, datamodule: LightningDataModule, ckpt_path: Any) -> None:  # noqa: ANN401
-        """Trains, or continues where a killed run stopped, and concludes the run."""
+        """Trains, or continues where a killed run stopped, and concludes the run.
+
+        Raises:
+            Stopped: If a signal ends the run, with what the same command will find.
+        """
+        try:
+            self._train(model, datamodule, ckpt_path)
+        except (Stopped, SIGTERMException) as fault:
+            # Lightning's own exception, a SystemExit, would end the process with status 0.
+            stop = fault if isinstance(fault, Stopped) else Stopped(signal.SIGTERM)
+            if self.run.last.is_file():
+                stop.remains = f"The same command goes on after the last epoch in {self.run.last}."
+            launcher = self.trainer.strategy.launcher
+            if launcher is not None:  # other processes would wait for this one
+                launcher.kill(signal.SIGTERM)
+            raise stop from None
+
+    def _train(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        ckpt_path: Any,  # noqa: ANN401  Lightning's signature
+    ) -> None:
         if ckpt_path is None and self.run.last.is_file():
             ckpt_path = self.run.last
         self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)

@@ -5,15 +5,23 @@ import sys
 from collections.abc import Callable, Mapping
 
 from flannel.errors import FlannelError
+from flannel.signals import Stopped, heeding_signals
 
 
 def speaks_plainly(command: Callable[[], int]) -> int:
-    """Runs a command; an error of ours ends in its sentence and status 1, not in a traceback."""
+    """Runs a command; an error of ours ends in its sentence and status 1, not in a traceback.
+
+    A signal that asks the command to end does so in a sentence too, with the signal's status.
+    """
     try:
-        return command()
+        with heeding_signals():
+            return command()
     except FlannelError as fault:
         print(f"error: {fault}", file=sys.stderr, flush=True)
         return 1
+    except Stopped as stop:
+        print(stop, file=sys.stderr, flush=True)
+        return stop.status
 
 
 def run_command(
@@ -28,7 +36,8 @@ def run_command(
         arguments: The command line; `sys.argv` when None.
 
     Returns:
-        The exit status: 0, 1 for an error of ours, 2 for an unknown command.
+        The exit status: 0, 1 for an error of ours, 2 for an unknown command, 128 and the number of
+        a signal that ended it.
     """
     words = sys.argv[1:] if arguments is None else arguments
     wide = max(map(len, commands)) + 2

@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 
 from flannel.errors import FlannelError
 from flannel.runs import RunError, RunFinishedError, RunHeldError, lock_folder
+from flannel.signals import Stopped, heeding_signals
 
 State = Literal["waiting", "running", "done", "skipped", "elsewhere", "failed", "stopped"]
 Command = Callable[[list[str]], object]
@@ -124,7 +125,8 @@ def work_through(
         The runs, each with what became of it.
 
     Raises:
-        RunFailedError: At the end, if any run failed, or at once, if the user stopped the queue.
+        RunFailedError: At the end, if any run failed.
+        Stopped: At once, if a signal stopped the queue.
     """
     entries = [Entry(run) for run in runs]
     waiting, retried = deque(entries), False
@@ -147,10 +149,10 @@ def work_through(
                 retried = True
                 waiting.extend(entry for entry in entries if entry.state == "elsewhere")
             time.sleep(LOOK_SECONDS)
-    except KeyboardInterrupt:
+    except (Stopped, KeyboardInterrupt):
         _stop([process for process in slots.values() if process])
         screen.close(entries)
-        raise RunFailedError("Stopped. The same command goes on where it was.") from None
+        raise
     screen.close(entries)
     failed = [entry for entry in entries if entry.state == "failed"]
     if failed:
@@ -194,8 +196,12 @@ def _work(command: Command, run: QueuedRun, device: str | None, telling: Connect
     state: State = "failed"
     sentence = ""
     try:
-        command(list(run.arguments))
+        with heeding_signals():
+            command(list(run.arguments))
         state = "done"
+    except Stopped as stop:
+        sentence = _killed_by(stop.signal)
+        print(stop)
     except RunFinishedError as finished:
         state, sentence = "skipped", str(finished)
     except Exception as fault:

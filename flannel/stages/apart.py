@@ -7,7 +7,9 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from flannel.errors import FlannelError
+from flannel.queue import GRACE_SECONDS
 from flannel.runs import RunError
+from flannel.signals import Stopped, heeding_signals
 
 
 def apart(work: Callable[[], object]) -> None:
@@ -22,6 +24,7 @@ def apart(work: Callable[[], object]) -> None:
 
     Raises:
         RunError: With the sentence of the child's error, or with the name of one that has none.
+        Stopped: If a signal stopped this process; the child is ended too.
     """
     if sys.platform != "linux":  # where runs are not forked either
         work()
@@ -36,7 +39,13 @@ def apart(work: Callable[[], object]) -> None:
         sentence = told.recv()
     except EOFError:
         sentence = f"A part of the command was killed (exit code {_exit_code(process)})."
-    process.join()
+    except (Stopped, KeyboardInterrupt):
+        process.terminate()
+        process.join(GRACE_SECONDS)
+        process.kill()
+        raise
+    finally:
+        process.join()
     if sentence:
         raise RunError(sentence)
 
@@ -44,7 +53,10 @@ def apart(work: Callable[[], object]) -> None:
 def _tell(work: Callable[[], object], telling: Connection) -> None:
     sentence = ""
     try:
-        work()
+        with heeding_signals():
+            work()
+    except Stopped as stop:
+        sys.exit(stop.status)
     except Exception as fault:
         if isinstance(fault, FlannelError):
             sentence = str(fault)

@@ -1,6 +1,7 @@
 """Ensembles of made-up predictions: trained as a plain loop would, written, and refused."""
 
 import json
+import signal
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,7 @@ from flannel.ensemble import Ensemble, EpochOrder, PredictionsDataModule, whole_
 from flannel.losses import ClassCountError, FocalLoss
 from flannel.predictions import load_predictions, probability_columns
 from flannel.runs import RunError
+from flannel.signals import Stopped
 from flannel.stacking import EnsembleError, MissingPredictionsError, Rows
 
 
@@ -139,11 +141,11 @@ def test_a_killed_ensemble_goes_on_to_the_same_weights(base_study, monkeypatch):
 
     def stop(self):
         if self.current_epoch == 3:
-            raise KeyboardInterrupt
+            raise Stopped(signal.SIGTERM)
 
     with monkeypatch.context() as patch:
         patch.setattr(Ensemble, "on_train_epoch_start", stop)
-        with pytest.raises(SystemExit):
+        with pytest.raises(Stopped, match=r"by SIGTERM.* after the last epoch in .*last\.ckpt"):
             ensemble.main(arguments(study, names, *schedule, epochs=6))
     folder = study / "ensemble" / "global"
     assert (folder / "fold0" / "last.ckpt").is_file()

@@ -13,6 +13,7 @@ import pytest
 from flannel import queue
 from flannel.queue import QueuedRun, RunFailedError, gpu_slots, work_through
 from flannel.runs import RunError, RunFinishedError, lock_folder
+from flannel.signals import Stopped
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
 
@@ -172,10 +173,10 @@ def test_a_stopped_queue_stops_its_runs(tmp_path):
         def say(self, entry):
             super().say(entry)
             if entry.state == "running":
-                raise KeyboardInterrupt
+                raise Stopped(signal.SIGTERM)
 
     screen = Impatient()
-    with pytest.raises(RunFailedError, match="The same command goes on"):
+    with pytest.raises(Stopped, match="The same command goes on"):
         work_through(runs(tmp_path, "endless", "b"), _pretend, screen)
     assert screen.closed == {"0-endless": "stopped", "1-b": "waiting"}
     assert not multiprocessing.active_children()
