@@ -103,7 +103,7 @@ def trainer(precision: str, callbacks: list[Callback], epochs: int = 1) -> light
 
 def predicted(network: nn.Module, data: RadiographDataModule, precision: str, folder: Path) -> None:
     """Predicts every image, and writes what a run writes."""
-    writer = PredictionsWriter(folder, data.table, data.view, FLANNEL)
+    writer = PredictionsWriter(folder, data.table, data.view_options.view, FLANNEL)
     trainer(precision, [writer]).predict(
         BaseLearner(network, FLANNEL), datamodule=data, return_predictions=False
     )

@@ -118,7 +118,11 @@ def trained_cases(run: Path, study: Path, count: int, step_px: int) -> Iterator[
 
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     data = RadiographDataModule(**{**config["data"], "study": study})
-    view, store, network = data.view, Store(study / "store"), trained_network(run, config)
+    view, store, network = (
+        data.view_options.view,
+        Store(study / "store"),
+        trained_network(run, config),
+    )
     if not isinstance(view, PatchView):
         raise SystemExit(f"{run} is no run of the patched arm.")
     table = load_predictions(run / "predictions.csv", FLANNEL)
@@ -135,7 +139,10 @@ def trained_cases(run: Path, study: Path, count: int, step_px: int) -> Iterator[
             patches = pictures.resize(patches, [view.size_px, view.size_px], antialias=True)
         logits = torch.zeros(*cells.shape[::2], len(FLANNEL))
         with torch.inference_mode():
-            said = [network(normalise(few, data.normalisation)) for few in patches.split(32)]
+            said = [
+                network(normalise(few, data.view_options.normalisation))
+                for few in patches.split(32)
+            ]
         logits[inside[:, 0], inside[:, 1]] = torch.cat(said).float()
         yield Case(mask, logits, window_px)
 

@@ -75,10 +75,10 @@ def bare(trained: Trained, learners: list[ReadyLearner], images: int) -> None:
             batch = 255 * torch.rand(min(AT_ONCE, images - start), 1, side, side, device=device)
             class_probabilities(network, batch, segmenter.classes, trained.masks.flip)
     for ready in learners:
-        view = ready.sight.view
+        view = ready.options.view
         views = ready.patches + view.lung_box if isinstance(view, PatchView) else 1
-        for start in range(0, images, ready.sight.predict_batch_size):
-            count = min(ready.sight.predict_batch_size, images - start)
+        for start in range(0, images, ready.options.predict_batch_size):
+            count = min(ready.options.predict_batch_size, images - start)
             shape = count, views, 1, view.size_px, view.size_px
             ready._logits(torch.zeros(shape, dtype=torch.uint8))
 

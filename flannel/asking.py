@@ -69,10 +69,10 @@ class ReadyLearner:
         until_sure: float | None = None,
     ) -> None:
         self.learner, self.device = learner, device
-        self.sight = learner.sight
-        patched = isinstance(self.sight.view, PatchView)
+        self.options = learner.view_options
+        patched = isinstance(self.options.view, PatchView)
         self.until_sure = until_sure if patched else None  # a whole radiograph is one view
-        self.patches = self.sight.patches["predict"] if patches is None else patches
+        self.patches = self.options.patches["predict"] if patches is None else patches
         if self.patches < 1:
             raise TrainedError(f"patches is {self.patches}; expected at least 1.")
         built = learner.build()
@@ -82,10 +82,10 @@ class ReadyLearner:
 
     def see(self, store: Store, image_id: str) -> tuple[UInt8[Tensor, "views 1 side side"], Places]:
         """Gives the views that the learner's own run would draw of an image of that name."""
-        seed = derived_seed(self.sight.seed, "fixed", image_id)
+        seed = derived_seed(self.options.seed, "fixed", image_id)
         generator = torch.Generator().manual_seed(seed)
         draw = Draw(generator, training=False, patches=self.patches)
-        return self.sight.view.views(store, image_id, draw)
+        return self.options.view.views(store, image_id, draw)
 
     def answers(self, store: Store, image_ids: Sequence[str]) -> Iterator[Answer]:
         """Answers for each image, in the order given; the next views are cut meanwhile.
@@ -94,7 +94,7 @@ class ReadyLearner:
             store: Holds the radiographs, and the lung masks of all of them where the arm has any.
             image_ids: Which.
         """
-        size = self.sight.predict_batch_size
+        size = self.options.predict_batch_size
         parts = [image_ids[start : start + size] for start in range(0, len(image_ids), size)]
         with ThreadPoolExecutor(1) as thread:  # a store is for one thread
             coming = [thread.submit(self._cut, store, part) for part in parts[:1]]
@@ -110,7 +110,7 @@ class ReadyLearner:
         masks: list[Tensor | None] = [None] * len(image_ids)
         if self.until_sure is not None:
             seen = [
-                in_random_order(*one, image_id, self.sight.seed)
+                in_random_order(*one, image_id, self.options.seed)
                 for one, image_id in zip(seen, image_ids, strict=True)
             ]
             masks = [torch.from_numpy(store.lung_mask(image_id)) for image_id in image_ids]
@@ -141,7 +141,7 @@ class ReadyLearner:
             logits = logits_in_parts(
                 self.network,
                 pixels.to(self.device),
-                self.sight.normalisation,
+                self.options.normalisation,
                 self.learner.views_at_once,
             )
         return logits.cpu()

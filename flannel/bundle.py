@@ -118,7 +118,7 @@ def _check_networks(trained: Trained, listed: Listed) -> None:
     paths, classes = listed.paths(), len(trained.diagnoses)
     for learner in trained.learners:
         skeleton = check_network(learner.unfilled, paths[learner.name], learner.name)
-        side = learner.sight.view.size_px
+        side = learner.view_options.view.size_px
         check_answer(skeleton, (1, 3, side, side), (1, classes), learner.name)
     for ensemble in trained.ensembles:
         skeleton = check_network(ensemble.unfilled, paths[ensemble.name], ensemble.name)

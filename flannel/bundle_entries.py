@@ -124,18 +124,19 @@ def _learner(entry: Entry, store: Settings, listed: Listed) -> TrainedLearner:
         temperature=_temperature(entry["temperature"]),
         identity=digest_of([entry, sha256]),
     )
-    _check_sight(learner, store)
+    _check_views(learner, store)
     return learner
 
 
-def _check_sight(learner: TrainedLearner, store: Settings) -> None:
+def _check_views(learner: TrainedLearner, store: Settings) -> None:
     """Bounds what a learner wants to see of a radiograph."""
-    view, images = learner.sight.view, count(learner.sight.predict_batch_size, least=1)
-    if learner.sight.arm != "global" and not learner.needs_mask:
-        raise EntryError(f"the arm {learner.arm} with the data of {learner.sight.arm}")
+    options = learner.view_options
+    view, images = options.view, count(options.predict_batch_size, least=1)
+    if options.arm != "global" and not learner.needs_mask:
+        raise EntryError(f"the arm {learner.arm} with the data of {options.arm}")
     side, views = side_px(view.size_px), 1
     if isinstance(view, PatchView):
-        views = count(learner.sight.patches["predict"], least=1) + view.lung_box
+        views = count(options.patches["predict"], least=1) + view.lung_box
         if max(view.windows_px) > store.size_px:
             raise EntryError(f"patches of {max(view.windows_px)} px of {store.size_px}")
     else:

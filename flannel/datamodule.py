@@ -1,6 +1,7 @@
 """Manifest, store, fold and arm become batches of radiographs or of patches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Literal
 
@@ -18,16 +19,15 @@ from flannel.datasets import Batch, EpochSampler, Order, RadiographDataset, coll
 from flannel.errors import FlannelError
 from flannel.predictions import SPLITS
 from flannel.views import (
+    Arm,
     Greyscale,
     Normalisation,
-    PatchView,
     PatchWeights,
-    WholeArm,
-    WholeView,
+    ViewOptions,
+    view_options,
 )
 from patching.sampling import Border, Strategy
 
-Arm = WholeArm | Literal["patched"]
 TrainingOrder = Literal["shuffled", "fixed", "balanced"]
 
 
@@ -85,6 +85,7 @@ class RadiographDataModule(LightningDataModule):
 
     Attributes:
         diagnoses: The study's label set, in order.
+        view_options: What the learner sees of a radiograph.
     """
 
     def __init__(
@@ -122,47 +123,35 @@ class RadiographDataModule(LightningDataModule):
         seed: int = 1,
     ) -> None:
         super().__init__()
-        if arm != "patched" and resize_px < size_px:
-            raise CohortError(
-                f"resize_px is {resize_px} and size_px {size_px}: a radiograph cannot be cropped "
-                "to more than it is resized to. Raise data.resize_px."
-            )
-        if crop_margin_px < 0:
-            raise CohortError(
-                f"crop_margin_px is {crop_margin_px}; expected 0 or more pixels around the lungs."
-            )
-        windows_px = (window_px,) if isinstance(window_px, int) else tuple(window_px)
-        if not windows_px or min(windows_px) < 1:
-            raise CohortError(
-                f"window_px is {window_px}: a patch needs a side of at least 1 pixel. Give a side, "
-                "or several in a list, as data.window_px."
-            )
-        self.study, self.arm, self.fold = study, arm, fold
+        self.view_options = view_options(
+            arm=arm,
+            batch_size=batch_size,
+            predict_batch_size=predict_batch_size,
+            size_px=size_px,
+            resize_px=resize_px,
+            crop_margin_px=crop_margin_px,
+            window_px=window_px,
+            lung_box=lung_box,
+            train_patches=train_patches,
+            val_patches=val_patches,
+            predict_patches=predict_patches,
+            centres=centres,
+            border=border,
+            mask_patches=mask_patches,
+            patch_weights=patch_weights,
+            greyscale=greyscale,
+            normalisation=normalisation,
+            seed=seed,
+        )
+        self.study, self.fold = study, fold
         self.diagnoses = label_set_of(study)
         self.batch_size, self.accumulate = batch_size, accumulate
-        self.predict_batch_size = predict_batch_size or batch_size
-        self.patches = {"train": train_patches, "val": val_patches, "predict": predict_patches}
-        self.view: WholeView | PatchView = (
-            PatchView(
-                windows_px,
-                size_px,
-                centres,
-                border,
-                mask_patches,
-                greyscale,
-                patch_weights,
-                lung_box,
-            )
-            if arm == "patched"
-            else WholeView(resize_px, size_px, arm, greyscale, crop_margin_px)
-        )
-        self.normalisation: Normalisation = normalisation
         self.val_anew = val_anew
         self.order: TrainingOrder = order
         self.augmentation = Augmentation(
             flip, rotation_degrees, warp, zoom, lighting, augment_probability
         )
-        self.on_missing_mask, self.workers, self.seed = on_missing_mask, workers, seed
+        self.on_missing_mask, self.workers = on_missing_mask, workers
         self.table = pd.DataFrame()
 
     def setup(self, stage: str) -> None:
@@ -193,7 +182,7 @@ class RadiographDataModule(LightningDataModule):
                 f"{len(unstored)} images of the manifest are not in the store, first "
                 f"{unstored[0]}. Run `make data` again."
             )
-        if self.arm == "global":
+        if self.view_options.arm == "global":
             return table
         usable = table["image_id"].map(store.has_mask)
         missing = list(table["image_id"][~usable])
@@ -213,23 +202,23 @@ class RadiographDataModule(LightningDataModule):
         return {diagnosis: int((train == diagnosis).sum()) for diagnosis in self.diagnoses}
 
     def _loader(self, splits: Sequence[str], purpose: str) -> DataLoader[Batch]:
-        training = purpose == "train"
+        training, options = purpose == "train", self.view_options
         table = self.table[self.table["split"].isin(splits)]
         dataset = RadiographDataset(
             table,
             self.study / "store",
-            self.view,
+            options.view,
             diagnoses=self.diagnoses,
-            normalisation=self.normalisation,
-            patches=self.patches[purpose],
+            normalisation=options.normalisation,
+            patches=options.patches[purpose],
             training=training,
             anew=training or (purpose == "val" and self.val_anew),
-            seed=self.seed,
+            seed=options.seed,
             augmentation=self.augmentation,
         )
         order: Order = self.order if training else "listed"
-        sampler = EpochSampler(dataset.targets, self.seed, order, *self._rank(), even=training)
-        size = self._micro_batch() if training else self.predict_batch_size
+        sampler = EpochSampler(dataset.targets, options.seed, order, *self._rank(), even=training)
+        size = self._micro_batch() if training else options.predict_batch_size
         return DataLoader(
             dataset=dataset,
             batch_size=size,
@@ -293,3 +282,20 @@ class RadiographDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Gives every image of the fold, train, val and test, with all patches."""
         return self._loader(SPLITS, "predict")
+
+
+def view_options_of(options: Mapping[str, object]) -> ViewOptions:
+    """Returns what the options of a `RadiographDataModule` say about views; no folder is read.
+
+    Args:
+        options: By name; those that are absent have the data module's defaults.
+
+    Raises:
+        OptionError: If a value cannot be used.
+        TypeError: If there is no option of that name.
+    """
+    bound = signature(RadiographDataModule).bind_partial(**options)
+    bound.apply_defaults()
+    return view_options(
+        **{name: bound.arguments[name] for name in signature(view_options).parameters}
+    )

@@ -179,7 +179,7 @@ def _learner_run(
         raise EvaluationError(f"No radiograph has a lung mask, which {learner.name} needs.")
     asked = progress(panel.ready(learner).answers(store, able), len(able), f"Asking {learner.name}")
     answers = list(asked)
-    patched = isinstance(learner.sight.view, PatchView)
+    patched = isinstance(learner.view_options.view, PatchView)
     columns = probability_columns(trained.diagnoses)
     said = pd.DataFrame(
         [
@@ -194,8 +194,8 @@ def _learner_run(
     )
     predictions = table[list(IDENTITY)].merge(said, on="image_id", validate="one_to_one")
     save_predictions(predictions, run.folder / "predictions.csv")
-    if isinstance(learner.sight.view, PatchView):
-        save_patches(patches_of(answers, learner.sight.view), run.folder / "patches.npz")
+    if isinstance(learner.view_options.view, PatchView):
+        save_patches(patches_of(answers, learner.view_options.view), run.folder / "patches.npz")
     write_json(measured_splits(predictions, trained.diagnoses), run.folder / "metrics.json")
     run.finish()
 

@@ -52,7 +52,7 @@ class Kept:
             learner: One of the panel's.
             image_ids: Which.
         """
-        size = learner.sight.predict_batch_size
+        size = learner.view_options.predict_batch_size
         parts = [image_ids[start : start + size] for start in range(0, len(image_ids), size)]
         folder = self._folder(learner)
         files = [folder / f"{digest_of(list(part))}.npz" for part in parts]
@@ -85,8 +85,8 @@ class Kept:
                 ready = self.panel.ready(learner)
                 cam = cam or GradCam(
                     ready.network,
-                    ready.sight.view,
-                    ready.sight.normalisation,
+                    ready.options.view,
+                    ready.options.normalisation,
                     self.store.size_px,
                     learner.views_at_once,
                 )

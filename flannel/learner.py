@@ -214,7 +214,7 @@ def write_predictions(cli: StudyCLI, run: Run) -> None:
     if not isinstance(data, RadiographDataModule):
         raise TypeError("a base learner's data are radiographs")
     data.setup("predict")
-    writer = PredictionsWriter(run.folder, data.table, data.view, data.diagnoses)
+    writer = PredictionsWriter(run.folder, data.table, data.view_options.view, data.diagnoses)
     cli.trainer.callbacks.append(writer)  # type: ignore[attr-defined]
     cli.trainer.predict(cli.model, datamodule=data, return_predictions=False)
     if not cli.trainer.is_global_zero:

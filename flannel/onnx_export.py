@@ -121,10 +121,11 @@ def _export_segmenter(segmenter: Segmenter, path: Path) -> Exported:
 
 
 def _export_learner(learner: TrainedLearner, diagnoses: tuple[str, ...], path: Path) -> Exported:
-    side = learner.sight.view.size_px
+    options = learner.view_options
+    side = options.view.size_px
     described = {
         "classes": diagnoses,
-        "input": f"views (batch, 3, side, side), normalised as {learner.sight.normalisation}",
+        "input": f"views (batch, 3, side, side), normalised as {options.normalisation}",
         "output": "logits (batch, classes)",
         "arm": learner.arm,
         "options": {name: value for name, value in learner.data.items() if value is not None},

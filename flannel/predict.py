@@ -165,7 +165,7 @@ def _spared(panel: Panel, judged: Sequence[Judged]) -> Iterator[str]:
     if panel.until_sure is None:
         return
     wanted = {
-        (learner.arm, learner.learner): panel.patches or learner.sight.patches["predict"]
+        (learner.arm, learner.learner): panel.patches or learner.view_options.patches["predict"]
         for learner in panel.trained.learners
     }
     counts = [
@@ -251,7 +251,7 @@ def _judge(
         found = kept.answers(learner, able)
         for answer in progress(found, len(able), f"Asking {learner.name}"):
             answers[answer.image_id][learner.name] = answer
-        patched = isinstance(learner.sight.view, PatchView)
+        patched = isinstance(learner.view_options.view, PatchView)
         if options.pictures and patched not in kinds:  # one of whole radiographs, one of patches
             kinds.add(patched)
             said = [answers[image_id][learner.name] for image_id in able]
@@ -291,7 +291,7 @@ def _shown(
     kept: Kept, learner: TrainedLearner, answers: Sequence[Answer], options: PredictOptions
 ) -> Iterator[Shown]:
     """Gives what the pictures show of a learner: its patches, and where it found what it says."""
-    view = learner.sight.view
+    view = learner.view_options.view
     heats: list[Path | None] = [None] * len(answers)
     if options.saliency:
         maps = progress(kept.maps(learner, answers), len(answers), f"Saliency of {learner.name}")

@@ -80,9 +80,9 @@ def write_saliency(
             "in the lungs needs one: run make segment."
         )
     ready = ReadyLearner(trained_learner(run, diagnoses), device_of(0), patches)
-    sight = ready.sight
+    options = ready.options
     at_once = ready.learner.views_at_once
-    cam = GradCam(ready.network, sight.view, sight.normalisation, store.size_px, at_once, layer)
+    cam = GradCam(ready.network, options.view, options.normalisation, store.size_px, at_once, layer)
     samples = [(one, *ready.see(store, one.image_id)) for one in chosen]
     checks = check_maps(cam, store, samples, diagnoses, seed)
     folder = study / "saliency" / run.arm / run.learner / f"fold{run.fold}"

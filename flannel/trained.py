@@ -8,7 +8,6 @@ study's folder (`flannel.trained_study`) or from a bundle. Networks are built on
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,10 +18,11 @@ from flannel.baselines import Combine
 from flannel.calibration import Temperature
 from flannel.checkpoints import CheckpointError, build_module, load_weights
 from flannel.data.store_files import Settings
-from flannel.datamodule import RadiographDataModule
+from flannel.datamodule import view_options_of
 from flannel.doubts import Norms
 from flannel.errors import FlannelError
 from flannel.runs import digest_of
+from flannel.views import ViewOptions
 from patching.vote import Rule
 from segmentation.checkpoint import Segmenter
 from segmentation.pipeline import PLAIN, MaskOptions
@@ -83,14 +83,15 @@ class TrainedLearner:
         return self.arm != "global"
 
     @cached_property
-    def sight(self) -> RadiographDataModule:
-        """How it sees a radiograph: view, normalisation, patches, seed.
+    def view_options(self) -> ViewOptions:
+        """What it sees of a radiograph.
 
         Raises:
             TrainedError: If an option is none of this version's.
+            OptionError: If one has a value that cannot be used.
         """
         try:
-            return RadiographDataModule(Path(), **self.data)  # type: ignore[arg-type]
+            return view_options_of(self.data)
         except TypeError as fault:
             raise TrainedError(
                 f"The data options of {self.name} are not those of this version ({fault}): ask it "

@@ -26,7 +26,7 @@ def check_can_stop(learner: TrainedLearner, error: float) -> None:
     Raises:
         TrainedError: If the vote or the risk does not allow it.
     """
-    view = learner.sight.view
+    view = learner.view_options.view
     if not isinstance(view, PatchView):
         return
     if view.lung_box:
@@ -109,5 +109,5 @@ def _counting(
     learner: TrainedLearner, weights: Float[Tensor, "images views"]
 ) -> Float[Tensor, "images views"] | None:
     """Gives the weights where votes are weighed, and None where they can be counted."""
-    view = learner.sight.view
+    view = learner.view_options.view
     return weights if isinstance(view, PatchView) and view.weights == "area" else None

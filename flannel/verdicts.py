@@ -121,7 +121,7 @@ def leading(verdicts: Iterable[Verdict]) -> Verdict | None:
 def _of_learner(
     learner: TrainedLearner, answer: Answer, spread: Float[np.ndarray, "redraws classes"] | None
 ) -> Verdict:
-    patched = isinstance(learner.sight.view, PatchView)
+    patched = isinstance(learner.view_options.view, PatchView)
     return Verdict(
         learner.arm, learner.learner, answer.confidences,
         _calibrated(learner.temperature, answer.confidences), *_interval(spread),
@@ -133,10 +133,10 @@ def _of_learner(
 def _redrawn(
     learner: TrainedLearner, answer: Answer, redraws: int
 ) -> Float[np.ndarray, "redraws classes"] | None:
-    view = learner.sight.view
+    view = learner.view_options.view
     if not redraws or not isinstance(view, PatchView):
         return None
-    return redrawn(answer, learner.vote, redraws, learner.sight.seed, view.lung_box)
+    return redrawn(answer, learner.vote, redraws, learner.view_options.seed, view.lung_box)
 
 
 def _calibrated(temperature: Temperature | None, probabilities: Row) -> Row | None:

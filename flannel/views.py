@@ -1,6 +1,6 @@
 """What a network sees of one radiograph: the whole of it, or patches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as pictures
 from flannel.data.evidence import box_around
 from flannel.data.greyscale import Box
 from flannel.data.store import Store
+from flannel.errors import OptionError
 from patching.coverage import area_weights, covered
 from patching.sampling import (
     Border,
@@ -25,6 +26,7 @@ from patching.sampling import (
 )
 
 WholeArm = Literal["global", "masked", "cropped", "background"]
+Arm = WholeArm | Literal["patched"]
 PatchWeights = Literal["equal", "area"]
 Greyscale = Literal["plain", "equalised"]
 Normalisation = Literal["imagenet", "half", "levels"]
@@ -210,6 +212,92 @@ class PatchView:
         if self.size_px != side:
             patches = pictures.resize(patches, [self.size_px, self.size_px], antialias=True)
         return patches
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """What a learner sees of a radiograph, and of how many at once: plain options, no file.
+
+    Attributes:
+        arm: The study arm.
+        view: How a radiograph becomes views.
+        normalisation: By whose mean and deviation grey values are normalised.
+        patches: Patches an image in training, validation and prediction: "train", "val", "predict".
+        predict_batch_size: Images a step without gradients, on one device.
+        seed: Of order, crops, flips and patch centres.
+    """
+
+    arm: Arm
+    view: WholeView | PatchView
+    normalisation: Normalisation
+    patches: Mapping[str, int]
+    predict_batch_size: int
+    seed: int
+
+
+def view_options(
+    *,
+    arm: Arm,
+    batch_size: int,
+    predict_batch_size: int | None,
+    size_px: int,
+    resize_px: int,
+    crop_margin_px: int,
+    window_px: int | list[int],
+    lung_box: bool,
+    train_patches: int,
+    val_patches: int,
+    predict_patches: int,
+    centres: Strategy,
+    border: Border,
+    mask_patches: bool,
+    patch_weights: PatchWeights,
+    greyscale: Greyscale,
+    normalisation: Normalisation,
+    seed: int,
+) -> ViewOptions:
+    """Returns what the options of a `RadiographDataModule` say about views, once checked.
+
+    Raises:
+        OptionError: If a radiograph is to be cropped to more than it is resized to, the margin is
+            negative, or a side or a number of images or patches is below 1.
+    """
+    counts = {
+        "batch_size": batch_size,
+        "predict_batch_size": predict_batch_size or batch_size,
+        "size_px": size_px,
+        "resize_px": resize_px,
+        "train_patches": train_patches,
+        "val_patches": val_patches,
+        "predict_patches": predict_patches,
+    }
+    for name, value in counts.items():
+        if value < 1:
+            raise OptionError(f"{name} is {value}; expected at least 1.")
+    if arm != "patched" and resize_px < size_px:
+        raise OptionError(
+            f"resize_px is {resize_px} and size_px {size_px}: a radiograph cannot be cropped to "
+            "more than it is resized to. Raise data.resize_px."
+        )
+    if crop_margin_px < 0:
+        raise OptionError(
+            f"crop_margin_px is {crop_margin_px}; expected 0 or more pixels around the lungs."
+        )
+    windows_px = (window_px,) if isinstance(window_px, int) else tuple(window_px)
+    if not windows_px or min(windows_px) < 1:
+        raise OptionError(
+            f"window_px is {window_px}: a patch needs a side of at least 1 pixel. Give a side, or "
+            "several in a list, as data.window_px."
+        )
+    view: WholeView | PatchView
+    if arm == "patched":
+        view = PatchView(
+            windows_px, size_px, centres, border, mask_patches, greyscale, patch_weights, lung_box
+        )
+    else:
+        view = WholeView(resize_px, size_px, arm, greyscale, crop_margin_px)
+    patches = {"train": train_patches, "val": val_patches, "predict": predict_patches}
+    return ViewOptions(arm, view, normalisation, patches, predict_batch_size or batch_size, seed)
 
 
 def box_with_margin(mask: Bool[np.ndarray, "side side"], margin_px: int) -> Box:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from flannel.comparison import Result
 from flannel.data.store import Store
-from flannel.datamodule import RadiographDataModule
+from flannel.datamodule import view_options_of
 from flannel.figures.style import drawn_in_style
 from flannel.galleries.answers import first_of_each
 from flannel.galleries.radiographs import show
@@ -34,7 +34,7 @@ def seen_by_arms(
     Returns:
         None where fewer than two arms kept a recipe.
     """
-    found = {one.run.arm: _view(store.folder.parent, one) for one in results}
+    found = {one.run.arm: _view(one) for one in results}
     views = {arm: view for arm, view in found.items() if isinstance(view, WholeView)}
     table = table[
         table["image_id"].isin({name for name in store.image_ids if store.has_mask(name)})
@@ -55,10 +55,10 @@ def seen_by_arms(
     return figure
 
 
-def _view(study: Path, result: Result) -> WholeView | PatchView | None:
+def _view(result: Result) -> WholeView | PatchView | None:
     """Gives the view of a run's recipe; None where it kept none."""
     path: Path = result.run.folder / "config.yaml"
     if not path.is_file():
         return None
     recipe = yaml.safe_load(path.read_text(encoding="utf-8"))["data"]
-    return RadiographDataModule(**{**recipe, "study": study}).view
+    return view_options_of(recipe).view

@@ -340,7 +340,7 @@ HOSTILE = [
     (set_in("learners", 1, "data", "size_px", 2048), "10 x 100 views of 2048 px"),
     (set_in("learners", 1, "data", "window_px", 65), "patches of 65 px of 64"),
     (set_in("learners", 0, "data", "resize_px", 10**6), "a side of 1000000 px"),
-    (set_in("learners", 0, "data", "predict_batch_size", -1), "the number -1; expected 1 to"),
+    (set_in("learners", 0, "data", "predict_batch_size", -1), "predict_batch_size is -1; expected"),
     (set_in("learners", 0, "data", "size_px", None), "size_px is null"),
     (set_in("learners", 0, "data", "arm", "patched"), "the arm global with the data of patched"),
     (set_in("learners", 0, "precision", "4-bit"), "'4-bit', where one of 32-true"),

@@ -1,14 +1,21 @@
 """Batches: what the networks see of a radiograph, fold by fold."""
 
+import contextlib
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flannel.data.manifest import ManifestError, load_manifest, save_manifest
 from flannel.data.radiograph import write_mask
 from flannel.data.store import Store, fill_lung_masks
-from flannel.datamodule import CohortError, RadiographDataModule
-from flannel.views import normalise
+from flannel.datamodule import CohortError, RadiographDataModule, view_options_of
+from flannel.errors import OptionError
+from flannel.views import PatchView, WholeView, normalise
 
 
 def module(study, **options):
@@ -154,12 +161,65 @@ def test_an_image_without_lungs_is_named_or_skipped(phantom_study):
 
 @pytest.mark.parametrize("window_px", [0, [], [24, -1]])
 def test_a_patch_without_pixels_is_refused(phantom_study, window_px):
-    with pytest.raises(CohortError, match="at least 1 pixel"):
+    with pytest.raises(OptionError, match="at least 1 pixel"):
         module(phantom_study, arm="patched", window_px=window_px)
 
 
+SIDES = st.integers(1, 512)
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "arm": st.sampled_from(["global", "masked", "cropped", "background", "patched"]),
+        "size_px": st.integers(1, 40),
+        "resize_px": st.integers(40, 512),
+        "crop_margin_px": st.integers(0, 90),
+        "window_px": SIDES | st.lists(SIDES, min_size=1, max_size=3),
+        "lung_box": st.booleans(),
+        "batch_size": st.integers(1, 64),
+        "predict_batch_size": st.none() | st.integers(1, 64),
+        "predict_patches": st.integers(1, 200),
+        "centres": st.sampled_from(["uniform", "spread", "independent"]),
+        "normalisation": st.sampled_from(["imagenet", "half", "levels"]),
+        "seed": st.integers(0, 9),
+        "workers": st.integers(0, 4),
+        "order": st.sampled_from(["shuffled", "fixed", "balanced"]),
+    },
+)
+
+
+@given(drawn=OPTIONS)
+def test_what_is_seen_depends_on_the_options_and_on_no_folder(drawn):
+    options = {"size_px": 32, "resize_px": 40, **drawn}
+    with tempfile.TemporaryDirectory() as elsewhere, contextlib.chdir(elsewhere):
+        Path("manifest.json").write_text('{"name": "a page of the web"}', encoding="utf-8")
+        seen = view_options_of(options)
+    assert seen == RadiographDataModule(Path("nowhere"), **options).view_options
+    arm = options.get("arm", "global")
+    assert isinstance(seen.view, PatchView if arm == "patched" else WholeView)
+    assert (seen.arm, seen.seed, seen.view.size_px) == (
+        arm, options.get("seed", 1), options["size_px"],
+    )  # fmt: skip
+    assert seen.predict_batch_size == (
+        options.get("predict_batch_size") or options.get("batch_size", 10)
+    )
+
+
+def test_an_option_that_the_data_do_not_have_is_refused():
+    with pytest.raises(TypeError, match="resize_pixels"):
+        view_options_of({"resize_pixels": 40})
+
+
+@pytest.mark.parametrize(
+    "name", ["batch_size", "size_px", "train_patches", "val_patches", "predict_patches"]
+)
+def test_a_number_of_nothing_is_refused_by_name(name):
+    for value in (0, -1):
+        with pytest.raises(OptionError, match=f"{name} is {value}; expected at least 1"):
+            view_options_of({name: value})
+
+
 def test_a_crop_larger_than_the_radiograph_is_refused(phantom_study):
-    with pytest.raises(CohortError, match="resize_px is 40 and size_px 64"):
+    with pytest.raises(OptionError, match="resize_px is 40 and size_px 64"):
         module(phantom_study, size_px=64)
 
 

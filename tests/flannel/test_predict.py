@@ -234,4 +234,21 @@ def test_what_a_study_lacks_is_said(study, tmp_path):
         trained_of_study(copy, arms=["global"]).learners[0].build()
     config.write_text(text.replace("resize_px: 40", "resize_pixels: 40"))
     with pytest.raises(TrainedError, match="are not those of this version"):
-        _ = trained_of_study(copy, arms=["global"]).learners[0].sight
+        _ = trained_of_study(copy, arms=["global"]).learners[0].view_options
+
+
+def test_a_manifest_of_somebody_else_in_the_current_folder_is_not_read(
+    study, tmp_path, monkeypatch
+):
+    file = Path(load_manifest(study / "manifest.csv")["path"][0]).resolve()
+    study = study.resolve()
+    words = ["predict", str(file), f"--study={study}", "--pictures=false", "--doubtful=true"]
+    tables = []
+    for name, content in (("empty", None), ("page", '{"name": "a page of the web"}')):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        if content:
+            Path("manifest.json").write_text(content, encoding="utf-8")
+        assert main([*words, "--redraws=0"]) == 0
+        tables.append(Path("predictions/predictions.csv").read_bytes())
+    assert tables[0] == tables[1]

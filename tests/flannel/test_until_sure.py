@@ -19,7 +19,7 @@ class Counting:
     """A learner that says what is written in the first pixel of a view."""
 
     vote = "share"
-    sight = None
+    view_options = None
 
     def __init__(self):
         self.asked = []
@@ -35,11 +35,11 @@ def views_saying(*rows):
 
 
 def test_only_undecided_images_are_asked_again():
-    class Sight:
+    class Options:
         view = None
 
     one = Counting()
-    one.sight = Sight()
+    one.view_options = Options()
     pixels = views_saying([0] * 12, [0, 0, 1, 1] * 3, [2] * 12)
     said = ask_until_sure(one.ask, pixels, torch.ones(3, 12), one, 0.0)
     # Class 0 wins ties, so 8 of 12 decide for it at the second look (6 would do), as for class 2.
