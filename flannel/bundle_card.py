@@ -78,6 +78,7 @@ def _learner(learner: TrainedLearner) -> dict[str, object]:
         "learner": learner.learner,
         "network": _class_name(learner.network),
         "size_px": data.get("size_px"),
+        "precision": learner.precision,
         "answers": f"{data.get('predict_patches')} patches of {data.get('window_px')} px, "
         f"{learner.vote}"
         if patched

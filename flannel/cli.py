@@ -24,6 +24,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from flannel import __version__
+from flannel.arithmetic import (
+    AUTO,
+    check_precision,
+    device_of_trainer,
+    emulation,
+    lightnings_name,
+    quickest,
+)
 from flannel.callbacks import (
     EpochLine,
     RefreshBatchNorm,
@@ -76,6 +84,20 @@ class RunPlace:
     inputs: dict[str, str]
 
 
+class StudyTrainer(Trainer):
+    """Lightning's Trainer whose precision may be the word "auto" in a recipe.
+
+    `StudyCLI` settles what the word becomes before a Trainer is built.
+
+    Args:
+        precision: "auto", or one of Lightning's names.
+        **kwargs: Lightning's own.
+    """
+
+    def __init__(self, *, precision: int | str | None = None, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(precision=precision, **kwargs)  # type: ignore[arg-type]  # was checked
+
+
 class StudyCLI(LightningCLI):
     """LightningCLI whose runs live in a study folder.
 
@@ -89,6 +111,7 @@ class StudyCLI(LightningCLI):
         selection: The metric that chooses the epoch; the larger, the better.
         conclude: Called after training with the best weights loaded.
         args: The command line; `sys.argv` when None.
+        mixes: Whether the model can train in mixed precision; if not, "auto" is float32.
     """
 
     def __init__(
@@ -100,7 +123,9 @@ class StudyCLI(LightningCLI):
         selection: str,
         conclude: Callable[["StudyCLI", Run], None],
         args: list[str] | None = None,
+        mixes: bool = True,
     ) -> None:
+        self._mixes = mixes
         self._find_place = place
         self._selection = selection
         self._conclude = conclude
@@ -113,6 +138,7 @@ class StudyCLI(LightningCLI):
                 super().__init__(  # parses, builds and runs
                     model_class,
                     datamodule_class,
+                    trainer_class=StudyTrainer,
                     save_config_callback=None,
                     seed_everything_default=1,
                     parser_kwargs={**strict, **{name: dict(strict) for name in self.subcommands()}},
@@ -228,6 +254,7 @@ class StudyCLI(LightningCLI):
             RunFinishedError: If the run is there already.
             RunHeldError: If another process works on it.
             RunError: If it exists with another fingerprint.
+            PrecisionError: If the precision does not exist or cannot be had here.
         """
         arguments = self.arguments
         ckpt_path = arguments.get("ckpt_path")
@@ -241,10 +268,36 @@ class StudyCLI(LightningCLI):
             "code": __version__,
         }
         self.run = Run(self.study / self.place.folder, parts)
-        self._config_text = self._parser(self.subcommand).dump(arguments, skip_unset=False)
         if self.subcommand == "fit" and _is_first_rank():
             self._lock = self.run.lock()
             self.run.check(arguments.redo)
+        self._settle_precision()
+        self._config_text = self._parser(self.subcommand).dump(arguments, skip_unset=False)
+
+    def _settle_precision(self) -> None:
+        """Puts what "auto" becomes into the arguments, after the word itself was hashed.
+
+        A run that goes on, or is measured again, keeps the arithmetic of its own config.yaml; so
+        do the further processes of a run, whose first one has written it.
+        """
+        options = self.arguments.trainer
+        asked, device = options.precision, device_of_trainer(str(options.accelerator))
+        if asked is None:
+            self._remark = ""
+            return
+        if asked == AUTO:
+            going_on = self.run.last.is_file() and not self.arguments.redo
+            held = going_on or self.subcommand != "fit" or not _is_first_rank()
+            begun = self.run.precision if held else None
+            options.precision = begun or (quickest(device) if self._mixes else "32-true")
+            check_precision(options.precision, device)
+            kept = ", in which the run was begun" if begun else ""
+            self._remark = f"precision auto: {options.precision}{kept}"
+        else:
+            check_precision(lightnings_name(asked), device)
+            self._remark = ""
+        slow = emulation(lightnings_name(options.precision), device)
+        self._remark = "; ".join(part for part in (self._remark, slow) if part)
 
     def before_fit(self) -> None:
         """Takes the run's folder into use, now that everything could be built.
@@ -259,6 +312,8 @@ class StudyCLI(LightningCLI):
         (self.run.folder / "config.yaml").write_text(self._config_text, encoding="utf-8")
         word = "continuing" if self.run.last.is_file() else "starting"
         print(f"{word} {self.run.folder}, {time.strftime('%Y-%m-%d %H:%M')}", flush=True)
+        if self._remark:
+            print(self._remark, flush=True)
 
     def _check_devices(self) -> None:
         ranks, batch_size = self.trainer.world_size, self.arguments.data.get("batch_size")

@@ -270,5 +270,6 @@ def main(arguments: list[str]) -> int:
             selection="val/macro_f1",
             conclude=conclude,
             args=arguments,
+            mixes=False,
         )
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import yaml
 from filelock import BaseFileLock, FileLock, Timeout
 
 from flannel.data.files import whole_file
@@ -125,6 +126,24 @@ class Run:
     def log(self) -> Path:
         """What a run of the queue printed."""
         return self.folder / "log.txt"
+
+    @property
+    def precision(self) -> str | None:
+        """The precision in its config.yaml; None where there is no config.yaml.
+
+        Raises:
+            RunError: If config.yaml names no precision.
+        """
+        path = self.folder / "config.yaml"
+        if not path.is_file():
+            return None
+        try:
+            return str(yaml.safe_load(path.read_text(encoding="utf-8"))["trainer"]["precision"])
+        except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as fault:
+            raise RunError(
+                f"{path} does not say in which precision the run was begun ({fault!r}). Start it "
+                "anew with --redo true."
+            ) from fault
 
     def check(self, redo: bool) -> None:
         """Decides whether the run may start or continue.

@@ -86,6 +86,7 @@ def public(config: Mapping[str, Any]) -> dict[str, Any]:
     names = ("model", "data", "optimizer", "lr_scheduler", "early_stopping", "seed_everything")
     chosen = {key: config[key] for key in names if key in config}
     chosen["max_epochs"] = config["trainer"]["max_epochs"]
+    chosen["precision"] = config["trainer"]["precision"] or "32-true"
     return cast(dict[str, Any], _without_paths(without_machine(chosen)))
 
 

@@ -19,6 +19,7 @@ def write_model_card(
     model: LungSegmenter,
     measures: Mapping[str, float | int | str],
     epochs: int,
+    precision: str,
     version: str,
 ) -> None:
     """Writes `MODEL_CARD.md` beside the checkpoint.
@@ -29,6 +30,7 @@ def write_model_card(
         model: The segmenter.
         measures: The content of `metrics.json`.
         epochs: Epochs trained.
+        precision: Lightning's name for the arithmetic of the training.
         version: Version of this code.
     """
     found = {split: [pair.origin for pair in data.datasets[split].pairs] for split in SPLITS}
@@ -54,6 +56,7 @@ def write_model_card(
         measures=measures,
         interval=interval,
         epochs=epochs,
+        precision=precision,
         version=version,
         torch=torch.__version__.split("+")[0],
     )

@@ -89,8 +89,15 @@ def write_measures(cli: StudyCLI, run: Run) -> None:
         for origin, rows in tables["test"].groupby("origin"):
             measures |= summary(rows, f"test/{origin}")
     write_json(measures, run.folder / "metrics.json")
-    epochs = cli.trainer.current_epoch
-    write_model_card(run.folder, data, model, measures, epochs, version=run.parts["code"])
+    write_model_card(
+        run.folder,
+        data,
+        model,
+        measures,
+        cli.trainer.current_epoch,
+        precision=str(cli.trainer.precision),
+        version=run.parts["code"],
+    )
     print(
         f"test Jaccard index {measures['test/jaccard']:.4f} "
         f"({measures['test/jaccard_low']:.4f} to {measures['test/jaccard_high']:.4f}), "

@@ -9,7 +9,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("flannel", "segmentation", "patching")
 # How a run is started, logged and kept.
-STARTING = ("flannel.checkpoints", "flannel.cli", "flannel.commands", "flannel.runs")
+STARTING = (
+    *("flannel.arithmetic", "flannel.checkpoints", "flannel.cli", "flannel.commands"),
+    "flannel.runs",
+)
 # Who may import what of ours, beside these: the first prefix that fits a module decides.
 EVERYWHERE = {"flannel.errors", "flannel.signals"}
 FLOORS = (
@@ -18,10 +21,11 @@ FLOORS = (
     (
         "flannel.cli",
         (
-            *("flannel", "flannel.callbacks", "flannel.schedules", "flannel.wandb_runs"),
-            *("flannel.runs", "flannel.data"),
+            *("flannel", "flannel.arithmetic", "flannel.callbacks", "flannel.schedules"),
+            *("flannel.wandb_runs", "flannel.runs", "flannel.data"),
         ),
     ),
+    ("flannel.arithmetic", ()),
     ("flannel.checkpoints", ("flannel.checkpoints",)),
     ("flannel.callbacks", ("flannel.runs", "flannel.data")),
     ("flannel.schedules", ("flannel.runs",)),

@@ -77,7 +77,7 @@ def test_what_a_dashboard_sees_of_a_config_holds_no_path(tmp_path):
             "workers": 4,
             "learners": ["global/vgg19_bn", str(tmp_path / "weights"), "~/other", "runs/x.ckpt"],
         },
-        "trainer": {"max_epochs": 3, "devices": 8},
+        "trainer": {"max_epochs": 3, "precision": None, "devices": 8},
     }
     seen = public(config)
     assert seen["data"] == {"fold": 2, "learners": ["global/vgg19_bn", *["(path)"] * 3]}
