@@ -1,26 +1,33 @@
 """A page to try a study on, for this machine only: a radiograph dropped, the picture of an opinion.
 
 The page is one template without any file beside it. Nothing that is dropped is kept: the file, and
-all that is made of it, lie in a temporary folder that is gone before the page is sent.
+all that is made of it, lie in a temporary folder that is gone before the page is sent. What a
+killed page left there is deleted by the next one (`flannel.upload_folders`).
 """
 
 import asyncio
 import base64
+import errno
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
+from threading import Thread
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, HTTPException, Request
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flannel.asking import Panel
@@ -29,12 +36,17 @@ from flannel.errors import FlannelError
 from flannel.predict import PredictOptions, predict_files
 from flannel.prediction_files import picture_name
 from flannel.trained import NOTICE
+from flannel.upload_folders import empty_upload_folders, remove_left_uploads, upload_folder
 from flannel.verdicts import Judged, Verdict, leading
 
 HOSTS = ("127.0.0.1", "localhost")
 """Names of this machine. A page elsewhere whose own name is made to lead here has another."""
 
 LONGEST_NAME = 80
+MOST_UPLOADS = 16
+"""Files that may come in or wait for their answer at once."""
+UPLOAD_SECONDS = 60.0
+"""How long a file may take to come in."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,7 @@ def opinion_on(panel: Panel, path: Path) -> Opinion:
         panel: Who answers.
         path: The file, in a folder of its own.
     """
-    out = path.parent / "opinion"
+    out = path.with_name(f"{path.name}.opinion")  # a name that the file cannot have
     try:
         report = predict_files(panel, [path], out, PredictOptions())
     except FlannelError as fault:
@@ -77,7 +89,11 @@ def opinion_on(panel: Panel, path: Path) -> Opinion:
 
 
 def create_app(
-    opinion: Callable[[Path], Opinion], study: str, diagnoses: tuple[str, ...], limit_mb: int = 64
+    opinion: Callable[[Path], Opinion],
+    study: str,
+    diagnoses: tuple[str, ...],
+    limit_mb: int = 64,
+    upload_seconds: float = UPLOAD_SECONDS,
 ) -> FastAPI:
     """Makes the page.
 
@@ -86,12 +102,13 @@ def create_app(
         study: Who answers, for the title.
         diagnoses: The label set, in order.
         limit_mb: Greatest size of an upload, in megabytes.
+        upload_seconds: How long an upload may take to come in.
     """
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(LimitedUpload, limit_mb=limit_mb)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
+    app.add_middleware(LimitedUpload, limit_mb=limit_mb, seconds=upload_seconds)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False)
     template = page_environment("flannel").get_template("app.html.j2")
-    one_at_a_time = asyncio.Lock()
+    uploads, one_at_a_time = asyncio.Semaphore(MOST_UPLOADS), asyncio.Lock()
 
     def page(
         said: Opinion | None = None, name: str = "", fault: str = "", status: int = 200
@@ -111,53 +128,135 @@ def create_app(
     @app.post("/")
     async def ask(request: Request) -> HTMLResponse:
         _check_origin(request)
-        async with one_at_a_time, request.form(max_files=1) as form:
+        if uploads.locked():
+            raise HTTPException(
+                503, f"{MOST_UPLOADS} files are waiting for an answer already. Try again later."
+            )
+        # The file comes in before its turn, so that a slow one keeps nobody waiting.
+        async with uploads, request.form(max_files=1) as form:
             upload = form.get("radiograph")
             if not isinstance(upload, UploadFile) or not upload.filename:
                 raise HTTPException(400, "No file came: choose a radiograph.")
-            with TemporaryDirectory(prefix="flannel-") as folder:
-                path = Path(folder) / _plain(upload.filename)
-                with path.open("wb") as stream:
-                    await run_in_threadpool(shutil.copyfileobj, upload.file, stream)
-                said = await run_in_threadpool(opinion, path)
-        return page(said, upload.filename, status=200 if said.judged else 422)
+            name = upload.filename
+            async with one_at_a_time:
+                if await request.is_disconnected():
+                    raise ClientDisconnect
+                answer = await _in_thread(partial(_answered, opinion, upload.file, name))
+        return page(answer, name, status=200 if answer.judged else 422)
+
+    _show_faults(app, lambda fault, status: page(fault=fault, status=status))
+    return app
+
+
+def _show_faults(app: FastAPI, page: Callable[[str, int], HTMLResponse]) -> None:
+    """Lets the page show what went wrong, each error in its sentence and with its status."""
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(request: Request, fault: StarletteHTTPException) -> HTMLResponse:
-        return page(fault=fault.detail, status=fault.status_code)
+        return page(fault.detail, fault.status_code)
+
+    @app.exception_handler(ClientDisconnect)
+    async def cancelled(request: Request, fault: ClientDisconnect) -> HTMLResponse:
+        return page("The file did not come in whole.", 400)  # nobody is there to read it
+
+    @app.exception_handler(OSError)
+    async def no_room(request: Request, fault: OSError) -> HTMLResponse:
+        if fault.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise fault
+        sentence = (
+            f"The file cannot be looked at in {gettempdir()} ({fault.strerror}). Make room there, "
+            "or start the page with TMPDIR set to another folder."
+        )
+        return page(sentence, 507)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, fault: Exception) -> HTMLResponse:
         sentence = "Something went wrong that should not; the terminal of this page says what."
-        return page(fault=sentence, status=500)
+        return page(sentence, 500)
 
-    return app
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Deletes what a killed page left before the first upload, and at the end what is held."""
+    left = remove_left_uploads()
+    if left:
+        print(f"deleted what a page that was killed left of {left} uploads", flush=True)
+    yield
+    empty_upload_folders()
+    print("The page has ended; what was dropped on it is deleted.", flush=True)
+
+
+def _answered(opinion: Callable[[Path], Opinion], content: BinaryIO, name: str) -> Opinion:
+    """Returns the opinion on an upload, which lies in a file of its own as long as that takes."""
+    with upload_folder() as folder:
+        path = folder / _plain(name)
+        with path.open("wb") as stream:
+            shutil.copyfileobj(content, stream)
+        return opinion(path)
+
+
+async def _in_thread(call: Callable[[], Opinion]) -> Opinion:
+    """Runs a call in a thread that keeps the program from ending no more than the page does."""
+    done: Future[Opinion] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as fault:
+            done.set_exception(fault)
+
+    Thread(target=run, daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 class LimitedUpload:
-    """Refuses a request once more of it came than is allowed, whatever it said of its length.
+    """Refuses a request that is too large or too slow, whatever it said of its length.
+
+    Where the page ends before a request does, a sentence says so.
 
     Args:
         app: What is called.
         limit_mb: Greatest size of a request's body, in megabytes.
+        seconds: How long a request's body may take to come in.
     """
 
-    def __init__(self, app: ASGIApp, limit_mb: int) -> None:
-        self.app, self.limit_mb = app, limit_mb
+    def __init__(self, app: ASGIApp, limit_mb: int, seconds: float) -> None:
+        self.app, self.limit_mb, self.seconds = app, limit_mb, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Counts what comes in."""
-        came = 0
+        came, coming, answering = 0, True, False
+        deadline = asyncio.get_running_loop().time() + self.seconds
 
         async def counted() -> Message:
-            nonlocal came
-            message = await receive()
+            nonlocal came, coming
+            try:
+                async with asyncio.timeout_at(deadline if coming else None):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(
+                    408, f"The file did not come in whole within {self.seconds:g} s. Try again."
+                ) from None
+            coming = message.get("more_body", False)
             came += len(message.get("body", b""))
             if came > self.limit_mb * 1_000_000:
                 raise HTTPException(413, f"The file is larger than {self.limit_mb} MB.")
             return message
 
-        await self.app(scope, counted, send)
+        async def noted(message: Message) -> None:
+            nonlocal answering
+            answering = True
+            await send(message)
+
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            await self.app(scope, counted, noted)
+        except asyncio.CancelledError:  # the server is ending, and has waited for a while
+            if not answering:
+                await PlainTextResponse("The page has ended.", 503)(scope, receive, send)
 
 
 def _check_origin(request: Request) -> None:

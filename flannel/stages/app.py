@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
+GRACE_SECONDS = 3
+"""How long the page waits, when it is ended, for uploads and answers that are under way."""
+
 
 def app(
     study: Path = Path("runs/study"),
@@ -22,7 +25,8 @@ def app(
 ) -> None:
     """Serves a page on this machine on which a radiograph is dropped and an opinion seen.
 
-    Only programs on this machine reach it; no file that is dropped is kept. Ctrl-C ends it.
+    Only programs on this machine reach it. A file that is dropped is deleted with its answer; what
+    a page that was killed left of it is deleted at the next start. Ctrl-C ends the page.
 
     Args:
         study: The study's folder, or a bundle.
@@ -45,6 +49,7 @@ def app(
         raise RunError(
             f"The page needs {fault.name}: install the extra `app` (pip install '.[app]')."
         ) from fault
+    import signal
     from functools import partial
 
     from flannel.asking import Panel
@@ -54,12 +59,21 @@ def app(
     panel = Panel(trained, patches=patches, keep=True)
     page = create_app(partial(opinion_on, panel), trained.name, trained.diagnoses, limit_mb)
     print(f"open http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    # As at SIGTERM, the process ends once the server has, and waits for no network that computes.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     serve(page, port).run()
 
 
 def serve(page: "FastAPI", port: int) -> "uvicorn.Server":
-    """Gives the server of a page: on the loopback address, whatever else the machine has."""
+    """Returns the server of a page: on the loopback address, whatever else the machine has."""
     import uvicorn
 
-    config = uvicorn.Config(page, host="127.0.0.1", port=port, log_level="warning", ws="none")
+    config = uvicorn.Config(
+        page,
+        host="127.0.0.1",
+        port=port,
+        log_level="warning",
+        ws="none",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
     return uvicorn.Server(config)

@@ -1,8 +1,22 @@
+import errno
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
 import numpy as np
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from flannel.app import Opinion, create_app
+from flannel.app import MOST_UPLOADS, Opinion, create_app
 from flannel.data.diagnosis import FLANNEL
 from flannel.doubts import Doubt
 from flannel.trained import NOTICE
@@ -34,7 +48,7 @@ class Asked:
     def __call__(self, path):
         self.paths.append(path)
         self.contents.append(path.read_bytes())
-        (path.parent / "opinion").mkdir()
+        path.with_name(f"{path.name}.opinion").mkdir()
         if self.error:
             raise self.error
         return Opinion(self.judged, self.faults, PNG if self.judged else b"")
@@ -122,6 +136,8 @@ def test_no_more_is_read_than_is_allowed():
         ("...", "radiograph"),
         ("x" * 300 + ".IMG", "x" * 76 + ".IMG"),
         ("ä ö.dcm", "___.dcm"),
+        ("opinion", "opinion"),
+        ("opinion.opinion", "opinion.opinion"),
     ],
 )
 def test_a_name_leads_nowhere(name, kept):
@@ -157,3 +173,192 @@ def test_only_this_page_sends_files(origin, status):
     asked = Asked(judged())
     assert drop(client_of(asked), headers={"origin": origin}).status_code == status
     assert len(asked.paths) == (status == 200)
+
+
+@settings(max_examples=30)
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=120))
+def test_any_name_is_taken(name):
+    asked = Asked(judged())
+    answer = drop(client_of(asked), name)
+    assert answer.status_code == 200
+    path = asked.paths[0]
+    assert path.name.isascii()
+    assert 0 < len(path.name) <= 80
+    assert path.parent.name.startswith("flannel-page-")
+    assert not path.name.startswith(".")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_with_its_place(number, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    answer = drop(client_of(Asked(error=OSError(number, os.strerror(number)))))
+    assert answer.status_code == 507
+    assert f"cannot be looked at in {tmp_path} ({os.strerror(number)})." in answer.text
+    assert list(tmp_path.iterdir()) == []
+
+
+PART = b'--xx\r\nContent-Disposition: form-data; name="radiograph"; filename="a.png"\r\n\r\n'
+BODY = PART + b"grey" * 100 + b"\r\n--xx--\r\n"
+
+
+class Served:
+    """A page on a port of its own."""
+
+    def __init__(self, opinion, **options):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        config = uvicorn.Config(
+            create_app(opinion, "study", FLANNEL, **options),
+            port=self.port,
+            log_level="warning",
+            timeout_graceful_shutdown=1,
+        )
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run)
+
+    def __enter__(self):
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_):
+        self.server.should_exit = True
+        self.thread.join()
+
+    def begin(self, sent):
+        """Sends an upload as far as that, and returns the line."""
+        line = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        line.sendall(
+            f"POST / HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nContent-Length: {len(BODY)}\r\n"
+            "Content-Type: multipart/form-data; boundary=xx\r\n\r\n".encode()
+            + BODY[:sent]
+        )
+        return line
+
+    def status(self, line):
+        with line:
+            return int(line.recv(20).split()[1])
+
+
+@pytest.mark.parametrize("slow", [1, MOST_UPLOADS - 1])
+def test_uploads_that_stand_still_keep_nobody_waiting(slow):
+    with Served(Asked(judged())) as page:
+        lines = [page.begin(len(PART) + 3) for _ in range(slow)]
+        assert page.status(page.begin(len(BODY))) == 200
+        for line in lines:
+            line.sendall(BODY[len(PART) + 3 :])
+            assert page.status(line) == 200
+
+
+def test_no_more_uploads_wait_than_are_allowed():
+    with Served(Asked(judged())) as page:
+        lines = [page.begin(len(PART)) for _ in range(MOST_UPLOADS)]
+        while (status := page.status(page.begin(len(BODY)))) == 200:
+            pass  # the last of them has not arrived yet
+        assert status == 503
+        lines.pop().close()
+        while (status := page.status(page.begin(len(BODY)))) == 503:
+            pass
+        assert status == 200
+        for line in lines:
+            line.close()
+
+
+def test_an_upload_that_takes_too_long_is_ended():
+    with Served(Asked(judged()), upload_seconds=0.2) as page:
+        for sent in (0, 10, len(PART), len(BODY) - 1):
+            assert page.status(page.begin(sent)) == 408
+        assert page.status(page.begin(len(BODY))) == 200
+
+
+def test_an_answer_may_take_longer_than_an_upload():
+    def opinion(path):
+        time.sleep(0.5)
+        return Opinion(judged(), (), PNG)
+
+    with Served(opinion, upload_seconds=0.2) as page:
+        assert page.status(page.begin(len(BODY))) == 200
+
+
+def test_a_cancelled_upload_is_no_error(caplog, capfd):
+    asked = Asked(judged())
+    with caplog.at_level(logging.WARNING), Served(asked) as page:
+        for sent in (0, 10, len(PART), len(BODY) - 1):
+            page.begin(sent).close()
+        assert page.status(page.begin(len(BODY))) == 200
+    assert caplog.records == []
+    assert len(asked.paths) == 1
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_who_has_gone_is_not_answered():
+    first, go_on = threading.Event(), threading.Event()
+    names = []
+
+    def opinion(path):
+        names.append(path.name)
+        first.set()
+        go_on.wait()
+        return Opinion(judged(), (), PNG)
+
+    with Served(opinion) as page:
+        waiting = page.begin(len(BODY))
+        first.wait()
+        page.begin(len(BODY)).close()
+        time.sleep(0.2)
+        go_on.set()
+        assert page.status(waiting) == 200
+    assert names == ["a.png"]
+
+
+PAGE = """
+import sys, time
+from flannel.app import Opinion, create_app
+from flannel.stages.app import serve
+def opinion(path):
+    print("looks", flush=True)
+    time.sleep(60)
+serve(create_app(opinion, "study", ("a", "b")), int(sys.argv[1])).run()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [len(PART), len(BODY)], ids=["comes", "is looked at"])
+def test_the_page_ends_when_it_is_told_to(number, sent, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    page = subprocess.Popen(
+        [sys.executable, "-c", PAGE, str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        text=True,
+    )
+    while True:
+        try:
+            line = socket.create_connection(("127.0.0.1", port), timeout=20)
+            break
+        except OSError:
+            time.sleep(0.1)
+    line.sendall(
+        f"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(BODY)}\r\n"
+        "Content-Type: multipart/form-data; boundary=xx\r\n\r\n".encode()
+        + BODY[:sent]
+    )
+    if sent == len(BODY):
+        assert page.stdout.readline() == "looks\n"
+    else:
+        time.sleep(0.5)
+    page.send_signal(number)
+    told, errors = page.communicate(timeout=20)
+    assert line.recv(20).split()[1] == b"503"
+    line.close()
+    assert page.returncode == -number
+    assert told.endswith("The page has ended; what was dropped on it is deleted.\n")
+    assert "Exception in ASGI" not in errors
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size]
+    assert files == []
