@@ -1,9 +1,13 @@
 """The page to try a study on."""
 
+import os
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flannel.runs import RunError
+from flannel.signals import Stopped
 from flannel.stages.recipes import chosen
 
 if TYPE_CHECKING:
@@ -49,7 +53,6 @@ def app(
         raise RunError(
             f"The page needs {fault.name}: install the extra `app` (pip install '.[app]')."
         ) from fault
-    import signal
     from functools import partial
 
     from flannel.asking import Panel
@@ -59,9 +62,24 @@ def app(
     panel = Panel(trained, patches=patches, keep=True)
     page = create_app(partial(opinion_on, panel), trained.name, trained.diagnoses, limit_mb)
     print(f"open http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
-    # As at SIGTERM, the process ends once the server has, and waits for no network that computes.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    serve(page, port).run()
+    run_page(page, port)
+
+
+def run_page(page: "FastAPI", port: int) -> None:
+    """Serves a page until a signal ends the process.
+
+    The server hears SIGINT and SIGTERM, and waits for a moment. A closed terminal is SIGTERM to it.
+    """
+    from flannel.upload_folders import empty_upload_folders
+
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        serve(page, port).run()
+    except Stopped as stop:
+        empty_upload_folders()
+        sys.stdout.flush()
+        os._exit(stop.status)  # a network may still compute in a thread, which nothing else ends
 
 
 def serve(page: "FastAPI", port: int) -> "uvicorn.Server":
