@@ -6,7 +6,6 @@ touched, and whatever differs from the list is refused before any of it is used.
 
 import json
 import math
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flannel.bundle_values import EntryError
-from flannel.data.files import sha256_of
+from flannel.data.files import sha256_of, whole_folder
 from flannel.errors import FlannelError
 from flannel.runs import digest_of, write_json
 
@@ -54,9 +53,7 @@ def write_folder(
     if folder.exists() and not (redo and is_bundle(folder)):
         way_out = "Say --redo true to replace it, or name" if is_bundle(folder) else "Name"
         raise BundleError(f"{folder} exists. {way_out} another place with --out.")
-    beside = folder.with_name(f".{os.getpid()}-{folder.name}")
-    try:
-        beside.mkdir(parents=True)
+    with whole_folder(folder) as beside:
         contents: dict[str, object] = {**fill(beside), "format": FORMAT}
         paths = sorted(path for path in beside.rglob("*") if path.is_file())
         contents["files"] = {
@@ -68,9 +65,6 @@ def write_folder(
         write_json({**contents, "checksum": digest_of(contents)}, beside / CONTENTS)
         if folder.exists():
             shutil.rmtree(folder)
-        beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def read_contents(folder: Path) -> dict[str, object]:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Literal
 import yaml
 from filelock import BaseFileLock, FileLock, Timeout
 
-from flannel.data.files import whole_file
+from flannel.data.files import remove_left_overs, whole_file, whole_folder
 from flannel.errors import FlannelError
 
 WandbMode = Literal["offline", "online", "off"]
@@ -85,12 +84,9 @@ def write_folder_once(folder: Path, settings: str, write: Callable[[Path], None]
         if not done.is_file() or done.read_text(encoding="utf-8") != f"{settings}\n":
             raise RunError(f"{folder} exists and holds something else. Choose another folder.")
         return False
-    beside = folder.with_name(f".{folder.name}")
-    if beside.exists():
-        shutil.rmtree(beside)
-    write(beside)
-    (beside / "made_of.txt").write_text(f"{settings}\n", encoding="utf-8")
-    beside.rename(folder)
+    with whole_folder(folder) as beside:
+        write(beside)
+        (beside / "made_of.txt").write_text(f"{settings}\n", encoding="utf-8")
     return True
 
 
@@ -146,7 +142,7 @@ class Run:
             ) from fault
 
     def check(self, redo: bool) -> None:
-        """Decides whether the run may start or continue.
+        """Decides whether the run may start or continue, and tidies up a finished one.
 
         Args:
             redo: Start anew whatever is there.
@@ -171,6 +167,8 @@ class Run:
                 "Use another study folder, or --redo true to replace it."
             )
         if before.get("finished") and not changed:
+            self.last.unlink(missing_ok=True)  # a kill may have left it
+            remove_left_overs(self.folder)
             raise RunFinishedError(f"{self.folder} is finished with the same fingerprint: skipped.")
 
     def start(self, redo: bool) -> None:

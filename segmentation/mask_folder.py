@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flannel.data.files import remove_left_overs
 from flannel.runs import Run
 from segmentation.biomarkers import Biomarkers
 from segmentation.mask_tables import (
@@ -87,8 +88,7 @@ def open_mask_folder(path: Path) -> Iterator[MaskFolder]:
         lock = Run(path, {}).lock()
     try:
         with writing(path):
-            for left in path.rglob(".[0-9]*-*"):
-                left.unlink()
+            remove_left_overs(path)
         masks = MaskFolder(path)
         masks.save()
         try:

@@ -1,22 +1,40 @@
-"""A file appears whole or not at all."""
+"""A file or folder appears whole or not at all, and what killed processes left is removed."""
 
+import contextlib
+import functools
 import hashlib
 import os
+import platform
+import re
+import shutil
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
+"""Stands for this machine in names of unfinished files: others may write to the same disk."""
+LONGEST_NAME = 200
+"""Bytes of a file's name that fit behind what marks it as unfinished."""
+FOREIGN_SECONDS = 24 * 3600
+"""So long after its last byte, an unfinished file of another machine is taken for left."""
+CLOCK_SECONDS = 2
+"""By how much the clocks of files and processes may differ."""
+_UNFINISHED = re.compile(r"\.(?P<pid>\d+)-(?P<machine>[0-9a-f]{8})-.+", re.DOTALL)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yields a place beside `path` to write to, and renames it to `path` when the block succeeds.
 
-    The folder is made when it is missing. A block that fails leaves nothing behind, and a process
-    that is killed leaves at most a hidden `.<pid>-<name>` file, never half of `path`.
+    The folder is made when it is missing. A block that fails leaves nothing behind. A process that
+    is killed leaves at most a hidden `.<pid>-<machine>-<name>`, never half of `path`; the next
+    process that writes into the folder removes it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays, because writers such as Pillow and NumPy choose the format by it.
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
+    _tidy_once(path.parent)
+    beside = unfinished_place(path)
     try:
         yield beside
         beside.replace(path)
@@ -24,7 +42,82 @@ def whole_file(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yields a new folder beside `path`, and renames it to `path` when the block succeeds.
+
+    As `whole_file`, for a folder that is not there yet when the block ends.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _tidy_once(path.parent)
+    beside = unfinished_place(path)
+    beside.mkdir()
+    try:
+        yield beside
+        beside.rename(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def unfinished_place(path: Path) -> Path:
+    """Returns where this process writes what will become `path`.
+
+    The suffix stays, because writers such as Pillow and NumPy choose the format by it.
+    """
+    name = path.name
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:16] + path.suffix
+    return path.with_name(f".{os.getpid()}-{MACHINE}-{name}")
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Removes what processes that were killed have left unfinished in a folder, as far as it can.
+
+    Only names of `unfinished_place` are looked at, and only what no process can still be writing:
+    none of this machine that began before the last byte, none of another one within a day of it.
+    """
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            match = _UNFINISHED.fullmatch(entry.name)
+            if match and not entry.is_symlink() and _is_left_over(entry, **match.groupdict()):
+                with contextlib.suppress(OSError):  # another process may have been quicker
+                    shutil.rmtree(entry) if entry.is_dir() else Path(entry).unlink()
+
+
 def sha256_of(path: Path) -> str:
     """Gives the SHA-256 of a file's bytes, in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _is_left_over(entry: os.DirEntry[str], pid: str, machine: str) -> bool:
+    idle = time.time() - entry.stat().st_mtime
+    if machine != MACHINE:
+        return idle > FOREIGN_SECONDS
+    lived = _lifetime(int(pid))
+    return lived is None or idle > lived + CLOCK_SECONDS  # the number is another process's now
+
+
+@functools.cache
+def _tidy_once(folder: Path) -> None:
+    """Removes left-overs on this process's first visit; folders of masks have many files."""
+    remove_left_overs(folder)
+
+
+def _lifetime(pid: int) -> float | None:
+    """Returns for how many seconds a process has lived; None if there is none.
+
+    Where the system does not tell, it is infinite: the process may be the writer.
+    """
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return None
+    except PermissionError:  # another user's
+        pass
+    try:
+        began = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        uptime = Path("/proc/uptime").read_text().split()[0]
+    except OSError:
+        return float("inf")
+    return float(uptime) - int(began) / os.sysconf("SC_CLK_TCK")

@@ -39,6 +39,16 @@ def test_a_finished_run_is_skipped_and_its_last_state_deleted(tmp_path):
         run.check(redo=False)
 
 
+def test_a_finished_run_that_is_skipped_loses_what_a_kill_left(tmp_path):
+    run = Run(tmp_path / "run", PARTS)
+    run.start(redo=False)
+    run.finish()
+    run.last.write_text("state")
+    with pytest.raises(RunFinishedError):
+        run.check(redo=False)
+    assert not run.last.exists()
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_another_fingerprint_is_refused_by_the_names_of_what_changed(tmp_path, finished):
     run = Run(tmp_path / "run", PARTS)
