@@ -1,50 +1,16 @@
 """The forms of FLANNEL: how the base learners' outputs become the scores of the ensemble."""
 
-from abc import ABC, abstractmethod
 from typing import Literal, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from flannel.closed_form import Rule, as_they_are, weighed_by_softmax, weighed_by_tanh
 from flannel.errors import OptionError
 
 
-class OneLayer(nn.Module, ABC):
-    """A combination that is one linear layer and what is done with its output.
-
-    `forward` is the `rule` of what the layer makes of the `features`; from these two parts
-    `flannel.descent` has the gradient without autograd. Any other combination is an `nn.Module`.
-
-    Args:
-        learners: Number of base learners.
-        classes: Number of diagnoses.
-        linear: The layer, with a bias.
-    """
-
-    def __init__(self, learners: int, classes: int, linear: nn.Linear) -> None:
-        super().__init__()
-        self.learners, self.classes, self.linear = learners, classes, linear
-
-    @abstractmethod
-    def features(
-        self, probabilities: Float[Tensor, "batch learners classes"]
-    ) -> Float[Tensor, "batch features"]:
-        """Gives what the layer reads, in which there is nothing to learn.
-
-        Raises:
-            ValueError: If there are not as many learners and classes.
-        """
-
-    @property
-    @abstractmethod
-    def rule(self) -> Rule:
-        """What makes scores of the layer's output, with its derivative."""
-
-
 @final
-class NeuralWeightModule(OneLayer):
+class NeuralWeightModule(nn.Module):
     """Weighs N learners by the outer product of their concatenated outputs.
 
     Paper 004, Section 2.3 and Algorithm 1: f = [p_1, ..., p_N]; w = tanh(W vec(f f^T) + b), one
@@ -69,39 +35,38 @@ class NeuralWeightModule(OneLayer):
     ) -> None:
         if weights not in ("tanh", "softmax"):
             raise OptionError(f"weights is {weights!r}; expected 'tanh' or 'softmax'.")
-        super().__init__(learners, classes, nn.Linear((learners * classes) ** 2, learners))
-        self.weights = weights
-
-    def features(
-        self, probabilities: Float[Tensor, "batch learners classes"]
-    ) -> Float[Tensor, "batch features"]:
-        """Gives the outer product of the concatenated outputs."""
-        _check_shape(probabilities, self.learners, self.classes)
-        outputs = probabilities.flatten(1)  # (batch, learners * classes), learner-major
-        return (outputs[:, :, None] * outputs[:, None, :]).flatten(1)
-
-    @property
-    def rule(self) -> Rule:
-        """What `forward` does with the layer's output."""
-        return weighed_by_tanh if self.weights == "tanh" else weighed_by_softmax
+        super().__init__()
+        self.learners, self.classes, self.weights = learners, classes, weights
+        self.linear = nn.Linear((learners * classes) ** 2, learners)
 
     def learner_weights(
         self, probabilities: Float[Tensor, "batch learners classes"]
     ) -> Float[Tensor, "batch learners"]:
-        """Gives the weight of each learner for each image."""
-        raw = self.linear(self.features(probabilities))
+        """Returns the weight of each learner for each image.
+
+        Raises:
+            ValueError: If there are not as many learners and classes.
+        """
+        _check_shape(probabilities, self.learners, self.classes)
+        outputs = probabilities.flatten(1)  # (batch, learners * classes), learner-major
+        products = outputs[:, :, None] * outputs[:, None, :]
+        raw = self.linear(products.flatten(1))
         return raw.tanh() if self.weights == "tanh" else raw.softmax(dim=1)
 
     def forward(
         self, probabilities: Float[Tensor, "batch learners classes"]
     ) -> Float[Tensor, "batch classes"]:
-        """Gives the combined scores, before the softmax."""
+        """Returns the combined scores, before the softmax.
+
+        Raises:
+            ValueError: If there are not as many learners and classes.
+        """
         weights = self.learner_weights(probabilities)
         return torch.bmm(weights[:, None, :], probabilities).squeeze(1)
 
 
 @final
-class LinearCombination(OneLayer):
+class LinearCombination(nn.Module):
     """One linear layer from all outputs to the scores: the original file's `ensembleMLP`.
 
     With five learners and four classes Linear(20, 4), 84 parameters, no weight per learner.
@@ -112,25 +77,20 @@ class LinearCombination(OneLayer):
     """
 
     def __init__(self, learners: int, classes: int) -> None:
-        super().__init__(learners, classes, nn.Linear(learners * classes, classes))
-
-    def features(
-        self, probabilities: Float[Tensor, "batch learners classes"]
-    ) -> Float[Tensor, "batch features"]:
-        """Gives the concatenated outputs."""
-        _check_shape(probabilities, self.learners, self.classes)
-        return probabilities.flatten(1)
-
-    @property
-    def rule(self) -> Rule:
-        """The layer's output is the scores."""
-        return as_they_are
+        super().__init__()
+        self.learners, self.classes = learners, classes
+        self.linear = nn.Linear(learners * classes, classes)
 
     def forward(
         self, probabilities: Float[Tensor, "batch learners classes"]
     ) -> Float[Tensor, "batch classes"]:
-        """Gives the scores, before the softmax."""
-        scores: Tensor = self.linear(self.features(probabilities))
+        """Returns the scores, before the softmax.
+
+        Raises:
+            ValueError: If there are not as many learners and classes.
+        """
+        _check_shape(probabilities, self.learners, self.classes)
+        scores: Tensor = self.linear(probabilities.flatten(1))
         return scores
 
 

@@ -12,13 +12,13 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torchmetrics import MetricCollection
 
 from flannel.cli import RunPlace, StudyCLI, run_stage
 from flannel.combinations import NeuralWeightModule
 from flannel.data.provenance import label_set_of
-from flannel.descent import learn_epoch
 from flannel.ensemble_runs import base_inputs, ensemble_folder, short_names, write_predictions
-from flannel.epoch_metrics import split_metrics
+from flannel.epoch_metrics import classification_metrics
 from flannel.losses import FocalLoss, Reduction, inverse_frequency
 from flannel.runs import Run, derived_seed
 from flannel.stacking import EnsembleError, Rows, Stack, Stacking, read_stack
@@ -142,9 +142,8 @@ class PredictionsDataModule(LightningDataModule):
 class Ensemble(LightningModule):
     """Trains the combination of the base learners with focal loss.
 
-    A step of 20 rows is small, so the Trainer's loop turns once an epoch and not once a batch: it
-    hands over all training rows in the epoch's order, and `learn_epoch` walks through them in
-    batches. What is computed is the same.
+    A step of 20 rows takes less time than a turn of the Trainer's loop, so the loader hands over
+    all training rows of an epoch, in its order, and `training_step` walks through them in batches.
 
     Args:
         diagnoses: The label set, in order; filled from the data.
@@ -171,7 +170,8 @@ class Ensemble(LightningModule):
         self.gamma, self.alpha, self.reduction = gamma, alpha, reduction
         self.loss = FocalLoss(gamma, None, reduction)
         self.batch_size = 1
-        self.diagnoses = tuple(diagnoses)
+        self.val_metrics = classification_metrics("val/", diagnoses)
+        self.test_metrics = classification_metrics("test/", diagnoses)
 
     def setup(self, stage: str) -> None:
         """Takes batch size and alpha from the fold's data.
@@ -197,8 +197,19 @@ class Ensemble(LightningModule):
         optimizer = self.optimizers()
         if not isinstance(optimizer, LightningOptimizer):
             raise TypeError("an ensemble has one optimizer")
-        loss = learn_epoch(self.combination, self.loss, *epoch, self.batch_size, optimizer)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(epoch.target))
+        total = torch.zeros(())
+        for probabilities, target in zip(
+            epoch.probabilities.split(self.batch_size),
+            epoch.target.split(self.batch_size),
+            strict=True,
+        ):
+            optimizer.zero_grad()
+            loss: Tensor = self.loss(self.combination(probabilities), target)
+            self.manual_backward(loss)
+            optimizer.step()
+            total += loss.detach() * (1 if self.reduction == "sum" else len(target))
+        rows = len(epoch.target)
+        self.log("train/loss", total / rows, on_step=False, on_epoch=True, batch_size=rows)
 
     def on_train_epoch_end(self) -> None:
         """Moves the learning rate's schedule on, where the recipe has one."""
@@ -210,18 +221,19 @@ class Ensemble(LightningModule):
 
     def validation_step(self, rows: EnsembleBatch, batch_idx: int) -> None:
         """Measures the validation rows."""
-        self._measure(rows, "val")
+        self._measure(rows, "val", self.val_metrics)
 
     def test_step(self, rows: EnsembleBatch, batch_idx: int) -> None:
         """Measures the test rows; reported numbers come from the predictions table."""
-        self._measure(rows, "test")
+        self._measure(rows, "test", self.test_metrics)
 
-    def _measure(self, rows: EnsembleBatch, split: str) -> None:
+    def _measure(self, rows: EnsembleBatch, split: str, metrics: MetricCollection) -> None:
         combined = self.combination(rows.probabilities)
         count = len(rows.target)
         loss = self.loss(combined, rows.target) / (count if self.reduction == "sum" else 1)
-        measured = split_metrics(f"{split}/", combined, rows.target, self.diagnoses)
-        self.log_dict({f"{split}/loss": loss, **measured}, batch_size=count)
+        self.log(f"{split}/loss", loss, batch_size=count)
+        metrics.update(combined, rows.target)
+        self.log_dict(metrics, batch_size=count)
 
 
 def place_of(arguments: Namespace, study: Path) -> RunPlace:

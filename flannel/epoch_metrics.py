@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
-from torchmetrics.functional.classification import multiclass_stat_scores
 
 
 class DiagnosisF1(MulticlassF1Score):
@@ -43,30 +41,3 @@ def classification_metrics(prefix: str, diagnoses: Sequence[str]) -> MetricColle
         },
         prefix=prefix,
     )
-
-
-def split_metrics(
-    prefix: str,
-    scores: Float[Tensor, "rows classes"],
-    target: Int[Tensor, " rows"],
-    diagnoses: Sequence[str],
-) -> dict[str, Float[Tensor, ""]]:
-    """Gives what `classification_metrics` does, of all rows at once and from one count.
-
-    For an ensemble, whose epoch takes milliseconds: metrics that collect and reset cost one more.
-
-    Args:
-        prefix: What the names begin with, such as "val/".
-        scores: Any scale; the largest of a row is the prediction.
-        target: Class indices.
-        diagnoses: The label set, in order.
-    """
-    counts = multiclass_stat_scores(scores, target, len(diagnoses), average=None)
-    right, false_positive, _, false_negative, support = counts.T
-    both = 2 * right + false_positive + false_negative  # 0 if a diagnosis is neither true nor told
-    f1 = 2 * right / both.clamp(min=1)
-    return {
-        f"{prefix}macro_f1": f1.sum() / (both > 0).sum(),
-        f"{prefix}accuracy": right.sum() / support.sum(),
-        **{f"{prefix}f1_{name}": value for name, value in zip(diagnoses, f1.unbind(), strict=True)},
-    }

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from flannel.data.diagnosis import FLANNEL
-from flannel.epoch_metrics import classification_metrics, split_metrics
+from flannel.epoch_metrics import classification_metrics
 from flannel.metrics import scores
 
 
@@ -24,18 +24,3 @@ def test_the_metrics_of_an_epoch_equal_the_scores_of_the_comparison():
     metrics.reset()
     metrics.update(torch.eye(4), torch.arange(4))
     assert {float(value) for value in metrics.compute().values()} == {1.0}
-
-
-@pytest.mark.parametrize("classes", [4, 3])  # with fewer, a diagnosis that is neither true nor told
-def test_a_whole_split_has_the_same_metrics_at_once(classes):
-    generator = torch.Generator().manual_seed(classes)
-    scores = torch.randn(50, 4, generator=generator)
-    scores[:, classes:] = -9
-    target = torch.randint(0, classes, (50,), generator=generator)
-    metrics = classification_metrics("val/", FLANNEL)
-    metrics.update(scores, target)
-    expected = metrics.compute()
-    found = split_metrics("val/", scores, target, FLANNEL)
-    assert set(found) == set(expected)
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value)
