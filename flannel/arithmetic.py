@@ -7,20 +7,18 @@ emulates it and is slower by far.
 
 import os
 import platform
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 
 from flannel.errors import FlannelError
+from flannel.runs import Answering
 
-AUTO = "auto"
-AS_TRAINED = "as_trained"
+AUTO: Final = "auto"
+AS_TRAINED: Final = "as_trained"
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 """What `auto` may become."""
-
-Answering = Literal["auto", "as_trained", "32-true", "bf16-mixed", "16-mixed"]
-"""What a question may ask for."""
 
 PRECISIONS = (
     *("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"),

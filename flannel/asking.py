@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
+from flannel.arithmetic import AUTO
 from flannel.data.store import Store
 from flannel.inference import for_inference, inference_dtype, logits_in_parts
 from flannel.patches import Patches
-from flannel.runs import derived_seed
+from flannel.runs import Answering, derived_seed
 from flannel.trained import Trained, TrainedError, TrainedLearner
 from flannel.until_sure import ask_until_sure, check_can_stop, first_places, in_random_order
 from flannel.views import Draw, PatchView, Places
@@ -48,7 +49,7 @@ class _Cut(NamedTuple):
 
 
 class ReadyLearner:
-    """A base learner with its network on a device, in the form and arithmetic of its own run.
+    """A base learner with its network on a device, in the form and precision that it names.
 
     Args:
         learner: What was trained.
@@ -162,6 +163,8 @@ class Panel:
         patches: Patches a radiograph, K; as in each learner's recipe when None.
         keep: Keep all networks in memory, for one question after another.
         until_sure: As of `ReadyLearner`.
+        precision: Of learners and masks: "auto" is that of their training where the device
+            computes it natively, and else the quickest; "as_trained" is that of their training.
 
     Raises:
         TrainedError: If an ensemble cannot be built, or a learner's vote cannot be stopped early.
@@ -174,10 +177,13 @@ class Panel:
         patches: int | None = None,
         keep: bool = False,
         until_sure: float | None = None,
+        precision: Answering = AUTO,
     ) -> None:
-        self.trained, self.patches, self.keep = trained, patches, keep
-        self.until_sure = until_sure
+        self.patches, self.keep, self.until_sure = patches, keep, until_sure
+        self.precision: Answering = precision
         self.device = device_of(0) if device is None else device
+        self.identity = trained.identity  # before the machine has its say
+        self.trained = trained.asked_in(precision, self.device)
         self._kept: dict[str, ReadyLearner] = {}
         for ensemble in trained.ensembles:
             _ = ensemble.module  # what cannot be built is said before anything is asked
@@ -185,6 +191,11 @@ class Panel:
         if until_sure is not None:
             for learner in trained.learners:
                 check_can_stop(learner, until_sure)
+
+    @property
+    def chosen_precision(self) -> tuple[Answering, ...]:
+        """The precision, unless it follows from the machine: two machines give one prediction."""
+        return () if self.precision == AUTO else (self.precision,)
 
     def ready(self, learner: TrainedLearner) -> ReadyLearner:
         """Makes a learner ready, unless it still is; another's network goes unless it is kept."""

@@ -87,7 +87,7 @@ def evaluate_cohort(panel: Panel, manifest: Path, out: Path, redo: bool = False)
     trained = panel.trained
     table, notes = _cohort(trained, manifest)
     choices = _choices(trained, manifest)
-    _claim(out, trained, table, redo)
+    _claim(out, panel, table, redo)
     save_with_provenance(table, out / "manifest.csv", choices)
     prepared = prepare(trained, table, out / "store", out / "masks")
     notes += [f"left out: {fault}" for fault in prepared.faults]
@@ -138,10 +138,10 @@ def _choices(trained: Trained, manifest: Path) -> Choices:
     )
 
 
-def _claim(out: Path, trained: Trained, table: pd.DataFrame, redo: bool) -> None:
+def _claim(out: Path, panel: Panel, table: pd.DataFrame, redo: bool) -> None:
     """Notes what is measured on what, and refuses a folder of anything else."""
     cohort = digest_of(table[["image_id", "sha256", "diagnosis"]].to_numpy().tolist())
-    note = {"trained": trained.identity, "cohort": cohort}
+    note = {"trained": panel.identity, "cohort": cohort}
     path = out / EVALUATION
     if out.exists() and not path.is_file() and any(out.iterdir()):
         raise EvaluationError(f"{out} holds something else; name a new folder with --out.")
@@ -155,6 +155,7 @@ def _claim(out: Path, trained: Trained, table: pd.DataFrame, redo: bool) -> None
     if changed:
         for name in ("base", "ensemble", "comparison"):
             shutil.rmtree(out / name, ignore_errors=True)
+    trained = panel.trained
     write_json({**note, "name": trained.name, "fold": trained.fold}, path)
 
 
@@ -168,7 +169,8 @@ def _learner_run(
 ) -> None:
     """Writes what a learner says of the radiographs that it can see."""
     trained = panel.trained
-    parts = {**_shared_parts(table, store), "config": digest_of([learner.identity, panel.patches])}
+    config = digest_of([learner.identity, panel.patches, *panel.chosen_precision])
+    parts = {**_shared_parts(table, store), "config": config}
     if not learner.needs_mask:
         del parts["masks"]
     run = Run(base_folder(out, learner.name, trained.fold), parts)

@@ -100,7 +100,8 @@ class Kept:
     def _folder(self, learner: TrainedLearner) -> Path:
         panel, fingerprint = self.panel, self.store.fingerprint()
         held = fingerprint["masks" if learner.needs_mask else "store"]
-        parts = [learner.identity, panel.patches, panel.until_sure, held, __version__]
+        asked = [learner.identity, learner.precision, panel.patches, panel.until_sure]
+        parts = [*asked, held, __version__]
         return self.folder / f"{learner.arm}.{learner.learner}-{digest_of(parts)}"
 
 

@@ -129,8 +129,13 @@ def predict_files(
         raise PredictError("No radiograph can be read:\n  " + "\n  ".join(inbox.faults))
     parts = {
         "radiographs": digest_of(inbox.table[["image_id", "sha256"]].to_numpy().tolist()),
-        "trained": trained.identity,
-        "options": digest_of([asdict(options) | {"redo": False}, panel.patches, panel.until_sure]),
+        "trained": panel.identity,
+        "options": digest_of(
+            [
+                asdict(options) | {"redo": False},
+                *(panel.patches, panel.until_sure, *panel.chosen_precision),
+            ]
+        ),
         "code": __version__,
     }
     _check_folder(out)

@@ -16,6 +16,9 @@ from flannel.errors import FlannelError
 
 WandbMode = Literal["offline", "online", "off"]
 
+Answering = Literal["auto", "as_trained", "32-true", "bf16-mixed", "16-mixed"]
+"""The precisions in which something trained may be asked (`flannel.arithmetic`)."""
+
 
 class RunError(FlannelError):
     """A run that cannot go on, in a sentence."""

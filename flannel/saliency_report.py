@@ -1,14 +1,17 @@
 """The saliency of a study's base learners, checked: a table and a figure for each."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from flannel.arithmetic import AUTO, answering_precision
 from flannel.asking import ReadyLearner
 from flannel.data.provenance import label_set_of
 from flannel.data.store import Store
 from flannel.figures.style import save_figure
 from flannel.galleries.saliency import saliency_sheet
 from flannel.predictions import load_predictions
+from flannel.runs import Answering
 from flannel.saliency import GradCam, SaliencyError
 from flannel.saliency_checks import check_maps, examples
 from flannel.study import StudyRun, find_runs, narrowed
@@ -53,6 +56,7 @@ def write_saliency(
     patches: int | None = None,
     layer: str = "",
     seed: int = 1,
+    precision: Answering = AUTO,
 ) -> list[str]:
     """Maps and checks test radiographs of one learner, and writes what was found.
 
@@ -63,6 +67,7 @@ def write_saliency(
         patches: Patches a radiograph; as in the learner's recipe when None.
         layer: Whose output is the feature map; the last one when empty.
         seed: Of the weights that are left to chance.
+        precision: As of a `Panel`.
 
     Returns:
         What there is to say, and the table's path at last.
@@ -79,7 +84,9 @@ def write_saliency(
             f"{name} has predicted no test radiograph with a lung mask, and the share of saliency "
             "in the lungs needs one: run make segment."
         )
-    ready = ReadyLearner(trained_learner(run, diagnoses), device_of(0), patches)
+    trained, device = trained_learner(run, diagnoses), device_of(0)
+    asked = answering_precision(trained.precision, precision, device)
+    ready = ReadyLearner(replace(trained, precision=asked), device, patches)
     options = ready.options
     at_once = ready.learner.views_at_once
     cam = GradCam(ready.network, options.view, options.normalisation, store.size_px, at_once, layer)

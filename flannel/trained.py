@@ -6,14 +6,16 @@ study's folder (`flannel.trained_study`) or from a bundle. Networks are built on
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
+from flannel.arithmetic import answering_precision, device_name, emulation
 from flannel.baselines import Combine
 from flannel.calibration import Temperature
 from flannel.checkpoints import CheckpointError, build_module, load_weights
@@ -21,11 +23,12 @@ from flannel.data.store_files import Settings
 from flannel.datamodule import view_options_of
 from flannel.doubts import Norms
 from flannel.errors import FlannelError
-from flannel.runs import digest_of
+from flannel.runs import Answering, digest_of
 from flannel.views import ViewOptions
 from patching.vote import Rule
 from segmentation.checkpoint import Segmenter
 from segmentation.pipeline import PLAIN, MaskOptions
+from segmentation.probabilities import Precision
 
 NOTICE = (
     "Research software, no medical device: what it says of a radiograph is no diagnosis, and must "
@@ -262,6 +265,27 @@ class Trained:
     known: Mapping[str, tuple[Known, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     baselines: tuple[TrainedBaseline, ...] = ()
+
+    def asked_in(self, precision: Answering, device: torch.device) -> "Trained":
+        """Returns the same learners and masks, in the precisions in which a device is asked.
+
+        Notes say what is asked otherwise than it was trained, and what is only emulated.
+        """
+
+        def asked(trained: str) -> str:
+            return answering_precision(trained, precision, device)
+
+        learners = tuple(replace(one, precision=asked(one.precision)) for one in self.learners)
+        masks = replace(self.masks, precision=cast("Precision", asked(self.masks.precision)))
+        trained_in = sorted({self.masks.precision, *(one.precision for one in self.learners)})
+        slow = sorted({emulation(asked(one), device) for one in trained_in} - {""})
+        notes = [
+            f"Trained in {one}, asked in {asked(one)} on {device_name(device)}: the last digits "
+            "differ from the study's own, which --precision as_trained gives."
+            for one in trained_in
+            if asked(one) != one
+        ]
+        return replace(self, learners=learners, masks=masks, notes=(*self.notes, *notes, *slow))
 
     @property
     def forms(self) -> tuple[Form, ...]:

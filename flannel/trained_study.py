@@ -47,7 +47,7 @@ from segmentation.probabilities import Precision
 Part = TypeVar("Part")
 
 BEST = "best.ckpt"
-PRECISIONS: tuple[Precision, ...] = ("32-true", "bf16-mixed", "16-mixed")
+PRECISIONS: tuple[Precision, ...] = ("32-true", "auto", "bf16-mixed", "16-mixed")
 LOOKED_AT = 512
 """Training radiographs that the norms are measured on, at most."""
 

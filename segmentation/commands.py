@@ -34,7 +34,7 @@ def predict(
     batch_size: int = 4,
     clean: bool = True,
     flip: bool = False,
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "32-true",
     devices: int | None = None,
     overlays: bool = False,
     redo: bool = False,
@@ -50,13 +50,15 @@ def predict(
         batch_size: Radiographs the network sees at once.
         clean: Keep the two largest parts of each mask and fill their holes.
         flip: Average with what the network says of the mirrored radiograph; takes twice as long.
-        precision: Arithmetic; bf16-mixed is quicker on recent CPUs and GPUs, 16-mixed on a V100.
+        precision: Arithmetic; float32 gives the same masks on every machine but for single pixels,
+            auto takes the quickest that this machine computes natively.
         devices: GPUs, or processes that share the CPU; all GPUs by default.
         overlays: Draw a picture of each mask into overlays/ beside the masks.
         redo: Make every mask anew, in place of imported references too.
     """
+    from flannel.arithmetic import emulation
     from segmentation.checkpoint import find_checkpoint, load_segmenter
-    from segmentation.devices import all_devices
+    from segmentation.devices import all_devices, device_of
     from segmentation.masks import MaskError
     from segmentation.pipeline import MaskOptions
     from segmentation.predict import predict_masks
@@ -74,6 +76,9 @@ def predict(
         if study is None:
             raise MaskError("Name a checkpoint, or the study that has trained one.")
         checkpoint = find_checkpoint(study)
+    slow = emulation(precision, device_of(0))
+    if slow:
+        print(slow, flush=True)
     report = predict_masks(
         radiographs,
         load_segmenter(checkpoint),
@@ -107,7 +112,7 @@ def compare(
     study: Path,
     against: str | None = None,
     rounds: int = 5,
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "32-true",
 ) -> None:
     """Puts the segmenters that a study has trained into one table.
 

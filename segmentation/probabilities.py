@@ -6,10 +6,11 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
+from flannel.arithmetic import AUTO, quickest
 from segmentation.inference import for_inference
 from segmentation.masks import MaskError
 
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 SIDES = {"left lung": "right lung", "right lung": "left lung"}
 
 
@@ -19,13 +20,14 @@ def ready_network(network: nn.Module, precision: Precision, device: torch.device
     Args:
         network: A trained network; it is left alone.
         precision: Lightning's name for the arithmetic. Unlike in training, the weights are in half
-            precision too, and only BatchNorm computes in float32.
+            precision too, and only BatchNorm computes in float32. "auto" is the quickest that the
+            device computes natively.
         device: Where the copy goes.
 
     Raises:
         MaskError: If the precision is unknown.
     """
-    match precision:
+    match quickest(device) if precision == AUTO else precision:
         case "32-true":
             dtype = torch.float32
         case "bf16-mixed":
@@ -34,7 +36,7 @@ def ready_network(network: nn.Module, precision: Precision, device: torch.device
             dtype = torch.float16
         case _:
             raise MaskError(
-                f"precision is {precision!r}: expected 32-true, bf16-mixed or 16-mixed."
+                f"precision is {precision!r}: expected auto, 32-true, bf16-mixed or 16-mixed."
             )
     return for_inference(network, dtype).to(device)
 

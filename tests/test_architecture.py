@@ -25,7 +25,7 @@ FLOORS = (
             *("flannel.wandb_runs", "flannel.runs", "flannel.data"),
         ),
     ),
-    ("flannel.arithmetic", ()),
+    ("flannel.arithmetic", ("flannel.runs",)),
     ("flannel.checkpoints", ("flannel.checkpoints",)),
     ("flannel.callbacks", ("flannel.runs", "flannel.data")),
     ("flannel.schedules", ("flannel.runs",)),

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flannel.runs import RunError
+from flannel.runs import Answering, RunError
 from flannel.signals import Stopped
 from flannel.stages.recipes import chosen
 
@@ -25,6 +25,7 @@ def app(
     arm: str = "all",
     learners: str = "all",
     patches: int | None = None,
+    precision: Answering = "auto",
     limit_mb: int = 64,
 ) -> None:
     """Serves a page on this machine on which a radiograph is dropped and an opinion seen.
@@ -39,6 +40,8 @@ def app(
         arm: "all", or arms with commas.
         learners: "all", or base learners with commas.
         patches: Patches a radiograph; by default as many as each learner's recipe says.
+        precision: Arithmetic: "auto" is that of the training where this machine computes it
+            natively, and else the quickest; "as_trained" gives the study's own digits.
         limit_mb: Greatest size of a file, in megabytes.
 
     Raises:
@@ -59,7 +62,9 @@ def app(
     from flannel.bundle import open_trained
 
     trained = open_trained(study, fold, chosen(arm), chosen(learners))
-    panel = Panel(trained, patches=patches, keep=True)
+    panel = Panel(trained, patches=patches, keep=True, precision=precision)
+    for note in panel.trained.notes:
+        print(note)
     page = create_app(partial(opinion_on, panel), trained.name, trained.diagnoses, limit_mb)
     print(f"open http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     run_page(page, port)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from flannel.runs import Answering
 from flannel.stages.recipes import chosen
 
 
@@ -14,6 +15,7 @@ def evaluate(
     learners: str = "all",
     segmenter: Path | None = None,
     patches: int | None = None,
+    precision: Answering = "auto",
     redo: bool = False,
 ) -> None:
     """Predicts every radiograph of another cohort, and writes the study's tables and report of it.
@@ -30,6 +32,8 @@ def evaluate(
         learners: "all", or base learners with commas; ensembles that lack one are left out.
         segmenter: A best.ckpt; by default the one that made the study's masks.
         patches: Patches a radiograph; by default as each learner's recipe says.
+        precision: Arithmetic: "auto" is that of the training where this machine computes it
+            natively, and else the quickest; "as_trained" is that of the training.
         redo: Replace an evaluation that is there.
     """
     from flannel.asking import Panel
@@ -38,7 +42,9 @@ def evaluate(
     from flannel.evaluation import evaluate_cohort
 
     trained = open_trained(study, fold, chosen(arm), chosen(learners), segmenter)
-    evaluated = evaluate_cohort(Panel(trained, patches=patches), manifest, out, redo)
+    evaluated = evaluate_cohort(
+        Panel(trained, patches=patches, precision=precision), manifest, out, redo
+    )
     compare_study(out, wandb="off")
     for note in evaluated.notes:
         print(note)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from flannel.runs import Answering
 from flannel.stages.recipes import chosen
 
 
@@ -33,6 +34,7 @@ def predict(
     segmenter: Path | None = None,
     patches: int | None = None,
     until_sure: float | None = None,
+    precision: Answering = "auto",
     redraws: int = 200,
     pictures: bool = True,
     saliency: bool = True,
@@ -55,6 +57,8 @@ def predict(
         patches: Patches a radiograph; by default as many as each learner's recipe says.
         until_sure: Stop asking patches of a radiograph when the majority of all of them is known
             but for this risk, or with 0 for certain. Confidences are then shares of fewer votes.
+        precision: Arithmetic: "auto" is that of the training where this machine computes it
+            natively, and else the quickest; "as_trained" gives the study's own digits.
         redraws: Redraws of the patches for the intervals; 0 makes none.
         pictures: Draw a picture of each radiograph.
         saliency: Show in the pictures where two of the learners found what they say.
@@ -73,7 +77,7 @@ def predict(
     named = chosen(form)
     forms = None if named is None else tuple(form_name(one) for one in named)
     trained = open_trained(study, fold, chosen(arm), chosen(learners), segmenter, forms)
-    panel = Panel(trained, patches=patches, until_sure=until_sure)
+    panel = Panel(trained, patches=patches, until_sure=until_sure, precision=precision)
     options = PredictOptions(redraws, pictures, saliency, doubtful, redo)
     try:
         report = predict_files(panel, images, out, options)

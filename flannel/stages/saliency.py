@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from flannel.runs import Answering
 from flannel.stages.recipes import chosen
 
 
@@ -14,6 +15,7 @@ def saliency(
     patches: int | None = None,
     layer: str = "",
     seed: int = 1,
+    precision: Answering = "auto",
 ) -> None:
     """Maps where base learners find their diagnoses, and checks that the maps mean something.
 
@@ -29,9 +31,11 @@ def saliency(
         patches: Patches a radiograph; by default as many as the learner's recipe says.
         layer: The module whose output is the feature map; each network's last one when empty.
         seed: Of the weights that are left to chance.
+        precision: Arithmetic: "auto" is that of the training where this machine computes it
+            natively, and else the quickest; "as_trained" is that of the training.
     """
     from flannel.saliency_report import chosen_runs, write_saliency
 
     for run in chosen_runs(study, arm.split(","), chosen(learner), fold):
-        for sentence in write_saliency(run, study, count, patches, layer, seed):
+        for sentence in write_saliency(run, study, count, patches, layer, seed, precision):
             print(sentence, flush=True)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -19,8 +20,16 @@ from flannel.arithmetic import (
     lightnings_name,
     quickest,
 )
+from flannel.asking import Panel
+from flannel.data.diagnosis import FLANNEL
+from flannel.data.store import Store
+from flannel.data.store_files import Settings
+from flannel.predictions import load_predictions, probability_columns
 from flannel.runs import Run, RunError, RunFinishedError
 from flannel.stages.recipes import config_flags
+from flannel.study import find_runs
+from flannel.trained import Trained
+from flannel.trained_study import trained_learner
 
 CPU, GPU, APPLE = torch.device("cpu"), torch.device("cuda", 0), torch.device("mps")
 
@@ -221,3 +230,54 @@ def test_a_damaged_config_of_a_run_is_a_sentence(tmp_path):
     (tmp_path / "config.yaml").write_text("trainer: {}\n")
     with pytest.raises(RunError, match="does not say in which precision the run was begun"):
         _ = run.precision
+
+
+@pytest.fixture
+def asked(train, phantom_study, machine):
+    """Asks a run that was trained in bfloat16 about the study's radiographs."""
+    machine()
+    folder = train("--trainer.precision=auto")
+    learner_of = trained_learner(find_runs(phantom_study)[0], FLANNEL)
+    trained = Trained("study", 1, FLANNEL, Settings(64, "stretch"), None, learners=(learner_of,))
+    table = load_predictions(folder / "predictions.csv", FLANNEL)
+    store = Store(phantom_study / "store")
+
+    def ask(precision="auto", double=False, **known):
+        machine(**known)
+        panel = Panel(trained, CPU, precision=precision, keep=True)
+        ready = panel.ready(panel.trained.learners[0])
+        if double:
+            ready.network.double()
+        answers = ready.answers(store, list(table["image_id"]))
+        return np.stack([one.confidences for one in answers]), panel
+
+    return ask, table[probability_columns(FLANNEL)].to_numpy(np.float32)
+
+
+@pytest.mark.slow
+def test_emulated_bfloat16_is_asked_in_float32_within_what_bfloat16_moves(asked):
+    ask, own = asked
+    natively, panel = ask()
+    assert panel.trained.notes == ()
+    as_trained, _ = ask("as_trained", onednn=False)
+    assert natively.tobytes() == as_trained.tobytes()
+    np.testing.assert_allclose(as_trained, own, atol=5e-7)  # the table's last printed digit
+    in_float32, panel = ask(onednn=False)
+    (note,) = panel.trained.notes
+    assert note.startswith("Trained in bf16-mixed, asked in 32-true on a CPU with ")
+    assert "--precision as_trained" in note
+    exact, _ = ask(onednn=False, double=True)
+    by_bfloat16 = np.abs(as_trained - exact).max()
+    assert np.abs(in_float32 - exact).max() < 1e-4 < by_bfloat16 < 0.02
+    assert np.abs(in_float32 - as_trained).max() <= by_bfloat16 + 1e-4
+
+
+@pytest.mark.slow
+def test_an_answer_is_one_prediction_whatever_the_machine_chose(asked):
+    ask, _ = asked
+    _, one = ask()
+    _, other = ask(onednn=False)
+    _, chosen = ask("as_trained")
+    assert one.identity == other.identity == chosen.identity
+    assert one.chosen_precision == other.chosen_precision == ()
+    assert chosen.chosen_precision == ("as_trained",)
