@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Integer, UInt8
+from jaxtyping import Float32, Float64, Integer, UInt8
 from PIL import Image
 
 from flannel.errors import OptionError
@@ -16,6 +16,17 @@ Squaring = Literal["stretch", "letterbox"]
 
 JSRT_EXTRA_CUT_PIXELS = 10
 """Pixels that the original program cuts off beyond the smallest level of a JSRT file."""
+
+SPARSE = 0.25
+"""Share of a range of more than 8 bits below which the part in use becomes black to white: of the
+whole range 8 bits would leave fewer than 64 levels."""
+
+FEWEST = 16
+"""Levels of which a picture has more, whatever its padding."""
+
+FLAT = 0.999
+"""Share of pixels at a single one of 256 levels from which a picture shows nothing. Of 3,144 real
+radiographs the largest share is 0.50."""
 
 
 class Box(NamedTuple):
@@ -70,6 +81,31 @@ def equalisation_table(
         if polarity == "jsrt":
             table[kept] = 255.0 - table[kept]
     return ((table / 255.0) ** gamma * 255.0).astype(np.float32)
+
+
+def range_in_use(grey: Float64[np.ndarray, " levels"]) -> tuple[float, float]:
+    """Returns the grey values that become black and white, so that 8 bits keep the picture.
+
+    Pictures of 10 or 12 bits come in files of 16, where 8 bits would leave 4 or 16 levels of them.
+    A lowest or highest level far from all others counts as padding, a marker or a dead pixel.
+
+    Args:
+        grey: The grey values that occur, ascending, of [0, 1].
+
+    Returns:
+        0 and 1 unless less than `SPARSE` of the range is in use.
+    """
+    if 0 < grey[-1] - grey[0] < SPARSE:
+        return float(grey[0]), float(grey[-1])
+    for inner in (grey[1:], grey[:-1], grey[1:-1]):
+        if inner.size > FEWEST and inner[-1] - inner[0] < SPARSE / 2:
+            return float(inner[0]), float(inner[-1])
+    return 0.0, 1.0
+
+
+def is_flat(counts: Integer[np.ndarray, " 256"]) -> bool:
+    """Tells whether a picture of so many pixels at each level of 8 bits shows nothing."""
+    return bool(counts.max() >= FLAT * counts.sum())
 
 
 def to_eight_bits(

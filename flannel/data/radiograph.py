@@ -8,13 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from jaxtyping import Bool, Float32, UInt8, UInt16
+from jaxtyping import Bool, Float32, Float64, UInt8, UInt16
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import OPEN_INFO, TiffImageFile
 from pydicom.errors import BytesLengthException
-from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
+from flannel.data.dicom_levels import (
+    grey_table,
+    spelt_out,
+    stored_values,
+    value_of,
+    whole_number_of,
+)
 from flannel.data.files import whole_file
-from flannel.data.greyscale import Polarity
+from flannel.data.greyscale import SPARSE, Polarity, is_flat, range_in_use, to_eight_bits
 from flannel.errors import FlannelError
 
 MAX_PIXELS = 100_000_000
@@ -25,9 +32,21 @@ JSRT_BYTES = JSRT_SIDE_PX * JSRT_SIDE_PX * 2
 PICTURE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF")
 KNOWN = "PNG, JPEG, GIF, BMP, TIFF, DICOM or JSRT .IMG"
 
-SPARSE = 0.25
-"""Share of a DICOM file's range of more than 8 bits below which, without a window, the levels that
-are used become black and white: of the whole range a store would keep fewer than 64 of them."""
+CLIPPED = 0.95
+"""Share of pixels from which a DICOM window that makes them black or white lies beside them."""
+
+NEEDED = (
+    "PhotometricInterpretation", "SamplesPerPixel", "Rows", "Columns", "BitsAllocated",
+    "BitsStored", "PixelRepresentation",
+)  # fmt: skip
+"""Attributes without which pixels cannot be told (PS3.3 C.7.6.3, Type 1)."""
+
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+"""Tags of a TIFF file, and the value of one by which 0 is white."""
+
+# Pillow opens deep TIFF files of WhiteIsZero in some forms only: these are missing.
+OPEN_INFO.setdefault((b"MM", WHITE_IS_ZERO, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
+OPEN_INFO.setdefault((b"II", WHITE_IS_ZERO, (1,), 1, (12,), ()), ("I;16", "I;12"))
 
 # What Pillow and pydicom raise for damaged or unsupported files: there is no common base.
 DECODING_FAULTS = (
@@ -73,26 +92,20 @@ def read_levels(path: Path) -> StoredLevels:
     The format is told by the content: PNG bytes under `.jpg` are common in real collections.
     Only the headerless JSRT files are told by name (`.IMG`) and size. Palettes are applied,
     colours become luminance, transparency is dropped, orientation tags are obeyed. DICOM files
-    go through rescale and VOI window, and MONOCHROME1 is inverted.
+    go through rescale and VOI window, and MONOCHROME1 is inverted. Where a file of more than 8
+    bits uses less than a quarter of its range, that part becomes black to white.
 
     Raises:
         RadiographError: If the file is missing, empty, damaged, of no known format, has several
-            frames, more than 100 megapixels or 1 GiB, or a side below 32 pixels.
+            frames, more than 100 megapixels or 1 GiB, a side below 32 pixels, or shows one grey
+            level only.
     """
     start = _first_bytes(path)
     if start[128:132] == b"DICM":
-        stored = _read_dicom(path)
-    elif path.suffix.lower() == ".img":
-        stored = _read_jsrt(path)
-    else:
-        stored = _picture_levels(_open_picture(path), path)
-    height, width = stored.levels.shape
-    if min(height, width) < MIN_SIDE_PX:
-        raise RadiographError(
-            f"{path} is {width} x {height} pixels; expected at least {MIN_SIDE_PX} a side. "
-            "Is it a thumbnail?"
-        )
-    return stored
+        return _read_dicom(path)
+    if path.suffix.lower() == ".img":
+        return _read_jsrt(path)
+    return _picture_levels(_open_picture(path), path)
 
 
 def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
@@ -155,6 +168,14 @@ def _check_pixels(path: Path, width: int, height: int) -> None:
         )
 
 
+def _check_side(path: Path, width: int, height: int) -> None:
+    if min(height, width) < MIN_SIDE_PX:
+        raise RadiographError(
+            f"{path} is {width} x {height} pixels; expected at least {MIN_SIDE_PX} a side. "
+            "Is it a thumbnail?"
+        )
+
+
 def _open_picture(path: Path) -> Image.Image:
     try:
         with warnings.catch_warnings():
@@ -174,8 +195,15 @@ def _open_picture(path: Path) -> Image.Image:
         try:
             frames = getattr(picture, "n_frames", 1)
             if frames <= 1:
+                shortened = ";16" in str(picture.tile) and not picture.mode.startswith("I;16")
                 picture.load()
+                if shortened:
+                    _check_shortened(path, picture)
+                if isinstance(picture, TiffImageFile) and picture.mode.startswith("I;16"):
+                    return _sixteen_bits(picture)
                 return ImageOps.exif_transpose(picture)
+        except RadiographError:
+            raise
         except DECODING_FAULTS as fault:
             raise RadiographError(
                 f"{path} is damaged or truncated ({fault}); download or copy it again."
@@ -185,21 +213,97 @@ def _open_picture(path: Path) -> Image.Image:
     )
 
 
+def _sixteen_bits(picture: TiffImageFile) -> Image.Image:
+    """Returns a TIFF file's grey levels over 16 bits, 0 black: Pillow returns what is stored."""
+    levels: UInt16[np.ndarray, "height width"] = np.asarray(picture).astype(np.uint16)
+    if picture.tag_v2[BITS_PER_SAMPLE] == (12,):
+        levels = levels * np.uint16(16) + levels // np.uint16(256)
+    if picture.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        levels = np.uint16(65535) - levels
+    return Image.fromarray(levels)
+
+
+def _check_shortened(path: Path, picture: Image.Image) -> None:
+    """Refuses a picture of 16 bits a channel if little is left of the 8 that Pillow reads."""
+    used = int(np.ptp(np.asarray(picture.convert("RGB"))))
+    if used < SPARSE * 255:
+        raise RadiographError(
+            f"{path} has several channels of 16 bits, of which {used + 1} levels are left in the "
+            "8 bits that are read. Save it with one channel of 16 bits."
+        )
+
+
 def _picture_levels(picture: Image.Image, path: Path) -> StoredLevels:
+    _check_side(path, *picture.size)
     match picture.mode:
         case "I;16" | "I;16B" | "I;16L" | "I;16N":
-            return StoredLevels(np.asarray(picture).astype(np.uint16), 16, "display")
+            return _shown(path, np.asarray(picture).astype(np.uint16), np.linspace(0, 1, 2**16), 16)
         case "L":
-            return StoredLevels(np.asarray(picture), 8, "display")
+            grey = picture
         case "LA" | "La":
-            return StoredLevels(np.asarray(picture.getchannel(0)), 8, "display")
+            grey = picture.getchannel(0)
         case "1" | "P" | "PA" | "RGB" | "RGBA" | "RGBX" | "CMYK" | "YCbCr":
             # Through RGB, so that palettes are applied and transparency is dropped, not blended.
-            return StoredLevels(np.asarray(picture.convert("RGB").convert("L")), 8, "display")
+            grey = picture.convert("RGB").convert("L")
         case mode:
             raise RadiographError(
                 f"{path} has pixels of Pillow's mode {mode}; expected 8 or 16 bits a channel."
             )
+    levels = np.asarray(grey)
+    # Pillow counts several times as fast as np.bincount.
+    _check_contrast(path, np.array(grey.histogram()))
+    return StoredLevels(levels, 8, "display")
+
+
+def _shown(
+    path: Path,
+    rows: np.ndarray,
+    grey: Float64[np.ndarray, " rows"],
+    bits: int,
+    polarity: Polarity = "display",
+    counted: Bool[np.ndarray, " rows"] | None = None,
+    chosen: bool = False,
+) -> StoredLevels:
+    """Maps pixels through a table of grey values to levels that 8 bits can keep.
+
+    Args:
+        path: Of the file.
+        rows: The table's row for each pixel.
+        grey: The table, of values from 0 to 1.
+        bits: Bits per pixel of the levels that are returned.
+        polarity: What the levels mean.
+        counted: Rows that are part of the picture; all of them by default.
+        chosen: Whether the file itself chooses what is black and white.
+
+    Raises:
+        RadiographError: If nothing can be seen.
+    """
+    counts = np.bincount(rows.ravel(), minlength=grey.size)
+    if counted is not None:
+        counts = counts * counted
+    used = np.unique(grey[counts > 0])
+    low, high = (0.0, 1.0) if bits == 8 or not used.size else range_in_use(used)
+    shown = np.clip((grey - low) / (high - low), 0, 1)
+    levels = np.rint(shown * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+    eight = to_eight_bits(levels[None], bits, "display")[0]
+    shares = np.bincount(eight, weights=counts, minlength=256)
+    _check_contrast(path, shares)
+    clipped = (shares[0] + shares[255]) / shares.sum()
+    if chosen and clipped > CLIPPED:
+        raise RadiographError(
+            f"{path} has a window that makes {clipped:.0%} of its pixels black or white; expected "
+            "the window of these pixels. Export it again."
+        )
+    return StoredLevels(levels[rows], bits, polarity)
+
+
+def _check_contrast(path: Path, counts: np.ndarray) -> None:
+    if is_flat(counts):
+        level = int(counts.argmax())
+        raise RadiographError(
+            f"{path} shows one grey level only ({level} of 255); expected a radiograph. Export it "
+            "again."
+        )
 
 
 def _read_jsrt(path: Path) -> StoredLevels:
@@ -215,7 +319,7 @@ def _read_jsrt(path: Path) -> StoredLevels:
             f"{path} holds the level {levels.max()}; expected 0 to 4095 (12 bits, big-endian) "
             "in a JSRT file. Were its bytes swapped?"
         )
-    return StoredLevels(levels.astype(np.uint16), 12, "jsrt")
+    return _shown(path, levels.astype(np.uint16), np.linspace(0, 1, 4096), 12, "jsrt")
 
 
 def read_header(path: Path, pixels: bool = False) -> pydicom.Dataset:
@@ -236,51 +340,58 @@ def read_header(path: Path, pixels: bool = False) -> pydicom.Dataset:
 def _read_dicom(path: Path) -> StoredLevels:
     try:
         dataset = read_header(path, pixels=True)
-        frames = int(dataset.get("NumberOfFrames", 1) or 1)
-        kind = str(dataset.PhotometricInterpretation)
-        _check_pixels(path, int(dataset.Columns), int(dataset.Rows))
-        if frames != 1:
-            raise RadiographError(f"{path} holds {frames} frames; expected one radiograph.")
-        if kind not in ("MONOCHROME1", "MONOCHROME2"):
-            raise RadiographError(
-                f"{path} is a DICOM file of {kind}; expected MONOCHROME1 or MONOCHROME2."
-            )
-        shown, lowest, highest = _displayed(dataset)
-        if shown.ndim != 2:
+        _check_image(path, dataset)
+        table, stored = grey_table(dataset), stored_values(dataset)
+        if stored.ndim != 2:
             raise RadiographError(
                 f"{path} holds pixels of several samples; expected one grey level a pixel."
             )
+        rows = stored.astype(np.int64) - table.first
+        if rows.min() < 0 or rows.max() >= table.grey.size:
+            raise ValueError("its pixels hold more bits than Bits Stored")
+        bits = 8 if table.grey.size <= 2**8 else 16
     except RadiographError:
         raise
     except DECODING_FAULTS as fault:
-        told = " ".join(str(fault).split())  # pydicom's list of decoders has a line for each
+        reason = _reason(fault)
         raise RadiographError(
-            f"{path} is a DICOM file whose pixels cannot be read ({told}). Export it again, "
+            f"{path} is a DICOM file whose pixels cannot be read{reason}. Export it again, "
             "uncompressed, or install a decoder that is named here."
-            if "dependencies" in told
-            else f"{path} is a DICOM file whose pixels cannot be read ({told}); export it again."
+            if "dependencies" in reason
+            else f"{path} is a DICOM file whose pixels cannot be read{reason}; export it again."
         ) from fault
-    bits = 8 if int(dataset.BitsStored) <= 8 else 16
-    scaled = np.clip((shown - lowest) / (highest - lowest), 0, 1)
-    if kind == "MONOCHROME1":
-        scaled = 1 - scaled
-    levels = np.rint(scaled * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
-    return StoredLevels(levels, bits, "display")
+    return _shown(path, rows, table.grey, bits, "display", table.counted, table.chosen)
 
 
-def _displayed(dataset: pydicom.Dataset) -> tuple[np.ndarray, float, float]:
-    """Gives the values after rescale and VOI, with the values that show as black and white."""
-    bits = int(dataset.BitsStored)
-    first = -(2 ** (bits - 1)) if int(dataset.PixelRepresentation) == 1 else 0
-    ends = apply_modality_lut(np.array([first, first + 2**bits - 1]), dataset)
-    values = apply_modality_lut(dataset.pixel_array, dataset)
-    if "VOILUTSequence" in dataset:
-        depth = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-        return apply_voi_lut(values, dataset, prefer_lut=True), 0.0, 2.0**depth - 1
-    # The window's output spans the whole range of the rescaled levels (DICOM PS3.3 C.11.2.1.2).
-    shown = apply_voi_lut(values, dataset, prefer_lut=False).astype(np.float64)
-    if "WindowWidth" not in dataset and bits > 8:
-        used, whole = float(np.ptp(shown)), float(np.ptp(ends))
-        if 0 < used < whole * SPARSE:
-            return shown, float(shown.min()), float(shown.max())
-    return shown, float(ends.min()), float(ends.max())
+def _check_image(path: Path, dataset: pydicom.Dataset) -> None:
+    """Refuses what is no single radiograph in grey levels, before its pixels are decoded."""
+    if value_of(dataset, "PixelData") is None:
+        kind = dataset.file_meta.get("MediaStorageSOPClassUID")
+        raise RadiographError(
+            f"{path} is a DICOM file without pixels ({kind.name if kind else 'of no kind'}); "
+            "expected a radiograph."
+        )
+    missing = [name for name in NEEDED if value_of(dataset, name) is None]
+    if missing:
+        raise RadiographError(
+            f"{path} is a DICOM file without {', '.join(map(spelt_out, missing))}, which its "
+            "pixels cannot be read without. Export it again."
+        )
+    columns, rows = whole_number_of(dataset, "Columns"), whole_number_of(dataset, "Rows")
+    _check_pixels(path, columns, rows)
+    _check_side(path, columns, rows)
+    frames = whole_number_of(dataset, "NumberOfFrames", default=1)
+    if frames not in (0, 1):
+        raise RadiographError(f"{path} holds {frames} frames; expected one radiograph.")
+    kind = str(value_of(dataset, "PhotometricInterpretation"))
+    if kind not in ("MONOCHROME1", "MONOCHROME2"):
+        raise RadiographError(
+            f"{path} is a DICOM file of {kind}; expected MONOCHROME1 or MONOCHROME2."
+        )
+
+
+def _reason(fault: BaseException) -> str:
+    """Returns what pydicom says of a file in brackets; nothing where Python itself speaks."""
+    spoken = isinstance(fault, ValueError | RuntimeError | OSError | BytesLengthException)
+    reason = " ".join(str(fault).split())  # pydicom's list of decoders has a line for each
+    return f" ({reason.rstrip('.')})" if spoken and reason else ""

@@ -85,7 +85,7 @@ def test_a_radiograph_of_a_folder_that_changed_is_segmented_again(pairs, tmp_pat
     out = tmp_path / "masks"
     assert predict_masks(radiographs_of([pairs], out), two_bars(), out).made == 8
     changed = pairs / "phantom-00003.png"
-    Image.fromarray(np.full((60, 50), 7, np.uint8)).save(changed)
+    Image.fromarray(np.arange(3000, dtype=np.uint16).astype(np.uint8).reshape(60, 50)).save(changed)
     report = predict_masks(radiographs_of([pairs], out), two_bars(), out)
     assert (report.made, report.kept) == (1, 7)
     assert read_mask(out / "phantom-00003.png").shape == (60, 50)

@@ -11,7 +11,9 @@ from segmentation.sheets import SHEET_LIMIT, overlay, write_overlays, write_shee
 
 def drawn(folder, height, width):
     """Writes a grey radiograph and a mask of its left half."""
-    Image.fromarray(np.full((height, width), 100, np.uint8)).save(folder / "a.png")
+    grey = np.full((height, width), 100, np.uint8)
+    grey[0] = 90
+    Image.fromarray(grey).save(folder / "a.png")
     mask = np.zeros((height, width), dtype=bool)
     mask[:, : width // 2] = True
     write_mask(mask, folder / "mask.png")

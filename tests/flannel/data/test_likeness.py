@@ -25,12 +25,14 @@ def manifest(paths):
 
 @pytest.fixture
 def table(tmp_path):
-    """Two scenes, the first again at another size as a JPEG, and two flat pictures."""
+    """Two scenes, the first again at another size as a JPEG, and two of next to no contrast."""
     scene(0).save(tmp_path / "a.png")
     scene(1).save(tmp_path / "b.png")
     scene(0).resize((96, 80)).save(tmp_path / "c.jpg", quality=60)
-    Image.new("L", (40, 40), 10).save(tmp_path / "d.png")
-    Image.new("L", (50, 40), 90).save(tmp_path / "e.png")
+    for name, width in (("d.png", 40), ("e.png", 50)):
+        picture = Image.new("L", (width, 40), width)
+        picture.paste(200, (width - 2, 0, width, 1))
+        picture.save(tmp_path / name)
     return manifest([tmp_path / name for name in ("a.png", "b.png", "c.jpg", "d.png", "e.png")])
 
 
