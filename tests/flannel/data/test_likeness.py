@@ -31,7 +31,7 @@ def table(tmp_path):
     scene(0).resize((96, 80)).save(tmp_path / "c.jpg", quality=60)
     for name, width in (("d.png", 40), ("e.png", 50)):
         picture = Image.new("L", (width, 40), width)
-        picture.paste(200, (width - 2, 0, width, 1))
+        picture.paste(200, (width - 4, 0, width, 1))
         picture.save(tmp_path / name)
     return manifest([tmp_path / name for name in ("a.png", "b.png", "c.jpg", "d.png", "e.png")])
 
