@@ -204,11 +204,18 @@ test: $(READY) ## all tests
 test-quick: $(READY) ## the tests of a minute
 	$(PY) -m pytest -m "not slow"
 
+.PHONY: coverage
+coverage: $(READY) ## all tests, and which lines and branches they do not reach
+	$(PY) -m coverage run -m pytest
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
+
 .PHONY: lint
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## ruff, mypy and codespell
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	git ls-files -z | xargs -0 $(VENV)/bin/codespell
 
 .PHONY: fuzz
 fuzz: $(READY) ## MINUTES=10: broken and hostile radiographs, then bundles; ends in status 1 at a traceback

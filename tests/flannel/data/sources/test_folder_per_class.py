@@ -16,6 +16,11 @@ def touched(folder, *names):
         path.touch()
 
 
+def test_every_other_source_comes_before_it():
+    others = {source.NAME for source in folder_per_class.NAMED_SETS}
+    assert others == set(SOURCES) - {folder_per_class.NAME}
+
+
 def test_rows_of_the_phantom_twin(tmp_path):
     folder_per_class.write_phantoms(tmp_path / "mine", COUNTS, seed=0, size=64)
     rows = folder_per_class.rows(tmp_path / "mine")
