@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from PIL import ExifTags, Image
 
+from flannel.data.jpeg import jpeg_damage
 from flannel.data.progress import progress
 from flannel.data.radiograph import (
     DECODING_FAULTS,
@@ -23,8 +24,12 @@ from flannel.data.radiograph import (
 )
 from flannel.data.remembered import recall, remember
 
-RULES = "files 1"
+RULES = "files 2"
 """Its number goes up when files are judged by other rules: remembered verdicts are given up."""
+
+FEWEST_BYTES = 0.03
+"""Bytes a pixel below which a picture may show one grey level only. Of 3,144 real radiographs none
+has fewer than 0.041; a flat JPEG has 0.02."""
 
 BATCH = 64
 PNG_START, JPEG_START, JPEG_END = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd9"
@@ -85,9 +90,9 @@ def inspect_file(path: Path) -> FileFacts:
     """Looks at one file, as `read_levels` would see it.
 
     PNG and JPEG are not decoded: the header gives the size, and the file is whole when every chunk
-    of the PNG has its checksum, or the JPEG ends with its end marker. Whatever leaves a doubt, and
-    every other format, is decoded by `read_levels`, whose verdict counts. A JPEG that is damaged
-    in its middle passes here, and is found by the store, which decodes it.
+    of the PNG has its checksum, or the JPEG ends with its end marker and shows no damage. Whatever
+    leaves a doubt, a file too small to show anything among it, and every other format, is decoded
+    by `read_levels`, whose verdict counts.
     """
     try:
         usual = path.is_file() and path.stat().st_size <= MAX_BYTES
@@ -141,6 +146,8 @@ def _size_of_whole_picture(content: bytes) -> tuple[int, int] | None:
         return None
     width, height = picture.size
     if not usual or min(width, height) < MIN_SIDE_PX or width * height > MAX_PIXELS:
+        return None
+    if len(content) < width * height * FEWEST_BYTES or (is_jpeg and jpeg_damage(content)):
         return None
     return (height, width) if turned else (width, height)
 

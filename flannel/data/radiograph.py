@@ -11,7 +11,9 @@ import pydicom
 from jaxtyping import Bool, Float32, Float64, UInt8, UInt16
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import OPEN_INFO, TiffImageFile
+from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException
+from pydicom.uid import JPEGBaseline8Bit
 
 from flannel.data.dicom_levels import (
     grey_table,
@@ -22,6 +24,7 @@ from flannel.data.dicom_levels import (
 )
 from flannel.data.files import whole_file
 from flannel.data.greyscale import SPARSE, Polarity, is_flat, range_in_use, to_eight_bits
+from flannel.data.jpeg import jpeg_damage
 from flannel.errors import FlannelError
 
 MAX_PIXELS = 100_000_000
@@ -197,6 +200,8 @@ def _open_picture(path: Path) -> Image.Image:
             if frames <= 1:
                 shortened = ";16" in str(picture.tile) and not picture.mode.startswith("I;16")
                 picture.load()
+                if picture.format == "JPEG" and (damage := jpeg_damage(path.read_bytes())):
+                    raise OSError(damage)
                 if shortened:
                     _check_shortened(path, picture)
                 if isinstance(picture, TiffImageFile) and picture.mode.startswith("I;16"):
@@ -342,6 +347,10 @@ def _read_dicom(path: Path) -> StoredLevels:
         dataset = read_header(path, pixels=True)
         _check_image(path, dataset)
         table, stored = grey_table(dataset), stored_values(dataset)
+        if dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit and (
+            damage := jpeg_damage(get_frame(dataset.PixelData, 0, number_of_frames=1))
+        ):
+            raise ValueError(damage)
         if stored.ndim != 2:
             raise RadiographError(
                 f"{path} holds pixels of several samples; expected one grey level a pixel."
