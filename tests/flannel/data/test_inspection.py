@@ -87,6 +87,18 @@ def test_what_is_no_radiograph_is_a_sentence(tmp_path, make, fault):
     assert fault in inspect_file(path).fault
 
 
+@pytest.mark.parametrize("level", [0, 90, 255])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.gif", "a.bmp"])
+def test_what_shows_one_grey_level_is_a_fault(tmp_path, name, mode, level):
+    grey = np.full((400, 300), level, np.uint8)
+    grey[7, 9] = 255 - level  # a dead pixel
+    picture = Image.fromarray(grey).convert("RGB" if mode == "CMYK" and name != "a.jpg" else mode)
+    picture.save(tmp_path / name, **({"subsampling": 0} if name == "a.jpg" else {}))
+    fault = inspect_file(tmp_path / name).fault
+    assert f"{name} shows one grey level only (" in fault
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_good_pictures_are_not_decoded(tmp_path, monkeypatch, suffix):
     path = written(tmp_path, f"a.{suffix}")

@@ -1,4 +1,6 @@
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,121 @@ def test_sixteen_bits_keep_their_levels(tmp_path):
     assert (stored.levels.dtype, stored.bits) == (np.uint16, 16)
     np.testing.assert_array_equal(stored.levels, deep)
     np.testing.assert_allclose(read_radiograph(path)[0], deep / 65535, atol=1e-7)
+
+
+def tiff(path, levels, bits, photometric, order="<"):
+    """Writes an uncompressed TIFF of one channel, with pixels of 1 to 16 bits packed into rows."""
+    height, width = levels.shape
+    if bits == 16:
+        data = levels.astype(f"{order}u2").tobytes()
+    else:
+        places = np.arange(bits)[::-1]
+        ones = (levels[..., None].astype(int) >> places) & 1
+        data = np.packbits(ones.reshape(height, -1).astype(np.uint8), axis=1).tobytes()
+    tags = ((256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, photometric),
+            (273, 4, 8), (277, 3, 1), (278, 4, height), (279, 4, len(data)))  # fmt: skip
+    entries = b"".join(
+        struct.pack(f"{order}HHIHH", tag, kind, 1, value, 0)
+        if kind == 3
+        else struct.pack(f"{order}HHII", tag, kind, 1, value)
+        for tag, kind, value in tags
+    )
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    path.write_bytes(
+        start + struct.pack(f"{order}I", 8 + len(data)) + data
+        + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+    )  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 12, 16])
+def test_a_tiff_of_either_polarity_depth_and_order(tmp_path, bits, order):
+    """TIFF 6.0, tag 262: 0 is white by the value 0, and black by the value 1."""
+    levels = (np.arange(64 * 48).reshape(64, 48) * 21 % 2**bits).astype(np.uint16)
+    top = 2**bits - 1
+    for photometric, stored in ((1, levels), (0, top - levels)):
+        path = tiff(tmp_path / "a.tif", stored, bits, photometric, order)
+        if (bits, order) == (12, ">"):  # packed, which Pillow does not read
+            with pytest.raises(RadiographError, match="not an image that can be read"):
+                read_levels(path)
+            continue
+        shown = read_levels(path)
+        assert shown.bits == (8 if bits <= 8 else 16)
+        assert np.abs(shown.levels / (2.0**shown.bits - 1) - levels / top).max() < 0.6 / 255
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_compressed_tiff_of_white_is_zero(tmp_path, dtype, compression):
+    levels = (np.arange(64 * 48).reshape(64, 48) * 21).astype(dtype)
+    # Pillow inverts 8 bits as it writes them by this tag, and leaves 16 bits as they are.
+    given = levels if dtype == np.uint8 else 65535 - levels
+    options = {"compression": compression, "tiffinfo": {262: 0}}
+    np.testing.assert_array_equal(
+        read_levels(saved(tmp_path / "a.tif", given, **options)).levels, levels
+    )
+    with Image.open(tmp_path / "a.tif") as picture:
+        assert picture.tag_v2[262] == 0
+
+
+@pytest.mark.parametrize("bits", [10, 12, 13])
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "white.tif", "big.tif"])
+def test_few_bits_of_sixteen_are_spread_in_every_format(tmp_path, name, bits):
+    """As in DICOM: of the whole range 8 bits would keep 4, 16 or 32 levels."""
+    levels = np.linspace(0, 2**bits - 1, 1600).astype(np.uint16).reshape(40, 40)
+    path = tmp_path / name
+    match name:
+        case "white.tif":
+            tiff(path, 65535 - levels, 16, 0)
+        case "big.tif":
+            tiff(path, levels, 16, 1, ">")
+        case _:
+            saved(path, levels)
+    np.testing.assert_allclose(read_radiograph(path)[0], levels / (2**bits - 1), atol=1e-4)
+
+
+@pytest.mark.parametrize(("odd", "shown_as"), [(0, 0), (65535, 1), (40000, 1)])
+def test_a_level_far_from_all_others_does_not_count(tmp_path, odd, shown_as):
+    """Padding, a marker or a dead pixel: the others are black to white."""
+    levels = np.linspace(20_000, 24_095, 1600).astype(np.uint16).reshape(40, 40)
+    levels[:4, :9] = odd
+    low, high = levels[0, 9], levels[-1, -1]
+    right = np.clip((levels - float(low)) / (high - float(low)), 0, 1)
+    np.testing.assert_allclose(
+        read_radiograph(saved(tmp_path / "a.png", levels))[0], right, atol=1e-4
+    )
+    assert right[0, 0] == shown_as
+
+
+def rgb_png(path, levels):
+    """Writes a PNG with three channels of 16 bits."""
+    height, width = levels.shape
+    rows = np.repeat(levels[..., None], 3, axis=2).astype(">u2")
+    data = b"".join(b"\0" + row.tobytes() for row in rows)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(data)),
+        (b"IEND", b""),
+    )
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + b"".join(
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+            for kind, body in chunks
+        )
+    )  # fmt: skip
+    return path
+
+
+def test_three_channels_of_sixteen_bits(tmp_path):
+    """Pillow keeps the upper 8 bits: enough of 16, not of 12 in 16, which are refused by name."""
+    deep = np.linspace(0, 65535, 1600).astype(np.uint16).reshape(40, 40)
+    shown = read_levels(rgb_png(tmp_path / "a.png", deep)).levels
+    assert np.abs(shown - deep / 257).max() <= 1
+    with pytest.raises(
+        RadiographError, match=r"b\.png has several channels of 16 bits, of which 16"
+    ):
+        read_levels(rgb_png(tmp_path / "b.png", deep // 16))
 
 
 def test_an_inverting_palette_is_applied(tmp_path):
