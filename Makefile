@@ -218,7 +218,8 @@ lint: $(READY) ## ruff, mypy and codespell
 	git ls-files -z | xargs -0 $(VENV)/bin/codespell
 
 .PHONY: fuzz
-fuzz: $(READY) ## MINUTES=10: broken and hostile radiographs, then bundles; ends in status 1 at a traceback
+fuzz: $(READY) ## MINUTES=10: grey levels, broken and hostile radiographs, bundles; ends in status 1 at a fault
+	$(PY) tests/fuzz levels --minutes=$(MINUTES)
 	$(PY) tests/fuzz radiographs --minutes=$(MINUTES)
 	$(PY) tests/fuzz bundles --minutes=$(MINUTES)
 

@@ -21,6 +21,9 @@ SPARSE = 0.25
 """Share of a range of more than 8 bits below which the part in use becomes black to white: of the
 whole range 8 bits would leave fewer than 64 levels."""
 
+LEAST_SPAN = 0.5 / (2**16 - 1)
+"""Part of a range below which it holds a single level of 16 bits, and nothing to spread."""
+
 FEWEST = 16
 """Levels of which a picture has more, whatever its padding."""
 
@@ -95,10 +98,10 @@ def range_in_use(grey: Float64[np.ndarray, " levels"]) -> tuple[float, float]:
     Returns:
         0 and 1 unless less than `SPARSE` of the range is in use.
     """
-    if 0 < grey[-1] - grey[0] < SPARSE:
+    if LEAST_SPAN < grey[-1] - grey[0] < SPARSE:
         return float(grey[0]), float(grey[-1])
     for inner in (grey[1:], grey[:-1], grey[1:-1]):
-        if inner.size > FEWEST and inner[-1] - inner[0] < SPARSE / 2:
+        if inner.size > FEWEST and LEAST_SPAN < inner[-1] - inner[0] < SPARSE / 2:
             return float(inner[0]), float(inner[-1])
     return 0.0, 1.0
 

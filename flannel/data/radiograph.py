@@ -220,12 +220,11 @@ def _open_picture(path: Path) -> Image.Image:
 
 def _sixteen_bits(picture: TiffImageFile) -> Image.Image:
     """Returns a TIFF file's grey levels over 16 bits, 0 black: Pillow returns what is stored."""
+    bits = picture.tag_v2[BITS_PER_SAMPLE][0]  # 12 or 16
     levels: UInt16[np.ndarray, "height width"] = np.asarray(picture).astype(np.uint16)
-    if picture.tag_v2[BITS_PER_SAMPLE] == (12,):
-        levels = levels * np.uint16(16) + levels // np.uint16(256)
     if picture.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
-        levels = np.uint16(65535) - levels
-    return Image.fromarray(levels)
+        levels = np.uint16(2**bits - 1) - levels
+    return Image.fromarray(levels << np.uint16(16 - bits))
 
 
 def _check_shortened(path: Path, picture: Image.Image) -> None:

@@ -1,7 +1,10 @@
 """Throws broken and hostile files at `flannel predict`, or hostile bundles, and counts what comes.
 
-    make fuzz                                      # both, for the MINUTES
-    python tests/fuzz radiographs --minutes=10     # or: bundles
+`levels` throws good files of random headers, depths and formats at the reader, and compares what is
+read with plain computations, those of the tests.
+
+    make fuzz                                      # all, for the MINUTES
+    python tests/fuzz radiographs --minutes=10     # or: bundles, levels
     python tests/fuzz radiographs --only=1234      # one case again, by its number
 
 Each case is drawn from (seed, number) alone. A sentence of ours, a doubt or an answer is well; any
@@ -14,6 +17,7 @@ import contextlib
 import faulthandler
 import io
 import resource
+import runpy
 import shutil
 import sys
 import tempfile
@@ -28,6 +32,7 @@ import bundles
 import numpy as np
 import radiographs
 import tiny
+from hypothesis import HealthCheck, given, seed, settings
 from PIL import Image
 
 from flannel.asking import Panel
@@ -75,6 +80,33 @@ def ask_bundles(work: Path) -> Callable[[np.random.Generator, Path], str]:
     return ask
 
 
+def ask_levels(work: Path) -> Callable[[np.random.Generator, Path], str]:
+    here = Path(__file__).parents[1] / "flannel" / "data"
+    tests = [
+        runpy.run_path(str(here / f"test_{name}.py")) for name in ("dicom_levels", "radiograph")
+    ]
+
+    def ask(draw: np.random.Generator, folder: Path) -> str:
+        for test in tests:
+            path, check = folder / "radiograph", test["check"]
+
+            @settings(
+                max_examples=20, deadline=None, database=None, suppress_health_check=HealthCheck
+            )
+            @seed(int(draw.integers(2**32)))
+            @given(case=test["cases"]())
+            def compare(case: object) -> None:
+                try:
+                    check(case, path)  # noqa: B023  called at once
+                except FlannelError as fault:
+                    raise AssertionError("A good file is refused.") from fault
+
+            compare()
+        return "equal"
+
+    return ask
+
+
 def outcome_of(ask: Callable[[], str]) -> tuple[str, str]:
     """Gives what came of a case, and the traceback where it ended in one."""
     screen = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # strict, as standard output is
@@ -91,7 +123,7 @@ def outcome_of(ask: Callable[[], str]) -> tuple[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("target", choices=("radiographs", "bundles"))
+    parser.add_argument("target", choices=("radiographs", "bundles", "levels"))
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int, help="one case, by its number")
@@ -104,7 +136,8 @@ def main() -> int:
     slowest = (0.0, -1)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as temporary:
         work = Path(temporary)
-        ask = {"radiographs": ask_radiographs, "bundles": ask_bundles}[options.target](work)
+        asks = {"radiographs": ask_radiographs, "bundles": ask_bundles, "levels": ask_levels}
+        ask = asks[options.target](work)
         _limit_memory()
         until = time.monotonic() + 60 * options.minutes
         number = options.only or 0

@@ -1,11 +1,14 @@
 import os
 import struct
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -170,6 +173,92 @@ def test_a_level_far_from_all_others_does_not_count(tmp_path, odd, shown_as):
         read_radiograph(saved(tmp_path / "a.png", levels))[0], right, atol=1e-4
     )
     assert right[0, 0] == shown_as
+
+
+@st.composite
+def cases(draw):
+    """Draws a grey picture of some bits, how it is stored, and what is seen of it."""
+    kind = draw(st.sampled_from(("png", "tif", "MM", "lzw", "turned", "palette", "rgb", "la")))
+    bits = draw(st.sampled_from((1, 2, 4, 8, 12, 16)))
+    if kind == "MM" and bits == 12:
+        bits = 16
+    if kind in ("palette", "rgb", "la"):
+        bits = 8
+    elif kind in ("png", "lzw", "turned"):
+        bits = draw(st.sampled_from((8, 16)))
+    white_is_zero = kind in ("tif", "MM") and draw(st.booleans())
+    used = draw(st.integers(2, 2**bits))
+    lowest = draw(st.integers(0, 2**bits - used))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shape = draw(st.integers(32, 60)), draw(st.integers(32, 60))
+    levels = (lowest + generator.integers(0, used, shape)).astype(np.uint16)
+    if draw(st.booleans()):
+        levels[:3] = draw(st.sampled_from((0, 2**bits - 1)))  # a border
+    return kind, bits, white_is_zero, levels
+
+
+def store(kind, bits, white_is_zero, levels, path):
+    top = 2**bits - 1
+    eight = levels.astype(np.uint8)
+    match kind:
+        case "tif" | "MM":
+            stored = top - levels if white_is_zero else levels
+            tiff(path, stored, bits, 1 - white_is_zero, ">" if kind == "MM" else "<")
+        case "palette":
+            picture = Image.fromarray(255 - eight)
+            picture = picture.convert("P")
+            picture.putpalette([255 - v for v in range(256) for _ in range(3)])
+            picture.save(path, format="png")
+        case "rgb":
+            saved(path, np.dstack([eight] * 3), format="bmp")
+        case "la":
+            saved(path, np.dstack([eight, 255 - eight]), format="png")
+        case "lzw":
+            saved(path, levels if bits == 16 else eight, format="tiff", compression="tiff_lzw")
+        case "turned":
+            Image.fromarray(levels if bits == 16 else eight).rotate(90, expand=True).save(
+                path, format="png", exif=turned(6)
+            )
+        case _:
+            saved(path, levels if bits == 16 else eight, format="png")
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def check(case, path):
+    """Compares what is read of a picture with a plain computation, one pixel a time."""
+    kind, bits, white_is_zero, levels = case
+    store(kind, bits, white_is_zero, levels, path)
+    grey = [level / (2**bits - 1) for level in levels.ravel().tolist()]
+    used, (low, high) = sorted(set(grey)), (0.0, 1.0)
+    if bits > 8:
+        if used[-1] - used[0] < 0.25:
+            low, high = used[0], used[-1]
+        else:
+            for inner in (used[1:], used[:-1], used[1:-1]):
+                if len(inner) > 16 and 0.5 / 65535 < inner[-1] - inner[0] < 0.125:
+                    low, high = inner[0], inner[-1]
+                    break
+    right = [min(max((value - low) / (high - low or 1), 0), 1) for value in grey]
+    counts = Counter(round(255 * value) for value in right)
+    if max(counts.values()) >= 0.999 * len(grey):
+        with pytest.raises(RadiographError, match="shows one grey level only"):
+            read_levels(path)
+        return
+    shown = read_radiograph(path)[0]
+    assert shown.shape == levels.shape
+    assert np.abs(shown.ravel() - right).max() < (1.1 / 255 if bits <= 8 else 3e-4)
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=HealthCheck)
+@given(case=cases())
+def test_random_pictures_keep_their_levels(case, tmp_path_factory):
+    check(case, tmp_path_factory.getbasetemp() / "random")
 
 
 def rgb_png(path, levels):
