@@ -9,6 +9,7 @@ from flannel.comparison import Comparison, read_comparison
 from flannel.costs import costs
 from flannel.dashboard import log_comparison
 from flannel.data.files import whole_file
+from flannel.data.outputs import mark_as_output
 from flannel.figures import write_figures
 from flannel.galleries import write_galleries
 from flannel.measurements import measure_comparison
@@ -54,6 +55,7 @@ def compare_study(
     folder = study / "comparison"
     with whole_file(folder / "table.csv") as beside:
         scores_table(comparison).to_csv(beside, index=False, float_format="%.6f")
+    mark_as_output(folder)
     printed = [] if related is None else related_tables(comparison, related)
     tables = [*printed, *all_tables(measurements, spent)]
     for table in tables:

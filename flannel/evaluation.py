@@ -16,6 +16,7 @@ from flannel.asking import Panel, patches_of
 from flannel.combinations import NeuralWeightModule
 from flannel.data.diagnosis import LABEL_SETS
 from flannel.data.manifest import load_manifest
+from flannel.data.outputs import mark_as_output
 from flannel.data.progress import announce, progress
 from flannel.data.provenance import (
     Choices,
@@ -157,6 +158,7 @@ def _claim(out: Path, panel: Panel, table: pd.DataFrame, redo: bool) -> None:
             shutil.rmtree(out / name, ignore_errors=True)
     trained = panel.trained
     write_json({**note, "name": trained.name, "fold": trained.fold}, path)
+    mark_as_output(out)
 
 
 def _learner_run(

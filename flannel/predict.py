@@ -15,6 +15,7 @@ from flannel import __version__
 from flannel.asking import Answer, Panel, patches_of
 from flannel.data.inbox import collect
 from flannel.data.oddities import oddities
+from flannel.data.outputs import MARKER, mark_as_output
 from flannel.data.progress import announce, progress
 from flannel.doubts import Doubt, doubts_of, thumbnail
 from flannel.errors import FlannelError
@@ -70,12 +71,14 @@ class PredictionReport:
         judged: The radiographs.
         faults: A sentence for each file that could not be used.
         notes: Sentences on what is unusual about what was trained.
+        passed_over: A line for each reason to pass over files of a folder.
     """
 
     folder: Path
     judged: tuple[Judged, ...]
     faults: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
     @property
     def answered(self) -> int:
@@ -96,6 +99,8 @@ class PredictionReport:
         if self.faults:
             lines.append(f"{len(self.faults)} files or folders that cannot be used:")
             lines += [f"  {fault}" for fault in self.faults]
+        if self.passed_over:
+            lines += ["passed over:", *(f"  {line}" for line in self.passed_over)]
         return "\n".join([*lines, f"predictions: {self.folder / TABLE}", NOTICE])
 
 
@@ -126,7 +131,9 @@ def predict_files(
     trained = panel.trained
     inbox = collect(places, out, lambda path, sha256: _known_name(trained, path, sha256))
     if inbox.table.empty:
-        raise PredictError("No radiograph can be read:\n  " + "\n  ".join(inbox.faults))
+        raise PredictError(
+            "No radiograph can be read:\n  " + "\n  ".join((*inbox.faults, *inbox.passed_over))
+        )
     parts = {
         "radiographs": digest_of(inbox.table[["image_id", "sha256"]].to_numpy().tolist()),
         "trained": panel.identity,
@@ -162,7 +169,7 @@ def predict_files(
     finally:
         lock.release()
     notes = (*trained.notes, *_spared(panel, judged))
-    return PredictionReport(out, tuple(judged), faults, notes)
+    return PredictionReport(out, tuple(judged), faults, notes, inbox.passed_over)
 
 
 def _spared(panel: Panel, judged: Sequence[Judged]) -> Iterator[str]:
@@ -194,7 +201,7 @@ def _check_folder(out: Path) -> None:
     """Refuses a folder that holds anything else, because predictions may be replaced there."""
     if out.is_file():
         raise PredictError(f"out is {out}, which is a file; name a new folder.")
-    inside = {path.name for path in out.iterdir()} - {".lock"} if out.is_dir() else set()
+    inside = {path.name for path in out.iterdir()} - {".lock", MARKER} if out.is_dir() else set()
     if inside and FINGERPRINT not in inside:
         raise PredictError(
             f"{out} holds other files, first {min(inside)}; name a new folder with --out."
@@ -233,6 +240,7 @@ def _start(out: Path, parts: dict[str, str], redo: bool) -> None:
     for name in (TABLE, DOCUMENT):
         (out / name).unlink(missing_ok=True)
     write_json({"finished": False, "parts": parts}, path)
+    mark_as_output(out)
 
 
 def _judge(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flannel.arithmetic import AUTO, answering_precision
 from flannel.asking import ReadyLearner
+from flannel.data.outputs import mark_as_output
 from flannel.data.provenance import label_set_of
 from flannel.data.store import Store
 from flannel.figures.style import save_figure
@@ -95,4 +96,5 @@ def write_saliency(
     folder = study / "saliency" / run.arm / run.learner / f"fold{run.fold}"
     written = write_table(checks_table(name, checks), folder)
     save_figure(saliency_sheet(name, store, checks), folder, "saliency")
+    mark_as_output(folder)
     return [f"{name}:", *verdict(checks), str(written[0])]

@@ -64,9 +64,12 @@ def predict(
     from segmentation.predict import predict_masks
     from segmentation.radiograph_files import radiographs_of, radiographs_of_study
 
+    faults: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
     if images:
         folder = out or Path("masks")
-        radiographs = radiographs_of(images, folder)
+        found = radiographs_of(images, folder)
+        radiographs, faults, passed_over = list(found.files), found.faults, found.passed_over
     elif study is not None:
         folder = out or study / "masks"
         radiographs = radiographs_of_study(study)
@@ -89,6 +92,8 @@ def predict(
         all_devices() if devices is None else devices,
         overlays,
     )
+    report.faults[:0] = faults
+    report.passed_over += passed_over
     print(report)
     if study is not None and folder == study / "masks":
         _fill_store(study)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flannel.data.files import remove_left_overs
+from flannel.data.outputs import mark_as_output
 from flannel.runs import Run
 from segmentation.biomarkers import Biomarkers
 from segmentation.mask_tables import (
@@ -89,6 +90,7 @@ def open_mask_folder(path: Path) -> Iterator[MaskFolder]:
     try:
         with writing(path):
             remove_left_overs(path)
+            mark_as_output(path)
         masks = MaskFolder(path)
         masks.save()
         try:

@@ -1,5 +1,6 @@
 """Radiograph files in, mask files out: read ahead, segmented in batches, written behind."""
 
+import errno
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -19,13 +20,15 @@ from segmentation.biomarkers import Biomarkers, cardiothoracic_ratio, measure, s
 from segmentation.checkpoint import Segmenter
 from segmentation.mask_folder import writing
 from segmentation.mask_tables import MaskRow
-from segmentation.masks import THRESHOLD, clean_probability, count_parts, mask_at_size
+from segmentation.masks import THRESHOLD, MaskError, clean_probability, count_parts, mask_at_size
 from segmentation.preprocessing import prepare
 from segmentation.probabilities import Precision, class_probabilities, ready_network
 from segmentation.quality import ONE_LUNG_SHARE, quality
 from segmentation.radiograph_files import RadiographFile
 from segmentation.structures import lung_channels
 
+NAME_FAULTS = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+"""What a disk says against a name, and not against all that is written to it."""
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 Square = Float32[np.ndarray, "size size"]
@@ -209,8 +212,14 @@ def _finish(
     ratio = None
     if segmented.heart is not None and (judged.balance or 0) >= ONE_LUNG_SHARE:
         ratio = _cardiothoracic(segmented.heart, mask)
-    with writing(folder):
-        write_mask(mask, folder / f"{read.image_id}.png")
+    place = folder / f"{read.image_id}.png"
+    try:
+        with writing(folder):
+            write_mask(mask, place)
+    except MaskError as fault:
+        if getattr(fault.__cause__, "errno", None) in NAME_FAULTS:
+            return f"{place}: no disk takes this name for a mask. Rename the radiograph."
+        raise
     recipe = recipe_of(segmenter, options, read.sha256)
     row = MaskRow(read.image_id, "predicted", judged, recipe)
     return MadeMask(row, measure(mask, read.sample, ratio))

@@ -37,6 +37,7 @@ class PredictionReport:
         overlays: Overlays in their folder; 0 where none were asked for.
         undrawn: A sentence for each overlay that cannot be drawn.
         faults: A sentence for each radiograph that cannot be read.
+        passed_over: A line for each reason to pass over files of a folder.
         seconds: How long the masks took.
     """
 
@@ -49,6 +50,7 @@ class PredictionReport:
     overlays: int = 0
     undrawn: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def __str__(self) -> str:
@@ -68,6 +70,8 @@ class PredictionReport:
         ):
             if sentences:
                 lines += [f"{len(sentences)} {words}:", *(f"  {fault}" for fault in sentences)]
+        if self.passed_over:
+            lines += ["passed over:", *(f"  {line}" for line in self.passed_over)]
         return "\n".join(lines)
 
     def _about_flagged(self) -> Iterator[str]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flannel.data.manifest import load_manifest
-from flannel.data.sources.mask_pairs import grouped_by_stem
+from flannel.data.names import file_name, shown
+from flannel.data.walk import gather, left_in_words, stem_of
 from segmentation.masks import MaskError
 
 FLAGGED = "flagged"
@@ -42,56 +43,67 @@ def radiographs_of_study(study: Path) -> list[RadiographFile]:
     ]
 
 
-def radiographs_of(places: Sequence[Path], out: Path) -> list[RadiographFile]:
+@dataclass(frozen=True)
+class FoundRadiographs:
+    """What folders and files hold.
+
+    Attributes:
+        files: The radiographs.
+        faults: A sentence for each file whose name cannot be that of a mask.
+        passed_over: A line for each reason to pass over files of a folder.
+    """
+
+    files: tuple[RadiographFile, ...]
+    faults: tuple[str, ...]
+    passed_over: tuple[str, ...]
+
+
+def radiographs_of(places: Sequence[Path], out: Path) -> FoundRadiographs:
     """Lists the radiographs of folders, with their sub-folders, and of single files.
 
-    A radiograph's path below its folder, without the suffix, names its mask. Hidden files are
-    passed over, and so is `out` where it lies in one of the folders.
+    A radiograph's path below its folder, without the suffix, names its mask; parts that are too
+    long for that, or not what every disk takes, are changed (`flannel.data.names.file_name`).
 
     Args:
-        places: Folders and files.
-        out: Where the masks will go.
+        places: Folders and files; what is passed over in folders says `flannel.data.walk`.
+        out: Where the masks will go; passed over where it lies in one of the folders.
 
     Raises:
-        MaskError: If a place is missing or a folder without radiographs, two files would get the
-            same mask, or a mask would lie among the radiographs.
+        MaskError: If a place is missing or a folder without radiographs, a mask would lie among
+            the radiographs, or no file is left.
     """
-    found: dict[str, list[Path]] = {}
+    named: dict[str, list[Path]] = {}
+    faults: list[str] = []
+    passed_over: list[str] = []
     for place in places:
         if place.resolve() == out.resolve():
             raise MaskError(
                 f"{place} holds the radiographs, and masks among them could not be told from "
                 "them; name another folder with --out."
             )
-        named = {place.stem: [place]} if place.is_file() else _below(place, out)
-        for image_id, paths in named.items():
-            found.setdefault(image_id, []).extend(paths)
-    twice = [str(path) for paths in found.values() if len(paths) > 1 for path in paths]
-    if twice:
-        raise MaskError(
-            f"Radiographs that share a name but for the suffix: {', '.join(twice)}. Rename them, "
-            "because the name becomes the mask's."
-        )
-    if FLAGGED in found:
-        raise MaskError(
-            f"{found[FLAGGED][0]} would get the mask {FLAGGED}.png, which is the name of the "
-            "contact sheet; rename it."
-        )
-    return [RadiographFile(image_id, path) for image_id, (path,) in found.items()]
-
-
-def _below(folder: Path, out: Path) -> dict[str, list[Path]]:
-    if not folder.is_dir():
-        raise MaskError(f"{folder} does not exist; expected a radiograph or a folder of them.")
-    named: dict[str, list[Path]] = {}
-    for place in [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]:
-        below = place.relative_to(folder)
-        hidden = any(part.startswith(".") for part in below.parts)
-        if hidden or place.resolve().is_relative_to(out.resolve()):
-            continue
-        files = (path for path in sorted(place.iterdir()) if path.is_file())
-        for stem, paths in grouped_by_stem(files).items():
-            named[(below / stem).as_posix()] = paths
-    if not named:
-        raise MaskError(f"{folder} holds no radiograph (PNG, JPEG, GIF, BMP, TIFF, .IMG, .dcm).")
-    return named
+        found, fault = gather(place, out)
+        faults += [fault] if fault else []
+        passed_over += [f"{shown(place)}: {line}" for line in left_in_words(found.left, place)]
+        for path in found.images:
+            above = path.parent.relative_to(place).parts if path != place else ()
+            name = "/".join(file_name(part) for part in (*above, stem_of(path)))
+            named.setdefault(name, []).append(path)
+    for name, paths in named.items():
+        if len(paths) > 1:
+            faults.append(
+                f"{', '.join(map(str, paths))} share a name but for the suffix, and the name "
+                "becomes the mask's: rename them."
+            )
+        elif name == FLAGGED:
+            faults.append(
+                f"{paths[0]} would get the mask {FLAGGED}.png, which is the name of the contact "
+                "sheet: rename it."
+            )
+    good = [
+        RadiographFile(name, paths[0])
+        for name, paths in named.items()
+        if len(paths) == 1 and name != FLAGGED
+    ]
+    if not good:
+        raise MaskError("\n  ".join(["No radiograph can be segmented:", *faults, *passed_over]))
+    return FoundRadiographs(tuple(good), tuple(faults), tuple(passed_over))

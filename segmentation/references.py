@@ -14,6 +14,7 @@ from flannel.data.progress import progress
 from flannel.data.radiograph import RadiographError, read_levels, write_mask
 from flannel.data.sources import find_pairs, read_pair_mask
 from flannel.data.sources.mask_pairs import LUNGS, MaskPair, grouped_by_stem
+from flannel.data.walk import stem_of, walk
 from flannel.runs import digest_of
 from segmentation.biomarkers import Biomarkers, measure, sampled
 from segmentation.mask_folder import MaskFolder, open_mask_folder
@@ -101,8 +102,8 @@ def _of_the_set(manifest: pd.DataFrame, folder: Path) -> dict[str, MaskPair]:
 
 def _of_the_stem(manifest: pd.DataFrame, folder: Path, report: ImportReport) -> dict[str, MaskPair]:
     """Gives each radiograph the mask of its name; a name that is not one's alone is a fault."""
-    files = grouped_by_stem(path for path in sorted(folder.rglob("*")) if path.is_file())
-    stems = manifest["path"].map(lambda path: Path(path).stem)
+    files = grouped_by_stem(sorted(walk(folder, ours=True).images))
+    stems = manifest["path"].map(lambda path: stem_of(Path(path)))
     if not stems.isin(list(files)).any():
         raise MaskError(
             f"No file in {folder} has the name of a radiograph of the study's manifest.csv; "

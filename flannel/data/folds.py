@@ -49,7 +49,8 @@ def assign_folds(
         A copy with `split` and `fold` filled.
 
     Raises:
-        ManifestError: If a diagnosis has too few groups, no draw gives every diagnosis to every
+        ManifestError: If there is one diagnosis alone, or none has as many radiographs as there
+            are parts, a diagnosis has too few groups, no draw gives every diagnosis to every
             part, `given` finds no test set of a source or a table whose splits were assigned
             before, `leave-source-out` finds one source alone or a diagnosis that only the left
             out source has, or the protocol is unknown.
@@ -58,6 +59,12 @@ def assign_folds(
     needed = 3 if protocol == "nested" else 2
     if folds < needed:
         raise OptionError(f"folds is {folds}; expected at least {needed}, the papers use 5.")
+    if protocol != "external" and table["diagnosis"].nunique() < 2:
+        raise ManifestError(
+            f"All {len(table)} radiographs are {', '.join(table['diagnosis'].unique())}; expected "
+            "two diagnoses or more to learn from. Add radiographs of another one, choose another "
+            "mapping, or use the protocol 'external' for a cohort that is only tested on."
+        )
     ordered = table.sort_values("image_id")
     match protocol:
         case "paper":
@@ -273,6 +280,13 @@ def _drawn_parts(table: pd.DataFrame, parts: int, seeds: tuple[int, ...]) -> np.
     # scikit-learn takes long to import, and `--help` needs this module.
     from sklearn.model_selection import StratifiedGroupKFold
 
+    most = table["diagnosis"].value_counts()
+    if most.max() < parts:
+        raise ManifestError(
+            f"Too few radiographs to draw {parts} parts from: {_listed(most)}; expected at least "
+            f"{parts} of one diagnosis. Add radiographs, or use the protocol 'external' for a "
+            "cohort that is only tested on."
+        )
     state = int(np.random.SeedSequence(seeds).generate_state(1)[0])
     dealer = StratifiedGroupKFold(parts, shuffle=True, random_state=state)
     drawn = np.empty(len(table), dtype=int)

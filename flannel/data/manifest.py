@@ -1,9 +1,9 @@
 """The manifest: one row per radiograph, from raw sources to the table all stages read."""
 
-import re
+import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +12,9 @@ from flannel.data.duplicates import joined_groups
 from flannel.data.files import whole_file
 from flannel.data.findings import MAPPINGS, LabelMapping, SourceError, SourceRow
 from flannel.data.inspection import FileFacts, inspect_files
+from flannel.data.names import LONGEST_BYTES, image_id, is_file_name, shown
 from flannel.data.sources import SOURCES
+from flannel.data.walk import NAMES_SHOWN, Left, folders_in, left_in_words, walk
 from flannel.errors import FlannelError
 
 COLUMNS = (
@@ -21,9 +23,11 @@ COLUMNS = (
 )  # fmt: skip
 NUMBERS = ("width", "height")
 SPLITS = ("", "test", "development", "train", "val", "rotating")
+"""What an image is for, together with `fold` (flannel.data.folds.splits_of_fold); "" is open."""
 VIEWS = ("AP", "PA")
 """An image is kept when its view contains one of these, whatever the case."""
-"""What an image is for, together with `fold` (flannel.data.folds.splits_of_fold); "" is open."""
+UNLISTED = "images that their data set does not list"
+NO_SET = "folders of no data set that is known"
 
 
 class ManifestError(FlannelError):
@@ -38,14 +42,26 @@ class ManifestReport:
         counts: Images in the manifest, by source and diagnosis.
         left_out: Images that are not, by source and reason.
         bad_files: A sentence, with the path, for each file that is missing or unreadable.
+        folder: Where the radiographs were looked for.
+        passed_over: Files and folders in it that no row is about, by reason.
     """
 
     counts: Mapping[tuple[str, str], int]
     left_out: Mapping[tuple[str, str], int]
     bad_files: tuple[str, ...]
+    folder: Path = Path()
+    passed_over: Left = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Gives the report as plain text tables."""
+        """Returns the report as plain text, with the first names of what was passed over."""
+        return self.text(NAMES_SHOWN)
+
+    def text(self, names: int | None = None) -> str:
+        """Returns the report as plain text tables.
+
+        Args:
+            names: How many names of each reason to pass over a file; None shows all.
+        """
         lines = [f"{sum(self.counts.values())} radiographs in the manifest"]
         wide = max((len(what) for _, what in [*self.counts, *self.left_out]), default=0)
         for title, numbers in (("", self.counts), ("left out:", self.left_out)):
@@ -54,6 +70,9 @@ class ManifestReport:
         if self.bad_files:
             lines += [f"{len(self.bad_files)} files that cannot be used:"]
             lines += [f"  {sentence}" for sentence in self.bad_files]
+        if self.passed_over:
+            lines.append(f"passed over in {shown(self.folder)}:")
+            lines += [f"  {x}" for x in left_in_words(self.passed_over, self.folder, names)]
         return "\n".join(lines)
 
 
@@ -89,7 +108,7 @@ def build_manifest(
     if mapping not in MAPPINGS:
         raise ManifestError(f"Label mapping {mapping!r} is unknown; choose {_either(MAPPINGS)}.")
     try:
-        rows = list(_source_rows(folder, sources))
+        rows, passed_over = _source_rows(folder, sources)
     except SourceError as fault:
         raise ManifestError(str(fault)) from fault
     left_out: Counter[tuple[str, str]] = Counter()
@@ -115,7 +134,7 @@ def build_manifest(
         listed = "\n  ".join(bad_files)
         raise ManifestError(f"{len(bad_files)} files of {folder} cannot be used:\n  {listed}")
     counts = Counter((str(r["source"]), str(r["diagnosis"])) for r in records.values())
-    report = ManifestReport(dict(counts), dict(left_out), bad_files)
+    report = ManifestReport(dict(counts), dict(left_out), bad_files, folder, passed_over)
     if not records:
         raise ManifestError(f"No radiograph of {folder} can be used:\n{report}")
     table = pd.DataFrame.from_records(list(records.values()), columns=COLUMNS)
@@ -161,15 +180,22 @@ def load_manifest(path: Path) -> pd.DataFrame:
     return table.sort_values("image_id", ignore_index=True)
 
 
-def _source_rows(folder: Path, names: Sequence[str] | None) -> Iterator[SourceRow]:
-    """Yields the rows of the wanted sources, found in the folder itself or one level below."""
+def _source_rows(
+    folder: Path, names: Sequence[str] | None
+) -> tuple[list[SourceRow], dict[str, list[Path]]]:
+    """Lists the rows of the wanted sources, found in the folder itself or one level below.
+
+    Returns:
+        The rows, and what no row is about, by reason.
+    """
     if not folder.is_dir():
         raise ManifestError(f"{folder} is not a folder; expected one that holds the data sets.")
     unknown = [name for name in names or () if name not in SOURCES]
     if unknown:
         raise ManifestError(f"Source {unknown[0]!r} is unknown; choose {_either(SOURCES)}.")
-    inside = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
-    found = False
+    inside = folders_in(folder)
+    rows: list[SourceRow] = []
+    used: list[Path] = []
     for name in names or SOURCES:
         places = [place for place in (folder, *inside) if SOURCES[name].is_here(place)]
         # chest_xray/ is found from above and by itself: the outermost place holds it all.
@@ -177,14 +203,37 @@ def _source_rows(folder: Path, names: Sequence[str] | None) -> Iterator[SourceRo
         if names and not places:
             raise ManifestError(f"No source {name!r} was found in {folder} or one level below.")
         for place in places:
-            found = True
-            yield from SOURCES[name].rows(place)
-    if not found:
+            used.append(place)
+            rows += SOURCES[name].rows(place)
+    if not used:
         raise ManifestError(
             f"No known data set was found in {folder} or one level below; expected metadata.csv "
             "with images/ (ccx), chest_xray/ with train, val or test (kcx), radiographs.csv, or "
             "another layout of docs/data_sets.md."
         )
+    return rows, _passed_over(folder, used, inside, {os.path.normpath(row.path) for row in rows})
+
+
+def _passed_over(
+    folder: Path, used: Sequence[Path], inside: Sequence[Path], listed: Set[str]
+) -> dict[str, list[Path]]:
+    """Finds, by reason, what lies in the folder and is no row's file.
+
+    Args:
+        folder: Where data sets were looked for.
+        used: The folders in which there are some: itself, or sub-folders.
+        inside: All its sub-folders.
+        listed: Files of rows.
+    """
+    left: dict[str, list[Path]] = {}
+    for place in [folder] if folder in used else dict.fromkeys(used):
+        found = walk(place)
+        unlisted = [path for path in found.images if os.path.normpath(path) not in listed]
+        for reason, paths in ({UNLISTED: unlisted} | found.left).items():
+            if paths:
+                left.setdefault(reason, []).extend(paths)
+    others = [] if folder in used else [place for place in inside if place not in used]
+    return left | {NO_SET: others} if others else left
 
 
 def _read_label(row: SourceRow, mapping: LabelMapping) -> tuple[str, str]:
@@ -199,9 +248,8 @@ def _read_label(row: SourceRow, mapping: LabelMapping) -> tuple[str, str]:
 
 
 def _record(row: SourceRow, diagnosis: str, file: FileFacts) -> dict[str, object]:
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", row.path.stem)
     return {
-        "image_id": f"{row.source}-{stem}-{file.sha256[:8]}",
+        "image_id": image_id(row.source, row.path.stem, file.sha256),
         "path": str(row.path.resolve()),
         "source": row.source,
         "patient_id": row.patient_id,
@@ -238,6 +286,13 @@ def _check(table: pd.DataFrame, name: str) -> None:
     twice = table["image_id"][table["image_id"].duplicated()]
     if len(twice):
         raise ManifestError(f"{name} holds the image {twice.iloc[0]} more than once.")
+    unsafe = table["image_id"][~table["image_id"].map(is_file_name).astype(bool)]
+    if len(unsafe):
+        raise ManifestError(
+            f"{name} holds the image {unsafe.iloc[0]!r}, which cannot be the name of its mask: "
+            "expected a file name without separators and control characters, of at most "
+            f"{LONGEST_BYTES} bytes. Make it again (make data DATA=folder)."
+        )
     strange = sorted(set(table["split"]) - set(SPLITS))
     if strange:
         raise ManifestError(

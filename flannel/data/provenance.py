@@ -11,6 +11,7 @@ from flannel.data.diagnosis import FLANNEL, LABEL_SETS
 from flannel.data.files import sha256_of, whole_file
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import ManifestError, save_manifest
+from flannel.data.outputs import mark_as_output
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def save_with_provenance(table: pd.DataFrame, path: Path, choices: Choices) -> P
     )
     with whole_file(path.with_suffix(".json")) as beside:
         beside.write_text(json.dumps(asdict(provenance), indent=2) + "\n", encoding="utf-8")
+    mark_as_output(path.parent)
     return provenance
 
 

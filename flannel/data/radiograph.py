@@ -23,6 +23,7 @@ from flannel.data.dicom_levels import (
     whole_number_of,
 )
 from flannel.data.files import whole_file
+from flannel.data.formats import KNOWN, first_bytes, format_of, is_read
 from flannel.data.greyscale import SPARSE, Polarity, is_flat, range_in_use, to_eight_bits
 from flannel.data.jpeg import jpeg_damage
 from flannel.errors import FlannelError
@@ -33,7 +34,6 @@ MIN_SIDE_PX = 32
 JSRT_SIDE_PX = 2048
 JSRT_BYTES = JSRT_SIDE_PX * JSRT_SIDE_PX * 2
 PICTURE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF")
-KNOWN = "PNG, JPEG, GIF, BMP, TIFF, DICOM or JSRT .IMG"
 
 CLIPPED = 0.95
 """Share of pixels from which a DICOM window that makes them black or white lies beside them."""
@@ -190,9 +190,9 @@ def _open_picture(path: Path) -> Image.Image:
             "Shrink it first."
         ) from fault
     except DECODING_FAULTS as fault:
-        raise RadiographError(f"{path} is not an image that can be read: expected {KNOWN}.") from (
-            fault
-        )
+        name = format_of(first_bytes(path))
+        what = "not an image that can be read" if is_read(name) or not name else f"a {name} file"
+        raise RadiographError(f"{path} is {what}: expected {KNOWN}. Save it as PNG.") from fault
     with picture:
         _check_pixels(path, *picture.size)
         try:

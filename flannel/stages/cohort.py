@@ -103,7 +103,7 @@ def manifest(
     )
     save_with_provenance(table, study / "manifest.csv", choices)
     with whole_file(study / "manifest.txt") as beside:
-        beside.write_text(f"{report}\n", encoding="utf-8")
+        beside.write_text(f"{report.text()}\n", encoding="utf-8")
     print(f"manifest: {study / 'manifest.csv'}")
 
 

@@ -1,7 +1,11 @@
+import subprocess
+import sys
+
 import pytest
 from filelock import FileLock
 
-from flannel.data.files import whole_file
+from flannel.data.files import MACHINE
+from flannel.data.outputs import MARKER
 from flannel.runs import RunError
 from segmentation.biomarkers import Biomarkers
 from segmentation.mask_folder import JOURNAL, MaskFolder, open_mask_folder
@@ -44,18 +48,18 @@ def test_a_mask_without_measures_takes_the_earlier_ones_away(tmp_path):
     assert MaskFolder(tmp_path).biomarkers == {}
 
 
-def test_half_written_files_of_a_killed_process_are_removed(tmp_path):
-    """They bear the names that `whole_file` gives to what it has not finished."""
-    (tmp_path / "sub").mkdir()
-    for place in (tmp_path / "a.png", tmp_path / "sub" / "b.png"):
-        with whole_file(place) as beside:
-            beside.write_bytes(b"whole")
-        place.with_name(beside.name).write_bytes(b"half")
-    (tmp_path / ".hidden").touch()
+def test_half_written_files_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / f".{ended.pid}-{MACHINE}-a.png").touch()
+    theirs = {".hidden", ".2026-11-30-notes.txt", ".3d-layout.json", ".12-tree.png", "a.png"}
+    for name in theirs:
+        (tmp_path / name).touch()
+    (tmp_path / ".7-folder").mkdir()
     with open_mask_folder(tmp_path):
         pass
-    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {"a.png", "b.png", ".hidden", ".lock", "masks.csv", "biomarkers.csv"}
+    ours = {MARKER, ".lock", "masks.csv", "biomarkers.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == theirs | ours | {".7-folder"}
 
 
 def test_one_process_at_a_time_and_a_sentence_from_the_disk(tmp_path):

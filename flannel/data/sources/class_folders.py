@@ -8,7 +8,7 @@ from PIL import Image
 
 from flannel.data.files import whole_file
 from flannel.data.phantom import Size, draw_phantom
-from flannel.data.sources.mask_pairs import SUFFIXES
+from flannel.data.walk import walk
 
 
 def class_folders(
@@ -32,13 +32,8 @@ def class_folders(
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Lists the image files of one folder by name; hidden ones and other suffixes are left out."""
-    return [path for path in sorted(folder.iterdir()) if is_image(path)]
-
-
-def is_image(path: Path) -> bool:
-    """Says whether a name is that of an image file and not hidden."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    """Lists the pictures of one folder by name, without its sub-folders."""
+    return walk(folder, below=False).images
 
 
 def write_phantom(path: Path, diagnosis: str, generator: np.random.Generator, size: Size) -> None:

@@ -1,5 +1,6 @@
 """Any radiographs sorted into one folder per class, with or without a split above."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,17 +19,21 @@ from flannel.data.sources import (
     kcx,
     radiography,
 )
-from flannel.data.sources.class_folders import images_in, is_image, write_phantom
+from flannel.data.sources.class_folders import images_in, write_phantom
+from flannel.data.walk import folders_in, is_image
 
 NAME = "folder_per_class"
 SPLITS: dict[str, Split] = {
     "": "",
     "train": "development",
+    "training": "development",
     "val": "development",
     "valid": "development",
     "validation": "development",
     "test": "test",
+    "testing": "test",
 }
+"""Split of the folders with these names, whatever their case; `_split_of` takes more of them."""
 NAMED_SETS = (
     ccx, kcx, jsrt_radiographs, covid_qu_ex, radiography, alifrahman, darkcovidnet, csv_table,
 )  # fmt: skip
@@ -41,13 +46,13 @@ def is_here(folder: Path) -> bool:
     """Says whether the folder has one folder per class, and no known set claims it.
 
     At least two folders must hold images, one of them named by a finding that a label table
-    knows. A folder named `train` or `test` is a part of a set, not a set.
+    knows. A folder named `train`, `Testing` or `val_set` is a part of a set, not a set.
     """
     names = {place.name for _, place in _class_folders(folder)}
     return (
         len(names) > 1
         and not names.isdisjoint(KNOWN)
-        and folder.name.lower() not in SPLITS
+        and _split_of(folder.name) is None
         and not any(source.is_here(folder) for source in NAMED_SETS)
     )
 
@@ -89,15 +94,17 @@ def rows(folder: Path) -> list[SourceRow]:
 
 def _class_folders(folder: Path) -> list[tuple[str, Path]]:
     """Finds the folders that hold images, each with the name of its split."""
-    inside = _folders_in(folder)
-    tops = {path.name.lower(): path for path in inside if path.name.lower() in SPLITS}
-    places = [(split, path) for split, top in tops.items() for path in _folders_in(top)]
+    inside = folders_in(folder)
+    tops = [(split, path) for path in inside if (split := _split_of(path.name)) is not None]
+    places = [(split, path) for split, top in tops for path in folders_in(top)]
     places = places or [("", path) for path in inside]
-    return [(split, path) for split, path in places if any(map(is_image, path.iterdir()))]
+    return [(split, path) for split, path in places if any(map(is_image, sorted(path.iterdir())))]
 
 
-def _folders_in(folder: Path) -> list[Path]:
-    return [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+def _split_of(name: str) -> str | None:
+    """Returns the name in `SPLITS` that a folder's name means, such as train of `Train_set`."""
+    word = re.sub(r"[ _-]?(set|data|images)$", "", name.lower())
+    return word if word in SPLITS and word else None
 
 
 def write_phantoms(

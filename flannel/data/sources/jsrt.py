@@ -23,6 +23,7 @@ from flannel.data.sources.mask_pairs import (
     paired,
     tell_left_out,
 )
+from flannel.data.walk import walk
 
 NAME = "jsrt_scr"
 CONVENTION = "scr"
@@ -89,7 +90,7 @@ def write_img(path: Path, image: UInt8[np.ndarray, "height width"]) -> None:
 
 def _files(folder: Path) -> tuple[dict[str, list[Path]], dict[str, dict[str, list[Path]]]]:
     """Finds the radiographs by stem, and the masks by structure and stem."""
-    everything = sorted(path for path in folder.rglob("*") if path.is_file())
+    everything = sorted(walk(folder, ours=True).images)
     places = {path: path.parent.name.lower().replace("_", " ") for path in everything}
     images = grouped_by_stem(
         path

@@ -15,8 +15,8 @@ from flannel.data.findings import SourceError
 from flannel.data.phantom import draw_phantom, varied_size
 from flannel.data.progress import announce
 from flannel.data.radiograph import RadiographError, read_mask, write_mask
+from flannel.data.walk import stem_of, walk
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".img", ".dcm")
 LUNGS = "lungs"
 SIDES = ("left lung", "right lung")
 OTHERS = ("heart", "left clavicle", "right clavicle")
@@ -178,16 +178,15 @@ def check_conventions(path: Path, names: Iterable[str]) -> None:
 
 
 def files_by_stem(folder: Path) -> dict[str, list[Path]]:
-    """Gives the image files of one folder by stem."""
-    return grouped_by_stem(path for path in sorted(folder.iterdir()) if path.is_file())
+    """Returns the pictures of one folder by stem, whatever made the folder."""
+    return grouped_by_stem(walk(folder, below=False).images)
 
 
 def grouped_by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
-    """Groups image files by stem; hidden files and other suffixes are passed over."""
+    """Groups files by stem."""
     grouped: dict[str, list[Path]] = {}
     for path in paths:
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            grouped.setdefault(path.stem, []).append(path)
+        grouped.setdefault(stem_of(path), []).append(path)
     return grouped
 
 

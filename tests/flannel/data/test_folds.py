@@ -122,10 +122,28 @@ def test_a_diagnosis_of_one_source_alone_is_refused_with_counts():
         assign_folds(table[table["source"] == "s0"], "leave-source-out")
 
 
+@pytest.mark.parametrize("protocol", ["patient", "paper", "nested", "given", "leave-source-out"])
+def test_one_diagnosis_is_nothing_to_learn_from(protocol):
+    table = cohort(12)
+    alone = table[table["diagnosis"] == "Normal"]
+    with pytest.raises(ManifestError, match=r"All \d+ radiographs are Normal; expected two"):
+        assign_folds(alone, protocol)
+    assert set(assign_folds(alone, "external")["split"]) == {"test"}
+
+
+def test_too_few_radiographs_for_the_parts_are_one_sentence():
+    """Three of each diagnosis, as many as two folds and a test set: five parts are drawn."""
+    ids = [f"{number:02d}" for number in range(12)]
+    table = pd.DataFrame({"image_id": ids, "diagnosis": [*FLANNEL] * 3, "group": ids, "split": ""})
+    with pytest.raises(ManifestError, match=r"draw 5 parts from: .*Normal 3.*at least 5"):
+        assign_folds(table.assign(fold=pd.NA), "patient", folds=2)
+
+
 def test_paper_cuts_where_the_original_cuts():
     # 6,413 rows: the team's files hold 4,104 / 1,026 / 1,283 in every fold.
     ids = [f"{number:05d}" for number in range(6413)]
-    table = pd.DataFrame({"image_id": ids, "diagnosis": "Normal", "group": ids, "split": ""})
+    table = pd.DataFrame({"image_id": ids, "diagnosis": FLANNEL[0], "group": ids, "split": ""})
+    table.loc[0, "diagnosis"] = FLANNEL[1]
     table = assign_folds(table.assign(fold=pd.NA), "paper", seed=0)
     for fold in range(5):
         counts = splits_of_fold(table, fold).value_counts()

@@ -205,3 +205,41 @@ def test_real_cohort(mapping, count):
     table, report = build_manifest(CLASSIFICATION, mapping=mapping)
     assert len(table) == count
     assert not report.bad_files
+
+
+def test_every_file_of_the_folder_is_in_the_manifest_or_named(tmp_path):
+    """Also those that no row is about: pictures below a class folder, other folders, texts."""
+    for seed, name in enumerate(("COVID-19/a.png", "Normal/b.jfif", "Normal/deep/c.png", "x/d.e")):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        levels = np.random.default_rng(seed).integers(0, 255, (40, 40), np.uint8)
+        Image.fromarray(levels).save(path, "JPEG" if name.endswith("jfif") else "PNG")
+    (tmp_path / "Normal" / "e.webp").write_bytes(b"RIFF\0\0\0\0WEBPVP8 ")
+    (tmp_path / "read me.txt").write_text("a text")
+    (tmp_path / ".DS_Store").write_text("hidden")
+    shutil.move(tmp_path / "x" / "d.e", tmp_path / "d.e")
+    table, report = build_manifest(tmp_path)
+    assert table["path"].map(lambda path: Path(path).name).tolist() == ["a.png", "b.jfif"]
+    (fault,) = report.bad_files
+    assert "e.webp is a WebP file: expected PNG, JPEG" in fault
+    said = str(report)
+    assert "2 images that their data set does not list: d.e, Normal/deep/c.png" in said
+    assert "1 not images: read me.txt" in said
+    assert "1 hidden: .DS_Store" in said
+
+
+def test_folders_beside_the_data_sets_are_named(raw):
+    shutil.rmtree(raw / "chest_xray")
+    (raw / "notes").mkdir()
+    assert "1 folders of no data set that is known: notes" in str(build_manifest(raw)[1])
+
+
+@pytest.mark.parametrize("image_id", ["../../x", "/x", "a/b", "a\\b", ".x", "x" * 201, "a\nb"])
+def test_an_image_id_that_is_no_file_name_is_refused(raw, tmp_path, image_id):
+    table, _ = build_manifest(raw)
+    save_manifest(table, tmp_path / "m.csv")
+    written = pd.read_csv(tmp_path / "m.csv", dtype=str, keep_default_na=False)
+    written.loc[0, "image_id"] = image_id
+    written.to_csv(tmp_path / "m.csv", index=False)
+    with pytest.raises(ManifestError, match="cannot be the name of its mask"):
+        load_manifest(tmp_path / "m.csv")

@@ -2,6 +2,7 @@ import pytest
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.findings import MAPPINGS
+from flannel.data.outputs import mark_as_output
 from flannel.data.radiograph import read_levels
 from flannel.data.sources import SOURCES, folder_per_class, kcx
 from flannel.data.sources import write_phantom_sources as write_both
@@ -47,6 +48,34 @@ def test_a_split_above_the_classes_is_kept(tmp_path):
         ("phantom-1-00001", "Normal", "development", None),
         ("phantom-1-00002", "Normal", "development", 0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("training", "validation", "testing"),
+        ("Train", "Valid", "Test"),
+        ("train_set", "val-data", "Test Images"),
+        ("TRAIN", "VAL", "TESTING"),
+    ],
+)
+def test_splits_are_known_by_their_usual_names(tmp_path, train, val, test):
+    for part in (train, val, test):
+        touched(tmp_path, f"{part}/covid/{part}.png", f"{part}/normal/{part}.png")
+    splits = {(row.path.stem, row.split, row.fold) for row in folder_per_class.rows(tmp_path)}
+    assert splits == {
+        (train, "development", None),
+        (val, "development", 0),
+        (test, "test", None),
+    }
+    assert folder_per_class.is_here(tmp_path)
+    assert not any(folder_per_class.is_here(tmp_path / part) for part in (train, val, test))
+
+
+def test_masks_and_predictions_of_ours_are_no_class(tmp_path):
+    touched(tmp_path, "covid/a.png", "normal/b.png", "masks/a.png", "masks/.lock")
+    mark_as_output(tmp_path / "masks")
+    assert [row.finding for row in folder_per_class.rows(tmp_path)] == ["covid", "normal"]
 
 
 def test_unknown_classes_are_named_in_one_sentence(tmp_path, capsys):
