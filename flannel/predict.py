@@ -13,6 +13,7 @@ import numpy as np
 
 from flannel import __version__
 from flannel.asking import Answer, Panel, patches_of
+from flannel.data.headers import header_of
 from flannel.data.inbox import collect
 from flannel.data.oddities import oddities
 from flannel.data.outputs import MARKER, mark_as_output
@@ -291,6 +292,9 @@ def _judge(
 def _doubts(trained: Trained, prepared: Prepared, image_id: str, path: Path) -> Iterator[Doubt]:
     for oddity in oddities(path):
         yield Doubt(oddity)
+    header = header_of(path)
+    if header is not None and header.has_unknown_part:
+        yield Doubt(f"unknown body part {header.body_part}", grave=False)
     store, mask = prepared.store, None
     if store.has_mask(image_id):
         mask = store.lung_mask(image_id)

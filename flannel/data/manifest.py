@@ -2,8 +2,9 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +12,11 @@ import pandas as pd
 from flannel.data.duplicates import joined_groups
 from flannel.data.files import whole_file
 from flannel.data.findings import MAPPINGS, LabelMapping, SourceError, SourceRow
+from flannel.data.headers import Header, header_of
 from flannel.data.inspection import FileFacts, inspect_files
 from flannel.data.names import LONGEST_BYTES, image_id, is_file_name, shown
+from flannel.data.progress import progress
+from flannel.data.projections import AP, FRONTAL, PA, projection_of_words
 from flannel.data.sources import SOURCES
 from flannel.data.walk import NAMES_SHOWN, Left, folders_in, left_in_words, walk
 from flannel.errors import FlannelError
@@ -24,8 +28,8 @@ COLUMNS = (
 NUMBERS = ("width", "height")
 SPLITS = ("", "test", "development", "train", "val", "rotating")
 """What an image is for, together with `fold` (flannel.data.folds.splits_of_fold); "" is open."""
-VIEWS = ("AP", "PA")
-"""An image is kept when its view contains one of these, whatever the case."""
+VIEWS = (AP, PA, FRONTAL)
+"""An image is kept when its view is one of these."""
 UNLISTED = "images that their data set does not list"
 NO_SET = "folders of no data set that is known"
 
@@ -43,7 +47,9 @@ class ManifestReport:
         left_out: Images that are not, by source and reason.
         bad_files: A sentence, with the path, for each file that is missing or unreadable.
         folder: Where the radiographs were looked for.
-        passed_over: Files and folders in it that no row is about, by reason.
+        passed_over: Files and folders in it that no row is about, and those left out by their
+            DICOM header, by reason.
+        patients_joined: By how many there are fewer groups because headers give one Patient ID.
     """
 
     counts: Mapping[tuple[str, str], int]
@@ -51,6 +57,7 @@ class ManifestReport:
     bad_files: tuple[str, ...]
     folder: Path = Path()
     passed_over: Left = field(default_factory=dict)
+    patients_joined: int = 0
 
     def __str__(self) -> str:
         """Returns the report as plain text, with the first names of what was passed over."""
@@ -70,6 +77,8 @@ class ManifestReport:
         if self.bad_files:
             lines += [f"{len(self.bad_files)} files that cannot be used:"]
             lines += [f"  {sentence}" for sentence in self.bad_files]
+        if self.patients_joined:
+            lines.append(f"{self.patients_joined} groups were joined by Patient ID (DICOM headers)")
         if self.passed_over:
             lines.append(f"passed over in {shown(self.folder)}:")
             lines += [f"  {x}" for x in left_in_words(self.passed_over, self.folder, names)]
@@ -120,15 +129,7 @@ def build_manifest(
         else:
             wanted.append((row, diagnosis))
     files = inspect_files([row.path for row, _ in wanted], cache)
-    records: dict[str, dict[str, object]] = {}
-    for (row, diagnosis), file in zip(wanted, files, strict=True):
-        if file.fault:
-            continue
-        record = _record(row, diagnosis, file)
-        if (first := records.setdefault(str(record["image_id"]), record)) is not record:
-            twice = "listed or copied twice under one name"
-            differs = ", with another diagnosis" if first["diagnosis"] != diagnosis else ""
-            left_out[row.source, twice + differs] += 1
+    records, patients = _records(wanted, files, left_out, passed_over)
     bad_files = tuple(file.fault for file in files if file.fault)
     if strict and bad_files:
         listed = "\n  ".join(bad_files)
@@ -138,7 +139,10 @@ def build_manifest(
     if not records:
         raise ManifestError(f"No radiograph of {folder} can be used:\n{report}")
     table = pd.DataFrame.from_records(list(records.values()), columns=COLUMNS)
-    table["group"] = joined_groups(table["group"].tolist(), table["sha256"].tolist())
+    groups = joined_groups(table["group"].tolist(), table["sha256"].tolist())
+    table["group"] = joined_groups(groups, table["image_id"].map(patients).tolist())
+    joined = len(set(groups)) - table["group"].nunique()
+    report = replace(report, patients_joined=joined)
     table["fold"] = table["fold"].astype("Int64")
     return table.sort_values("image_id", ignore_index=True), report
 
@@ -240,14 +244,59 @@ def _read_label(row: SourceRow, mapping: LabelMapping) -> tuple[str, str]:
     """Gives the diagnosis of a row, or the reason why it is left out."""
     if row.unfit:
         return "", row.unfit
-    if not any(view in row.view.upper() for view in VIEWS):
+    if projection_of_words(row.view) not in VIEWS:
         return "", f"view {row.view or 'not written'}"
     diagnosis = mapping.diagnoses.get(row.finding, "")
     why = mapping.left_out.get(row.finding, "not in the label mapping")
     return diagnosis, "" if diagnosis else f"finding {row.finding or '(empty)'}: {why}"
 
 
-def _record(row: SourceRow, diagnosis: str, file: FileFacts) -> dict[str, object]:
+def _records(
+    wanted: Sequence[tuple[SourceRow, str]],
+    files: Sequence[FileFacts],
+    left_out: Counter[tuple[str, str]],
+    passed_over: dict[str, list[Path]],
+) -> tuple[dict[str, dict[str, object]], dict[str, str]]:
+    """Makes the records of good files, and counts those that their header leaves out.
+
+    Returns:
+        The records, and for each what names its patient; both by image_id.
+    """
+    records: dict[str, dict[str, object]] = {}
+    patients: dict[str, str] = {}
+    headers = _headers([row.path for row, _ in wanted], files)
+    for (row, diagnosis), file, header in zip(wanted, files, headers, strict=True):
+        if file.fault:
+            continue
+        if header.reasons_against:
+            reason = "; ".join(header.reasons_against)
+            left_out[row.source, reason] += 1
+            passed_over.setdefault(f"left out, {reason}", []).append(row.path)
+            continue
+        record = _record(row, diagnosis, file, header)
+        name = str(record["image_id"])
+        patients.setdefault(name, header.patient or name)
+        if (first := records.setdefault(name, record)) is not record:
+            twice = "listed or copied twice under one name"
+            differs = ", with another diagnosis" if first["diagnosis"] != diagnosis else ""
+            left_out[row.source, twice + differs] += 1
+    return records, patients
+
+
+def _headers(paths: Sequence[Path], files: Sequence[FileFacts]) -> Iterator[Header]:
+    """Yields what the headers of good files say; nothing of other formats than DICOM.
+
+    They are read each time: a Patient ID is not to be remembered in a file.
+    """
+
+    def read(path: Path, file: FileFacts) -> Header:
+        return (None if file.fault else header_of(path)) or Header()
+
+    with ThreadPoolExecutor() as threads:
+        yield from progress(threads.map(read, paths, files), len(paths), "Looking at DICOM headers")
+
+
+def _record(row: SourceRow, diagnosis: str, file: FileFacts, header: Header) -> dict[str, object]:
     return {
         "image_id": image_id(row.source, row.path.stem, file.sha256),
         "path": str(row.path.resolve()),
@@ -256,7 +305,7 @@ def _record(row: SourceRow, diagnosis: str, file: FileFacts) -> dict[str, object
         "group": row.group,
         "diagnosis": diagnosis,
         "finding": row.finding,
-        "view": row.view,
+        "view": header.view if row.view == FRONTAL and header.view else row.view,
         "age": row.age,
         "sex": row.sex,
         "licence": row.licence,

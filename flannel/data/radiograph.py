@@ -15,6 +15,7 @@ from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException
 from pydicom.uid import JPEGBaseline8Bit
 
+from flannel.data.dicom_file import read_dataset
 from flannel.data.dicom_levels import (
     grey_table,
     spelt_out,
@@ -23,7 +24,7 @@ from flannel.data.dicom_levels import (
     whole_number_of,
 )
 from flannel.data.files import whole_file
-from flannel.data.formats import KNOWN, first_bytes, format_of, is_read
+from flannel.data.formats import KNOWN, NEEDED_BYTES, first_bytes, format_of, is_dicom, is_read
 from flannel.data.greyscale import SPARSE, Polarity, is_flat, range_in_use, to_eight_bits
 from flannel.data.jpeg import jpeg_damage
 from flannel.errors import FlannelError
@@ -104,7 +105,7 @@ def read_levels(path: Path) -> StoredLevels:
             level only.
     """
     start = _first_bytes(path)
-    if start[128:132] == b"DICM":
+    if is_dicom(start):
         return _read_dicom(path)
     if path.suffix.lower() == ".img":
         return _read_jsrt(path)
@@ -157,7 +158,7 @@ def _first_bytes(path: Path) -> bytes:
             "radiograph?"
         )
     with path.open("rb") as stream:
-        start = stream.read(132)
+        start = stream.read(NEEDED_BYTES)
     if not start:
         raise RadiographError(f"{path} is empty (0 bytes); download or copy it again.")
     return start
@@ -338,7 +339,7 @@ def read_header(path: Path, pixels: bool = False) -> pydicom.Dataset:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return pydicom.dcmread(path, stop_before_pixels=not pixels)
+        return read_dataset(path, pixels)
 
 
 def _read_dicom(path: Path) -> StoredLevels:
