@@ -118,7 +118,7 @@ def main() -> None:
         alone = [network_alone(*settings)]
         before = clocks()
         report = predict_masks(
-            radiographs_of([images], masks), segmenter, masks, arguments.batch_size, options
+            radiographs_of([images], masks).files, segmenter, masks, arguments.batch_size, options
         )
         predicted = cost_since(before, report.made)
         alone.append(network_alone(*settings))

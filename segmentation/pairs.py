@@ -2,9 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,16 +14,22 @@ from jaxtyping import Float16, UInt8
 from torch import Tensor
 
 from flannel.data.progress import announce, progress
-from flannel.data.radiograph import RadiographError, read_levels
+from flannel.data.radiograph import RadiographError, is_alpha_mask, read_levels
 from flannel.data.sources import MaskPair, read_structure
 from flannel.errors import FlannelError
 from segmentation.preprocessing import prepare, prepare_target
-from segmentation.structures import Structures, classes_of
+from segmentation.quality import quality, why_no_lungs
+from segmentation.structures import Structures, classes_of, lung_channels
 
 SplitProtocol = Literal["shares", "paper", "given"]
 SPLITS = ("train", "val", "test")
 PAPER_SEED = 407
 """The NumPy seed of the original program's split."""
+
+
+NO_LUNGS = "no mask of lungs, it"
+REMARKED = 10
+"""Names that a remark on masks shows."""
 
 
 class LungPairError(FlannelError):
@@ -36,6 +43,16 @@ class PreparedPairs:
     pairs: tuple[MaskPair, ...]
     radiographs: Float16[Tensor, "pairs 1 size size"]
     targets: UInt8[Tensor, "pairs size size"]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A pair at the network's size, its mask's flag, and its files that are masks by alpha."""
+
+    radiograph: Float16[np.ndarray, "1 size size"]
+    target: UInt8[np.ndarray, "size size"]
+    flag: str
+    in_alpha: tuple[Path, ...]
 
 
 def split_pairs(
@@ -145,30 +162,52 @@ def prepare_pairs(
         strict: Refuse bad files instead of leaving their pairs out.
 
     Raises:
-        LungPairError: If no pair is left, or `strict` and a file is bad.
+        LungPairError: If no pair is left, more than half of the masks show anything but lungs,
+            or `strict` and a file is bad.
     """
     with ThreadPoolExecutor() as threads:
         read = threads.map(lambda pair: _prepare_pair(pair, size_px, structures), pairs)
         outcomes = list(progress(read, len(pairs), "Preparing radiographs and masks"))
     faults = [outcome for outcome in outcomes if isinstance(outcome, str)]
     good = [
-        (pair, *outcome)
+        (pair, outcome)
         for pair, outcome in zip(pairs, outcomes, strict=True)
         if not isinstance(outcome, str)
     ]
+    no_lungs = sum(NO_LUNGS in fault for fault in faults)
     listing = "\n".join(f"  {fault}" for fault in faults)
     if faults and (strict or not good):
         raise LungPairError(
             f"{len(faults)} of {len(pairs)} image + mask pairs cannot be used:\n{listing}\n"
             "Correct or remove these files" + (", or leave data.strict off." if good else ".")
         )
+    if no_lungs * 2 > len(pairs):
+        raise LungPairError(
+            f"{no_lungs} of {len(pairs)} masks show anything but lungs, so this may be no set of "
+            f"lung masks:\n{listing}\nCorrect these files."
+        )
     if faults:
         print(f"Left out {len(faults)} of {len(pairs)} image + mask pairs:\n{listing}", flush=True)
+    for sentence in _remarks(good):
+        print(sentence, flush=True)
     return PreparedPairs(
-        pairs=tuple(pair for pair, _, _ in good),
-        radiographs=torch.from_numpy(np.stack([radiograph for _, radiograph, _ in good])),
-        targets=torch.from_numpy(np.stack([target for _, _, target in good])),
+        pairs=tuple(pair for pair, _ in good),
+        radiographs=torch.from_numpy(np.stack([one.radiograph for _, one in good])),
+        targets=torch.from_numpy(np.stack([one.target for _, one in good])),
     )
+
+
+def _remarks(good: Sequence[tuple[MaskPair, _Prepared]]) -> Iterator[str]:
+    """Yields what a person should know of the masks that are learnt from."""
+    in_alpha = [str(path) for _, one in good for path in one.in_alpha]
+    flagged = [f"{pair.stem} ({one.flag})" for pair, one in good if one.flag]
+    for words, names in (
+        ("mask files were read from their transparency (alpha channel)", in_alpha),
+        ("masks look unusual and are used all the same", flagged),
+    ):
+        if names:
+            more = f" and {len(names) - REMARKED} more" if len(names) > REMARKED else ""
+            yield f"{len(names)} {words}: {', '.join(names[:REMARKED])}{more}"
 
 
 def _split_by_shares(
@@ -227,13 +266,13 @@ def _test_on_the_rest(
     split["test"].extend(pair.stem for pair in rest if pair.stem not in set(known))
 
 
-def _prepare_pair(
-    pair: MaskPair, size_px: int, structures: Structures
-) -> tuple[Float16[np.ndarray, "1 size size"], UInt8[np.ndarray, "size size"]] | str:
+def _prepare_pair(pair: MaskPair, size_px: int, structures: Structures) -> _Prepared | str:
     """Gives a pair at the network's size, or the sentence that says why not."""
     try:
         stored = read_levels(pair.image)
         masks = [read_structure(pair, name) for name in classes_of(structures)[1:]]
+        files = {path for some in pair.masks.values() for path in some}
+        in_alpha = tuple(path for path in sorted(files) if is_alpha_mask(path))
     except RadiographError as fault:
         return str(fault)
     for mask in masks:
@@ -245,4 +284,8 @@ def _prepare_pair(
                 f"but its mask has {mask.shape[1]} x {mask.shape[0]} and another aspect."
             )
     radiograph = prepare(stored.levels, stored.polarity, size_px)
-    return radiograph.astype(np.float16), prepare_target(masks, size_px)
+    target = prepare_target(masks, size_px)
+    judged = quality(np.isin(target, lung_channels(classes_of(structures))))
+    if reason := why_no_lungs(judged):
+        return f"{', '.join(map(str, sorted(files)))}: {NO_LUNGS} {reason}."
+    return _Prepared(radiograph.astype(np.float16), target, judged.flag, in_alpha)

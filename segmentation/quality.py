@@ -22,6 +22,10 @@ LOW_CONFIDENCE = 0.88
 """Mean probability below which a mask is flagged; the same 260: 0.900 or more, and the Jaccard
 index with V7's masks falls with it (rank correlation 0.78); 24 of them inverted: 11 below."""
 
+NO_LUNGS_SHARE, NO_LUNGS_BORDER_SHARE = 0.7, 0.5
+"""Area share, and share of the picture's edge, above which a mask drawn by people shows no lungs:
+those of V7 end at 0.61 and 0.125; one whose lungs are black covers nearly all of the edge."""
+
 FLAGS = (
     "empty", "small", "large", "one lung", "scattered", "uncertain", "border", "many parts",
 )  # fmt: skip
@@ -55,6 +59,18 @@ class MaskQuality:
     removed_share: float | None
     mean_confidence: float | None
     flag: str
+
+
+def why_no_lungs(judged: MaskQuality) -> str:
+    """Returns why a mask drawn by people cannot be one of lungs, as a clause, or ""."""
+    if judged.area_share == 0:
+        return "is empty"
+    if judged.area_share > NO_LUNGS_SHARE or (judged.border_share or 0) > NO_LUNGS_BORDER_SHARE:
+        return (
+            f"covers {judged.area_share:.0%} of the picture and {judged.border_share or 0:.0%} of "
+            "its edge: is it inverted? Lungs must be bright, all else black"
+        )
+    return ""
 
 
 def quality(

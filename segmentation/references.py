@@ -20,7 +20,7 @@ from segmentation.biomarkers import Biomarkers, measure, sampled
 from segmentation.mask_folder import MaskFolder, open_mask_folder
 from segmentation.mask_tables import MaskRow
 from segmentation.masks import MaskError
-from segmentation.quality import quality
+from segmentation.quality import quality, why_no_lungs
 
 
 @dataclass
@@ -32,6 +32,7 @@ class ImportReport:
         imported: Reference masks taken over now.
         kept: Reference masks that were there already.
         faults: A sentence for each file that cannot be used.
+        flagged: Imported masks that a person should look at, with the flag.
         unmeasured: A sentence for each radiograph that cannot be read: its mask is imported, but
             has no biomarkers.
         predicted: Radiographs without a reference that keep their predicted mask.
@@ -42,6 +43,7 @@ class ImportReport:
     imported: int = 0
     kept: int = 0
     faults: list[str] = field(default_factory=list)
+    flagged: list[str] = field(default_factory=list)
     unmeasured: list[str] = field(default_factory=list)
     predicted: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -51,6 +53,7 @@ class ImportReport:
         lines = [f"{self.imported} reference masks imported, {self.kept} kept in {self.folder}"]
         for words, names in (
             ("reference masks cannot be used", self.faults),
+            ("imported masks look unusual (masks.csv, column flag)", self.flagged),
             ("radiographs cannot be read and have no biomarkers", self.unmeasured),
             ("radiographs have no reference and keep their predicted mask", self.predicted),
             ("radiographs have no mask at all", self.missing),
@@ -149,7 +152,10 @@ def _take(
         )
         return
     write_mask(mask, place)
-    row = MaskRow(image_id, "reference", quality(mask), digest)
+    judged = quality(mask)
+    row = MaskRow(image_id, "reference", judged, digest)
+    if judged.flag:
+        report.flagged.append(f"{files[0]}: {why_no_lungs(judged) or judged.flag}")
     try:
         kept.add(row, _measured(Path(str(record["path"])), mask))
     except RadiographError as fault:

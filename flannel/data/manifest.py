@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ import pandas as pd
 from flannel.data.duplicates import joined_groups
 from flannel.data.files import whole_file
 from flannel.data.findings import MAPPINGS, LabelMapping, SourceError, SourceRow
+from flannel.data.formats import first_bytes, is_dicom
 from flannel.data.headers import Header, header_of
 from flannel.data.inspection import FileFacts, inspect_files
 from flannel.data.names import LONGEST_BYTES, image_id, is_file_name, shown
@@ -283,17 +284,19 @@ def _records(
     return records, patients
 
 
-def _headers(paths: Sequence[Path], files: Sequence[FileFacts]) -> Iterator[Header]:
-    """Yields what the headers of good files say; nothing of other formats than DICOM.
+def _headers(paths: Sequence[Path], files: Sequence[FileFacts]) -> list[Header]:
+    """Returns what the headers of good files say; nothing of other formats than DICOM.
 
     They are read each time: a Patient ID is not to be remembered in a file.
     """
-
-    def read(path: Path, file: FileFacts) -> Header:
-        return (None if file.fault else header_of(path)) or Header()
-
+    good = [path for path, file in zip(paths, files, strict=True) if not file.fault]
     with ThreadPoolExecutor() as threads:
-        yield from progress(threads.map(read, paths, files), len(paths), "Looking at DICOM headers")
+        kinds = zip(good, threads.map(first_bytes, good), strict=True)
+        dicom = [path for path, start in kinds if is_dicom(start)]
+        found = threads.map(header_of, dicom)
+        read = progress(found, len(dicom), "Looking at DICOM headers") if dicom else ()
+        headers = dict(zip(dicom, read, strict=True))
+    return [headers.get(path) or Header() for path in paths]
 
 
 def _record(row: SourceRow, diagnosis: str, file: FileFacts, header: Header) -> dict[str, object]:

@@ -36,6 +36,11 @@ JSRT_SIDE_PX = 2048
 JSRT_BYTES = JSRT_SIDE_PX * JSRT_SIDE_PX * 2
 PICTURE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF")
 
+ALIKE = 0.05
+"""Share of a mask's pixels that may lie between its two levels: those of a smoothed outline."""
+MOST_LABELS = 16
+"""Different levels up to which what is no mask is thought to label several structures."""
+
 CLIPPED = 0.95
 """Share of pixels from which a DICOM window that makes them black or white lies beside them."""
 
@@ -116,24 +121,77 @@ def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
     """Reads a mask: True inside.
 
     Levels 0 / 255, 0 / 1 and palettes with the indices 0 / 1 (as some GIF copies of the SCR
-    masks) are understood; in colour or transparent files the brightest channel counts.
+    masks) are understood; in colour files the brightest channel counts. In transparent files the
+    transparency counts instead where the colours are the same everywhere (`is_alpha_mask`).
 
     Raises:
-        RadiographError: If the file cannot be read, or holds grey levels between the two of a
-            mask in more than 5 % of its pixels (a smoothed outline has fewer).
+        RadiographError: If the file cannot be read, holds labels or grey levels between the two
+            of a mask in more than 5 % of its pixels (a smoothed outline has fewer), or its colours
+            and its transparency show two different masks.
     """
     _first_bytes(path)
     picture = _open_picture(path)
+    inside = _two_levels(_mask_levels(picture), path)
+    opaque = _opaque(picture, path)
+    if opaque is None or opaque.all() == opaque.any():
+        return inside
+    if inside.all() == inside.any():
+        return opaque
+    if np.count_nonzero(inside != opaque) > ALIKE * inside.size:
+        raise RadiographError(
+            f"{path} shows one mask by its colours and another by its transparency; expected one. "
+            "Save it without transparency."
+        )
+    return inside
+
+
+def is_alpha_mask(path: Path) -> bool:
+    """Says whether `read_mask` takes a file's transparency, because its colours show nothing.
+
+    Raises:
+        RadiographError: As `read_mask`.
+    """
+    try:
+        with Image.open(path, formats=PICTURE_FORMATS) as header:
+            if not header.has_transparency_data:
+                return False
+    except DECODING_FAULTS:
+        pass  # the whole file is opened with a sentence
+    picture = _open_picture(path)
+    opaque = _opaque(picture, path)
+    if opaque is None or opaque.all() == opaque.any():
+        return False
+    inside = _two_levels(_mask_levels(picture), path)
+    return bool(inside.all() == inside.any())
+
+
+def _opaque(picture: Image.Image, path: Path) -> Bool[np.ndarray, "height width"] | None:
+    """Returns where a picture is not transparent; None for one that cannot be."""
+    if not picture.has_transparency_data:
+        return None
+    return _two_levels(np.asarray(picture.convert("RGBA"))[..., 3], path)
+
+
+def _mask_levels(picture: Image.Image) -> np.ndarray:
     two_indices = picture.mode == "P" and np.asarray(picture).max() <= 1
     if two_indices or picture.mode in ("1", "L", "I;16"):
-        levels = np.asarray(picture)
-    else:
-        levels = np.asarray(picture.convert("RGB")).max(axis=2)
+        return np.asarray(picture)
+    return np.asarray(picture.convert("RGB")).max(axis=2)
+
+
+def _two_levels(levels: np.ndarray, path: Path) -> Bool[np.ndarray, "height width"]:
     highest = int(levels.max())
     if highest <= 1:
         return levels > 0
     between = np.count_nonzero((levels > highest // 8) & (levels < highest - highest // 8))
-    if between > 0.05 * levels.size:
+    if between > ALIKE * levels.size or (between and highest <= MOST_LABELS):
+        labels = np.unique(levels).tolist()
+        if len(labels) <= MOST_LABELS:
+            raise RadiographError(
+                f"{path} holds the labels {', '.join(map(str, labels))}; expected a mask with two "
+                "levels. Write each structure into a file of its own (masks/left_lung/, "
+                "masks/right_lung/)."
+            )
         raise RadiographError(
             f"{path} holds grey levels between black and white in {between / levels.size:.0%} of "
             "its pixels; expected a mask with two levels. Is it a radiograph?"

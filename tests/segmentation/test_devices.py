@@ -24,7 +24,7 @@ def segmenter(tmp_path, write_run):
 
 @pytest.mark.slow
 def test_two_processes_make_every_mask_once(phantoms, tmp_path, segmenter, monkeypatch):
-    files = radiographs_of([phantoms / "lung_masks" / "images"], tmp_path / "two")
+    files = radiographs_of([phantoms / "lung_masks" / "images"], tmp_path / "two").files
     files.append(RadiographFile("lost", tmp_path / "lost.png"))
 
     def counted(*arguments):
@@ -48,7 +48,7 @@ def test_two_processes_make_every_mask_once(phantoms, tmp_path, segmenter, monke
 
 @pytest.mark.slow
 def test_what_goes_wrong_in_a_process_ends_the_prediction(phantoms, tmp_path, segmenter):
-    files = radiographs_of([phantoms / "lung_masks" / "images"], tmp_path / "out")
+    files = radiographs_of([phantoms / "lung_masks" / "images"], tmp_path / "out").files
     (tmp_path / "run" / "config.yaml").write_text("data: {size_px: 48}")
     with pytest.raises(MaskError, match="names no network"):
         predict_masks(files, segmenter, tmp_path / "out", devices=2)

@@ -33,10 +33,10 @@ def trainer() -> Trainer:
 
 
 def test_measures_by_hand(tmp_path, trainer):
-    """True lungs are the left quarter, the left half, and everything: 1/2, 1 and 1/2."""
-    for number, share in enumerate((0.25, 0.5, 1.0)):
+    """True lungs are the left quarter, the left half, and the half in the middle: 1/2, 1, 1/3."""
+    for number, (start, end) in enumerate(((0, 20), (0, 40), (20, 60))):
         truth = np.zeros((120, 80), bool)
-        truth[:, : round(80 * share)] = True
+        truth[:, start:end] = True
         write_mask(truth, tmp_path / "masks" / f"p{number}.png")
         (tmp_path / "images").mkdir(exist_ok=True)
         Image.fromarray(np.arange(9600, dtype=np.uint8).reshape(120, 80)).save(
@@ -47,15 +47,15 @@ def test_measures_by_hand(tmp_path, trainer):
     data.datasets["test"].positions = [0, 1, 2]
     table = measure(LungSegmenter(Knows()), data, "test", trainer)
     assert table["stem"].tolist() == ["p0", "p1", "p2"]
-    assert table["jaccard"].tolist() == pytest.approx([0.5, 1, 0.5], abs=0.01)
-    assert table["jaccard_native"].tolist() == pytest.approx([0.5, 1, 0.5], abs=0.02)
-    assert table["dice"].tolist() == pytest.approx([2 / 3, 1, 2 / 3], abs=0.01)
-    # Far edges lie a quarter, nothing, and half of the width apart; the diagonal is 1.414 sides.
-    diagonals = [0.25 / 2**0.5, 0, 0.5 / 2**0.5]
+    assert table["jaccard"].tolist() == pytest.approx([0.5, 1, 1 / 3], abs=0.01)
+    assert table["jaccard_native"].tolist() == pytest.approx([0.5, 1, 1 / 3], abs=0.02)
+    assert table["dice"].tolist() == pytest.approx([2 / 3, 1, 1 / 2], abs=0.01)
+    # Far edges lie a quarter, nothing and a quarter of the width apart; the diagonal is 1.414.
+    diagonals = [0.25 / 2**0.5, 0, 0.25 / 2**0.5]
     assert table["hausdorff95"].tolist() == pytest.approx(diagonals, abs=0.02)
     summed = summary(table, "test")
-    assert summed["test/jaccard"] == pytest.approx(2 / 3, abs=0.01)
-    assert summed["test/jaccard_worst"] == pytest.approx(0.5, abs=0.01)
+    assert summed["test/jaccard"] == pytest.approx(11 / 18, abs=0.01)
+    assert summed["test/jaccard_worst"] == pytest.approx(1 / 3, abs=0.01)
     assert summed["test/jaccard_low"] <= summed["test/jaccard"] <= summed["test/jaccard_high"]
 
 

@@ -3,7 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from flannel.data.phantom import draw_phantom
 from flannel.data.radiograph import write_mask
 from flannel.data.sources import MaskPair, find_pairs
 from flannel.data.sources.mask_pairs import write_phantoms
@@ -138,3 +140,51 @@ def test_structures_are_told_apart_where_the_set_has_them(tmp_path):
     lacking = MaskPair(one.image, {"lungs": one.masks["left lung"]}, "a")
     with pytest.raises(LungPairError, match="heart"):
         prepare_pairs([lacking], 64, "heart_left_right", strict=False)
+
+
+def write_masks(folder: Path, kinds: list[str]) -> Path:
+    """Writes pairs of phantoms, each with a mask of one kind."""
+    for number, kind in enumerate(kinds):
+        generator = np.random.default_rng(number)
+        drawn = draw_phantom("Normal", generator, (96, 96))
+        lungs = drawn.left_lung | drawn.right_lung
+        inside = lungs.astype(np.uint8) * 255
+        mask = {
+            "good": inside,
+            "inverted": 255 - inside,
+            "black": inside * 0,
+            "white": inside | 255,
+            "alpha": np.dstack([np.full_like(inside, 255), inside]),
+            "labels": np.where(np.arange(96) < 48, inside // 255, inside // 255 * 2),
+            "one lung": np.where(np.arange(96) < 48, inside, 0),
+        }[kind].astype(np.uint8)
+        for part, picture in (("images", drawn.image), ("masks", mask)):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(folder / part / f"{number}-{kind.replace(' ', '_')}.png")
+    return folder
+
+
+@pytest.mark.parametrize("size_px", [32, 96])
+def test_masks_that_show_no_lungs_are_named_and_left_out(tmp_path, capsys, size_px):
+    kinds = ["good"] * 6 + ["inverted", "black", "white", "labels", "alpha", "one lung"]
+    pairs = find_pairs(write_masks(tmp_path, kinds))
+    prepared = prepare_pairs(pairs, size_px, "lungs", strict=False)
+    left = {pair.stem.partition("-")[2] for pair in prepared.pairs}
+    assert left == {"good", "alpha", "one_lung"}
+    assert len(prepared.pairs) == 8
+    said = capsys.readouterr().out
+    assert "Left out 4 of 12 image + mask pairs" in said
+    assert "inverted.png: no mask of lungs, it covers" in said
+    assert "is it inverted? Lungs must be bright" in said
+    assert "black.png: no mask of lungs, it is empty." in said
+    assert "labels.png holds the labels 0, 1, 2" in said
+    assert "1 mask files were read from their transparency (alpha channel): " in said
+    assert "11-one_lung (one lung)" in said
+    with pytest.raises(LungPairError, match=r"4 of 12 .* cannot be used"):
+        prepare_pairs(pairs, size_px, "lungs", strict=True)
+
+
+def test_a_set_whose_masks_are_mostly_inverted_is_refused(tmp_path):
+    pairs = find_pairs(write_masks(tmp_path, ["inverted"] * 5 + ["good"] * 4))
+    with pytest.raises(LungPairError, match="5 of 9 masks show anything but lungs"):
+        prepare_pairs(pairs, 32, "lungs", strict=False)

@@ -83,10 +83,10 @@ def test_a_prediction_goes_on_where_it_stopped(study, two_bars):
 
 def test_a_radiograph_of_a_folder_that_changed_is_segmented_again(pairs, tmp_path, two_bars):
     out = tmp_path / "masks"
-    assert predict_masks(radiographs_of([pairs], out), two_bars(), out).made == 8
+    assert predict_masks(radiographs_of([pairs], out).files, two_bars(), out).made == 8
     changed = pairs / "phantom-00003.png"
     Image.fromarray(np.arange(3000, dtype=np.uint16).astype(np.uint8).reshape(60, 50)).save(changed)
-    report = predict_masks(radiographs_of([pairs], out), two_bars(), out)
+    report = predict_masks(radiographs_of([pairs], out).files, two_bars(), out)
     assert (report.made, report.kept) == (1, 7)
     assert read_mask(out / "phantom-00003.png").shape == (60, 50)
 
@@ -98,7 +98,7 @@ def test_one_corrupt_file_is_one_line(pairs, tmp_path, two_bars):
     for number in range(4):
         shutil.copy(pairs / "phantom-00000.png", pairs / "more" / f"{number}.png")
     out = tmp_path / "masks"
-    report = predict_masks(radiographs_of([pairs], out), two_bars(), out, batch_size=5)
+    report = predict_masks(radiographs_of([pairs], out).files, two_bars(), out, batch_size=5)
     assert (report.made, len(report.faults)) == (11, 1)
     assert str(report).count("phantom-00002.png") == 1
     assert "is damaged or truncated" in str(report)
@@ -120,7 +120,7 @@ class Blob(nn.Module):
 
 
 def test_flagged_masks_are_listed_and_shown(pairs, tmp_path, two_bars):
-    radiographs = radiographs_of([pairs], tmp_path / "masks")
+    radiographs = radiographs_of([pairs], tmp_path / "masks").files
     report = predict_masks(
         radiographs, Segmenter(Blob(), 36, "w"), tmp_path / "masks", overlays=True
     )
@@ -152,7 +152,7 @@ class Chest(nn.Module):
 def test_a_segmenter_that_knows_the_heart_gives_the_cardiothoracic_ratio(pairs, tmp_path):
     """Heart 12 columns wide, chest from column 3 to 32: 12 / 30 = 0.4."""
     segmenter = Segmenter(Chest(), 36, "w", classes_of("heart_left_right"))
-    radiographs = radiographs_of([pairs], tmp_path / "masks")
+    radiographs = radiographs_of([pairs], tmp_path / "masks").files
     predict_masks(radiographs, segmenter, tmp_path / "masks")
     for one in load_biomarkers(tmp_path / "masks" / "biomarkers.csv").values():
         assert one.cardiothoracic_ratio == pytest.approx(0.4, abs=0.02)
@@ -191,12 +191,12 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_half_mask(pairs, tmp_path, two_
 
     monkeypatch.setattr(pipeline, "write_mask", until_full)
     with pytest.raises(MaskError, match=r"cannot be written \(No space left on device\)"):
-        predict_masks(radiographs_of([pairs], out), two_bars(), out, batch_size=2)
+        predict_masks(radiographs_of([pairs], out).files, two_bars(), out, batch_size=2)
     monkeypatch.undo()
     assert not (out / "phantom-00004.png").exists()
     noted = load_mask_rows(out / "masks.csv")
     assert set(noted) <= {path.stem for path in out.glob("*.png")}
-    report = predict_masks(radiographs_of([pairs], out), two_bars(), out, batch_size=2)
+    report = predict_masks(radiographs_of([pairs], out).files, two_bars(), out, batch_size=2)
     assert (report.kept, report.made) == (len(noted), 8 - len(noted))
 
 
@@ -206,7 +206,7 @@ def test_a_full_disk_at_the_tables_is_the_same_sentence(pairs, tmp_path, two_bar
 
     monkeypatch.setattr("segmentation.mask_folder.save_biomarkers", full)
     with pytest.raises(MaskError, match="No space left on device"):
-        predict_masks(radiographs_of([pairs], tmp_path / "m"), two_bars(), tmp_path / "m")
+        predict_masks(radiographs_of([pairs], tmp_path / "m").files, two_bars(), tmp_path / "m")
 
 
 class Slow(nn.Module):
@@ -224,7 +224,7 @@ def test_a_prediction_killed_at_any_moment_goes_on(pairs, tmp_path):
 
     def predict():
         slow = Segmenter(Slow(), 36, "w")
-        return predict_masks(radiographs_of([pairs], out), slow, out, batch_size=1)
+        return predict_masks(radiographs_of([pairs], out).files, slow, out, batch_size=1)
 
     made = 0
     for more in (1, 5):
