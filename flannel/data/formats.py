@@ -34,7 +34,7 @@ _NOT_READ: Mapping[str, Callable[[bytes], bool]] = {
     "NRRD": lambda start: start.startswith(b"NRRD000"),
     "MetaImage": lambda start: start.startswith((b"ObjectType = Image", b"NDims =")),
     "Photoshop": lambda start: start.startswith(b"8BPS"),
-    "PGM": lambda start: start[:1] == b"P" and start[1:2] in b"25" and start[2:3] in b"\n\r \t",
+    "PGM": lambda start: start.startswith((b"P2\n", b"P5\n")),
 }
 """Formats of pictures that are recognised, to be named, and not read."""
 
