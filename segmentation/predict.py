@@ -183,7 +183,11 @@ def _draw(
     report: PredictionReport,
 ) -> None:
     """Draws the flagged masks, and all of them where it is asked for."""
-    paths = {one.image_id: one.path for one in radiographs if masks.place(one.image_id).is_file()}
+    paths = {
+        one.image_id: one.path
+        for one in radiographs
+        if one.image_id in masks.rows and masks.place(one.image_id).is_file()
+    }
     flagged = [row for i, row in masks.rows.items() if i in paths and row.quality.flag]
     flagged.sort(key=_badness)
     report.flagged = {row.image_id: row.quality.flag for row in flagged}

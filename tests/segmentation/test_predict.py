@@ -109,6 +109,15 @@ def test_one_corrupt_file_is_one_line(pairs, tmp_path, two_bars):
         predict_masks([only], two_bars(), tmp_path / "elsewhere")
 
 
+def test_a_name_that_no_disk_takes_stops_no_other_mask(pairs, tmp_path, two_bars):
+    out = tmp_path / "masks"
+    files = [RadiographFile("x" * 300, pairs / "phantom-00000.png")]
+    report = predict_masks([*files, *radiographs_of([pairs], out).files], two_bars(), out)
+    assert report.made == 8
+    (fault,) = report.faults
+    assert fault.endswith("no disk takes this name for a mask. Rename the radiograph.")
+
+
 class Blob(nn.Module):
     """Finds lungs in the dark third on the left of every picture, and nothing on the right."""
 
