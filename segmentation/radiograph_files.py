@@ -69,10 +69,9 @@ def radiographs_of(places: Sequence[Path], out: Path) -> FoundRadiographs:
         out: Where the masks will go; passed over where it lies in one of the folders.
 
     Raises:
-        MaskError: If a place is missing or a folder without radiographs, a mask would lie among
-            the radiographs, or no file is left.
+        MaskError: If masks would lie among the radiographs, or no radiograph is left.
     """
-    named: dict[str, list[Path]] = {}
+    named: dict[str, dict[Path, Path]] = {}
     faults: list[str] = []
     passed_over: list[str] = []
     for place in places:
@@ -87,8 +86,9 @@ def radiographs_of(places: Sequence[Path], out: Path) -> FoundRadiographs:
         for path in found.images:
             above = path.parent.relative_to(place).parts if path != place else ()
             name = "/".join(file_name(part) for part in (*above, stem_of(path)))
-            named.setdefault(name, []).append(path)
-    for name, paths in named.items():
+            named.setdefault(name, {})[path.resolve()] = path  # a file named twice is one file
+    chosen = {name: list(paths.values()) for name, paths in named.items()}
+    for name, paths in chosen.items():
         if len(paths) > 1:
             faults.append(
                 f"{', '.join(map(str, paths))} share a name but for the suffix, and the name "
@@ -101,7 +101,7 @@ def radiographs_of(places: Sequence[Path], out: Path) -> FoundRadiographs:
             )
     good = [
         RadiographFile(name, paths[0])
-        for name, paths in named.items()
+        for name, paths in chosen.items()
         if len(paths) == 1 and name != FLAGGED
     ]
     if not good:

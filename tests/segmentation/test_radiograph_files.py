@@ -61,7 +61,8 @@ def test_what_cannot_be_segmented_is_one_sentence(tmp_path, place):
 def test_names_that_no_mask_can_have_stop_no_other_radiograph(tmp_path, place):
     for name in ("flagged.png", "a.png", "a.jpg", "good.png", "ward/flagged.png"):
         place(f"in/{name}")
-    found = radiographs_of([tmp_path / "in", tmp_path / "absent"], tmp_path / "out")
+    places = [tmp_path / "in", tmp_path / "absent", tmp_path / "in" / "good.png"]
+    found = radiographs_of(places, tmp_path / "out")
     assert [one.image_id for one in found.files] == ["good", "ward/flagged"]
     shared, sheet, absent = sorted(found.faults, key=lambda fault: "share" not in fault)
     assert "a.jpg" in shared
