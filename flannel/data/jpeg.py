@@ -44,7 +44,7 @@ def jpeg_damage(content: bytes) -> str:
         simplejpeg.decode_jpeg(
             content, "CMYK" if inks else "GRAY", min_height=1, min_width=1, strict=True
         )
-    except ValueError as fault:
+    except (ValueError, KeyError) as fault:  # KeyError: of a colour space that it does not know
         reason = str(fault)
         return reason if reason.startswith(DAMAGE) else ""
     return _damage_of_scans(content)

@@ -258,6 +258,8 @@ def _open_picture(path: Path) -> Image.Image:
             frames = getattr(picture, "n_frames", 1)
             if frames <= 1:
                 shortened = ";16" in str(picture.tile) and not picture.mode.startswith("I;16")
+                # Without a name it is not mapped into memory, which scrambles a TIFF on its side.
+                picture.filename = ""
                 picture.load()
                 if picture.format == "JPEG" and (damage := jpeg_damage(path.read_bytes())):
                     raise OSError(damage)
