@@ -32,7 +32,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flannel.asking import Panel
 from flannel.data.pages import page_environment
-from flannel.errors import FlannelError
+from flannel.errors import sentence_of
 from flannel.predict import PredictOptions, predict_files
 from flannel.prediction_files import picture_name
 from flannel.trained import NOTICE
@@ -79,8 +79,11 @@ def opinion_on(panel: Panel, path: Path) -> Opinion:
     out = path.with_name(f"{path.name}.opinion")  # a name that the file cannot have
     try:
         report = predict_files(panel, [path], out, PredictOptions())
-    except FlannelError as fault:
-        return Opinion(None, (_without_folder(str(fault), path),), b"")
+    except Exception as fault:
+        sentence = sentence_of(fault)
+        if sentence is None:
+            raise
+        return Opinion(None, (_without_folder(sentence, path),), b"")
     faults = tuple(_without_folder(fault, path) for fault in report.faults)
     judged = next(iter(report.judged), None)
     if judged is None:

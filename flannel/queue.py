@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Literal, Protocol
 
-from flannel.errors import FlannelError
+from flannel.errors import sentence_of
 from flannel.runs import RunError, RunFinishedError, RunHeldError, lock_folder
 from flannel.signals import Stopped, heeding_signals
 
@@ -187,7 +187,7 @@ def _work(command: Command, run: QueuedRun, device: str | None, telling: Connect
     except RunHeldError as held:
         telling.send(("elsewhere", str(held)))
         return
-    log = run.log.open("a", buffering=1, encoding="utf-8")
+    log = run.log.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     sys.stdout = sys.stderr = log
@@ -205,12 +205,12 @@ def _work(command: Command, run: QueuedRun, device: str | None, telling: Connect
     except RunFinishedError as finished:
         state, sentence = "skipped", str(finished)
     except Exception as fault:
-        if isinstance(fault, FlannelError):
-            sentence = str(fault)
-            print(f"error: {fault}")
-        else:
-            sentence = f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0]}"
+        plain = sentence_of(fault)
+        if plain is None:
             traceback.print_exc()
+        else:
+            print(f"error: {plain}")
+        sentence = plain or f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0]}"
     telling.send((state, sentence))
     lock.release()
     sys.exit(state == "failed")

@@ -31,6 +31,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     The folder is made when it is missing. A block that fails leaves nothing behind. A process that
     is killed leaves at most a hidden `.<pid>-<machine>-<name>`, never half of `path`; the next
     process that writes into the folder removes it.
+
+    Raises:
+        OSError: If the system refuses to write, with `path` as its place.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _tidy_once(path.parent)
@@ -38,6 +41,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield beside
         beside.replace(path)
+    except OSError as fault:
+        if fault.errno is not None and fault.filename in (None, str(beside)):
+            fault.filename, fault.filename2 = str(path), None
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

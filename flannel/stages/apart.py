@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from flannel.errors import FlannelError
+from flannel.errors import sentence_of
 from flannel.queue import GRACE_SECONDS
 from flannel.runs import RunError
 from flannel.signals import Stopped, heeding_signals
@@ -58,11 +58,10 @@ def _tell(work: Callable[[], object], telling: Connection) -> None:
     except Stopped as stop:
         sys.exit(stop.status)
     except Exception as fault:
-        if isinstance(fault, FlannelError):
-            sentence = str(fault)
-        else:
+        plain = sentence_of(fault)
+        if plain is None:
             traceback.print_exc()
-            sentence = f"{type(fault).__name__}: {fault}"
+        sentence = plain or f"{type(fault).__name__}: {fault}"
     sys.stdout.flush()
     telling.send(sentence)
 

@@ -1,9 +1,17 @@
 """A program of several commands, and its sentences."""
 
+import os
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
 import pytest
 
 from flannel.commands import speaks_plainly
 from flannel.runs import RunError
+
+FULL = Path("/dev/full")
 
 
 def test_an_error_of_ours_is_a_sentence_and_one_of_others_a_traceback(capsys):
@@ -17,3 +25,57 @@ def test_an_error_of_ours_is_a_sentence_and_one_of_others_a_traceback(capsys):
     assert capsys.readouterr().err == "error: the mask is upside down\n"
     with pytest.raises(ValueError, match="who knows"):
         speaks_plainly(theirs)
+
+
+def run(*words, **options):
+    """Runs `python -m flannel` as a shell does."""
+    command = [sys.executable, "-m", "flannel", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.mark.slow
+def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    ended = run("phantoms", f"--out={tmp_path / 'file' / 'phantoms'}", "--images=4", "--masks=0")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"error: {tmp_path / 'file'}")
+    assert "Not a directory" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_name_can_be_shown_on_any_screen(tmp_path, encoding):
+    name = "影像ö"
+    ended = run(
+        "phantoms", "--out", tmp_path / name, "--images=4", "--masks=0", "--size_px=32",
+        env={**os.environ, "PYTHONIOENCODING": encoding}, encoding="latin-1",
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "phantoms: " in ended.stdout
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_ends_the_command_without_a_word():
+    reading, writing = os.pipe()
+    os.close(reading)
+    for words, unbuffered in product((("--help",), ("phantoms", "--help")), ("", "1")):
+        command = [sys.executable, "-m", "flannel", *words]
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        ended = subprocess.run(
+            command, stdout=writing, stderr=subprocess.PIPE, env=environment, check=False
+        )
+        assert ended.stderr == b""
+        assert ended.returncode in (141, 0)  # 0 where argparse itself passes over it
+    os.close(writing)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+def test_a_full_disk_behind_the_output_is_a_sentence():
+    with FULL.open("w") as full:
+        command = [sys.executable, "-m", "flannel", "--help"]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(b"error: No space left on device.")
+    assert b"Exception" not in ended.stderr
