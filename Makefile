@@ -40,9 +40,48 @@ OUT    ?=
 STUDY_NAME ?=
 MINUTES ?= 10
 
-appended = $(if $(APPEND),--append=$(APPEND))
-# An option only where its variable was given: $(call given,FOLD,--fold=$(FOLD)).
-given = $(if $(filter-out file default undefined,$(origin $(1))),$(2))
+# What the environment of the commands may be given on the command line beside these variables.
+ENVIRONMENT := WANDB_% CUDA_% OMP_% MKL_% TORCH_% ONEDNN_% ATEN_% NCCL_% UV_% PIP_% PYTHON% SLURM_% LC_% LANG TMPDIR HOME PATH \
+  TZ DISPLAY %_proxy %_PROXY REPRO_% FLANNEL_%
+VARIABLES := PYTHON STUDY FOLD PORT ARM LEARNER FORM DEVICES SPLIT SEED MAPPING STRICT SIZE RESIZE RENEW LISTS RUN SEGMENTER \
+  SEGMENTERS APPEND REDO DATA MASKS REFERENCE_MASKS CKPT IMAGE OUT STUDY_NAME MINUTES
+
+# Functions of make take a space for the end of a name, so it is hidden from them.
+empty :=
+space := $(empty) $(empty)
+hidden = $(subst $(space),␠,$(1))
+shown = $(subst ␠,$(space),$(1))
+# One word for the shell, whatever is in it: $(call quoted,$(STUDY)).
+special := ␠ ' " $$ ` & ; ( ) < > * ? [ ] { } \# ! | \ ~
+quoted = $(if $(strip $(foreach mark,$(special),$(findstring $(mark),$(call hidden,$(1))))),'$(subst ','\'',$(1))',$(1))
+# The last part of a path, without its suffix.
+stem = $(call shown,$(notdir $(basename $(patsubst %/,%,$(call hidden,$(1))))))
+
+# An option only where its variable has a value, or was given: $(call option,data,$(DATA)), $(call given,fold,FOLD).
+option = $(if $(2),--$(1)=$(call quoted,$(2)))
+given = $(if $(filter-out file default undefined,$(origin $(2))),$(call option,$(1),$($(2))))
+study = --study=$(call quoted,$(STUDY))
+study_or = $(if $(filter runs/study,$(call hidden,$(STUDY))),$(1),$(STUDY))
+appended = $(call option,append,$(APPEND))
+
+# A word that was meant for another would be passed over in silence: the nearest one is named.
+nearest = $(shell $(PYTHON) -c 'import difflib, sys; names = {name.lower(): name for name in sys.argv[2:]}; print(names[difflib.get_close_matches(sys.argv[1].lower(), names, 1, 0)[0]])' $(call quoted,$(1)) $(2))
+on_command_line = $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+unknown := $(filter-out $(VARIABLES) $(ENVIRONMENT) SHELL MAKEFLAGS,$(on_command_line))
+ifneq ($(unknown),)
+$(error $(foreach name,$(unknown),There is no variable $(name): did you mean $(call nearest,$(name),$(VARIABLES))?) See make help)
+endif
+ifneq ($(APPEND),)
+ifneq ($(shell test -d $(call quoted,$(APPEND)) && echo folder),folder)
+$(error APPEND is $(APPEND): that is no folder)
+endif
+unused := $(shell cd $(call quoted,$(APPEND)) && ls | grep -E '\.ya?ml$$' | grep -vxE '(base|base_.+|ensemble|segmentation)\.yaml' | head -n 1)
+ifneq ($(unused),)
+$(error $(APPEND)/$(unused) is appended to no recipe. Did you mean $(call nearest,$(unused),base.yaml base_ARM.yaml base_LEARNER.yaml ensemble.yaml segmentation.yaml)?)
+endif
+endif
+# The file that APPEND has for the segmenter.
+segmentation_config = $(if $(APPEND),$(shell test -f $(call quoted,$(APPEND)/segmentation.yaml) && echo --config=$(call quoted,$(call quoted,$(APPEND)/segmentation.yaml))))
 
 .PHONY: help
 help: ## this list
@@ -82,95 +121,97 @@ setup: $(READY) ## build .venv from the lock file; CPU=1: without CUDA, 1.5 GB i
 
 .PHONY: data
 data: $(READY) ## DATA=folder: raw sources -> manifest.csv, folds, store, audit.html
-	@test -n "$(DATA)" || { echo "error: say which folder holds the data sets: make data DATA=folder" >&2; exit 2; }
-	$(PY) -m flannel manifest --data="$(DATA)" --study=$(STUDY) --protocol=$(SPLIT) --mapping=$(MAPPING) --seed=$(SEED) \
-	  --strict=$(STRICT) $(if $(LISTS),--lists="$(LISTS)" --run=$(RUN))
-	$(PY) -m flannel store --study=$(STUDY) --size_px=$(SIZE) --resize=$(RESIZE) --renew=$(RENEW)
+	$(if $(DATA),,@echo "error: say which folder holds the data sets: make data DATA=folder" >&2; exit 2)
+	$(PY) -m flannel manifest --data=$(call quoted,$(DATA)) $(study) --protocol=$(SPLIT) --mapping=$(MAPPING) --seed=$(SEED) \
+	  --strict=$(STRICT) $(if $(LISTS),$(call option,lists,$(LISTS)) --run=$(RUN))
+	$(PY) -m flannel store $(study) --size_px=$(SIZE) --resize=$(RESIZE) --renew=$(RENEW)
 	$(MAKE) audit
 
 .PHONY: audit
 audit: $(READY) ## audit.html: what is in the cohort, what leaks, what a cheat could use
-	$(PY) -m flannel audit --study=$(STUDY)
+	$(PY) -m flannel audit $(study)
 
 .PHONY: segment
 segment: $(READY) ## MASKS=folder: train the lung segmenter on it (or CKPT=file), write all masks, audit again
-	@test -n "$(MASKS)$(CKPT)" || { echo "error: say what to learn lungs from: make segment MASKS=folder, or CKPT=file" >&2; exit 2; }
+	$(if $(MASKS)$(CKPT),,@echo "error: say what to learn lungs from: make segment MASKS=folder, or CKPT=file" >&2; exit 2)
 ifneq ($(MASKS),)
 	$(PY) -m segmentation fit --config=experiments/segmentation/$(SEGMENTER).yaml \
-	  $(if $(APPEND),$(addprefix --config=,$(wildcard $(APPEND)/segmentation.yaml))) \
-	  --data.folder="$(MASKS)" --study=$(STUDY) --redo=$(REDO)
+	  $(segmentation_config) \
+	  --data.folder=$(call quoted,$(MASKS)) $(study) --redo=$(REDO)
 endif
-	$(PY) -m segmentation predict --study=$(STUDY) $(if $(CKPT),--checkpoint="$(CKPT)",--checkpoint=$(STUDY)/segmentation/$(SEGMENTER)/best.ckpt)
+	$(PY) -m segmentation predict $(study) --checkpoint=$(call quoted,$(or $(CKPT),$(STUDY)/segmentation/$(SEGMENTER)/best.ckpt))
 ifneq ($(REFERENCE_MASKS),)
-	$(PY) -m segmentation import --study=$(STUDY) --folder="$(REFERENCE_MASKS)"
+	$(PY) -m segmentation import $(study) --folder=$(call quoted,$(REFERENCE_MASKS))
 endif
 	$(MAKE) audit
 
 .PHONY: segmenters
 segmenters: $(READY) ## MASKS=folder: train several segmenters on it and put them into one table
-	@test -n "$(MASKS)" || { echo "error: say what to learn lungs from: make segmenters MASKS=folder" >&2; exit 2; }
+	$(if $(MASKS),,@echo "error: say what to learn lungs from: make segmenters MASKS=folder" >&2; exit 2)
 	for name in $(SEGMENTERS); do \
 	  $(PY) -m segmentation fit --config=experiments/segmentation/$$name.yaml \
-	    $(if $(APPEND),$(addprefix --config=,$(wildcard $(APPEND)/segmentation.yaml))) \
-	    --data.folder="$(MASKS)" --study=$(STUDY) --redo=$(REDO) || exit; \
+	    $(segmentation_config) \
+	    --data.folder=$(call quoted,$(MASKS)) $(study) --redo=$(REDO) || exit; \
 	done
-	$(PY) -m segmentation compare --study=$(STUDY) --against=$(lastword $(SEGMENTERS))
+	$(PY) -m segmentation compare $(study) --against=$(lastword $(SEGMENTERS))
 
 .PHONY: base-models
 base-models: $(READY) ## FOLD=0: five base learners in the arms global and patched, one run per GPU
-	$(PY) -m flannel base-models --study=$(STUDY) --fold=$(FOLD) --arm=$(ARM) --learner=$(LEARNER) \
+	$(PY) -m flannel base-models $(study) --fold=$(call quoted,$(FOLD)) --arm=$(call quoted,$(ARM)) --learner=$(call quoted,$(LEARNER)) \
 	  --devices=$(DEVICES) --redo=$(REDO) $(appended)
 
 .PHONY: matched
 matched: $(READY) ## one recipe for the arms global, masked and patched: STUDY's data, in STUDY_matched
-	mkdir -p $(STUDY)_matched
+	mkdir -p $(call quoted,$(STUDY)_matched)
 	for part in manifest.csv manifest.json store masks; do \
-	  test ! -e $(STUDY)/$$part || ln -sfn "$(abspath $(STUDY))/$$part" $(STUDY)_matched/$$part; \
+	  test ! -e $(call quoted,$(STUDY))/$$part || ln -sfn $(call quoted,$(call shown,$(abspath $(call hidden,$(STUDY)))))/$$part $(call quoted,$(STUDY)_matched)/$$part; \
 	done
-	$(MAKE) base-models STUDY=$(STUDY)_matched ARM=global,masked,patched APPEND=experiments/base/matched
+	$(MAKE) base-models STUDY=$(call quoted,$(STUDY)_matched) ARM=global,masked,patched APPEND=experiments/base/matched
 
 .PHONY: ensemble
 ensemble: $(READY) ## FLANNEL and its baselines for every arm and fold that has its base predictions; FORM=all for more
-	$(PY) -m flannel ensembles --study=$(STUDY) --redo=$(REDO) $(if $(FORM),--form="$(FORM)") $(appended)
+	$(PY) -m flannel ensembles $(study) $(call given,fold,FOLD) $(call given,arm,ARM) $(call given,learner,LEARNER) \
+	  --redo=$(REDO) $(call option,form,$(FORM)) $(appended)
 
 .PHONY: compare
 compare: $(READY) ## tables, figures, report.html
-	$(PY) -m flannel cheats --study=$(STUDY)
-	$(PY) -m flannel compare --study=$(STUDY)
+	$(PY) -m flannel cheats $(study)
+	$(PY) -m flannel compare $(study) $(call given,learner,LEARNER)
 
 .PHONY: predict
 predict: $(READY) ## IMAGE=file or folder: what the study sees in radiographs, with pictures; research software
-	@test -n "$(IMAGE)" || { echo "error: say which radiographs: make predict IMAGE=file" >&2; exit 2; }
-	$(PY) -m flannel predict "$(IMAGE)" --study=$(STUDY) $(call given,FOLD,--fold=$(FOLD)) \
-	  $(call given,ARM,--arm=$(ARM)) $(call given,LEARNER,--learners=$(LEARNER)) $(call given,FORM,--form=$(FORM)) --redo=$(REDO) \
-	  --out="$(or $(OUT),$(STUDY)/opinions/$(notdir $(basename $(IMAGE:/=))))"
+	$(if $(IMAGE),,@echo "error: say which radiographs: make predict IMAGE=file" >&2; exit 2)
+	$(PY) -m flannel predict $(call quoted,$(IMAGE)) $(study) $(call given,fold,FOLD) \
+	  $(call given,arm,ARM) $(call given,learner,LEARNER) $(call given,form,FORM) --redo=$(REDO) \
+	  --out=$(call quoted,$(or $(OUT),$(STUDY)/opinions/$(call stem,$(IMAGE))))
 
 .PHONY: app
 app: $(READY) ## a page on this machine to drop a radiograph on: http://127.0.0.1:$(PORT)
-	$(PY) -m flannel app --study=$(STUDY) $(call given,FOLD,--fold=$(FOLD)) --port=$(PORT)
+	$(PY) -m flannel app $(study) $(call given,fold,FOLD) $(call given,arm,ARM) $(call given,learner,LEARNER) --port=$(PORT)
 
 .PHONY: saliency
 saliency: $(READY) ## where base learners find their diagnoses, and whether that means anything
-	$(PY) -m flannel saliency --study=$(STUDY) --fold=$(FOLD) --arm=$(ARM) --learner=$(LEARNER)
+	$(PY) -m flannel saliency $(study) --fold=$(call quoted,$(FOLD)) --arm=$(call quoted,$(ARM)) --learner=$(call quoted,$(LEARNER))
 
 .PHONY: bundle
 bundle: $(READY) ## what fold FOLD has trained in one folder, STUDY.flannel, to hand on and to predict with
-	$(PY) -m flannel bundle --study=$(STUDY) --fold=$(FOLD) --out=$(STUDY).flannel --redo=$(REDO)
+	$(PY) -m flannel bundle $(study) --fold=$(call quoted,$(FOLD)) $(call given,arm,ARM) $(call given,learner,LEARNER) \
+	  --out=$(call quoted,$(or $(OUT),$(STUDY).flannel)) --redo=$(REDO)
 
 .PHONY: dashboard
 dashboard: $(READY) ## the W&B workspace of the study: runs by arm, bars of F1, curves; saved after wandb login
-	$(PY) -m flannel dashboard --study=$(STUDY) --redo=$(REDO)
+	$(PY) -m flannel dashboard $(study) --redo=$(REDO)
 
 .PHONY: patch-study
 patch-study: $(READY) ## how many patches it takes: F1, spread and coverage by K, from the base runs' patches
-	$(PY) -m flannel patches --study=$(STUDY)
+	$(PY) -m flannel patches $(study)
 
 .PHONY: study
 study: ## all stages in a row: DATA=folder MASKS=folder
 	$(MAKE) data
 	$(MAKE) segment
 	$(MAKE) base-models
-	$(MAKE) ensemble
+	$(MAKE) ensemble ARM=all
 	$(MAKE) compare
 
 # --- Two studies that need no GPU ---
@@ -183,16 +224,16 @@ demo: $(READY) ## the whole way on made-up radiographs, offline, on a CPU
 
 .PHONY: real-small
 real-small: ## DATA=folder MASKS=folder: the whole way on a few real radiographs, on a CPU
-	$(MAKE) study STUDY=$(if $(filter runs/study,$(STUDY)),runs/real_small,$(STUDY)) APPEND=experiments/real_small
+	$(MAKE) study STUDY=$(call quoted,$(call study_or,runs/real_small)) APPEND=experiments/real_small
 
 # --- The other papers' studies (docs/related.md) ---
 
 .PHONY: related
 related: $(READY) ## STUDY_NAME=covid_qu_ex: a study of another paper, on DATA=folder or on phantoms
 	@test -f "experiments/related/$(STUDY_NAME)/study.yaml" || { echo "error: say which study: make related STUDY_NAME=$$(cd experiments/related && ls -d */study.yaml | xargs dirname | paste -sd'|')" >&2; exit 2; }
-	$(PY) -m flannel related --name=$(STUDY_NAME) --study=$(if $(filter runs/study,$(STUDY)),runs/related/$(STUDY_NAME),$(STUDY)) \
-	  --fold=$(FOLD) --learner=$(LEARNER) $(call given,ARM,--arm=$(ARM)) --devices=$(DEVICES) --redo=$(REDO) $(appended) \
-	  $(if $(DATA),--data="$(DATA)") $(if $(MASKS),--masks="$(MASKS)") $(if $(CKPT),--checkpoint="$(CKPT)")
+	$(PY) -m flannel related --name=$(STUDY_NAME) --study=$(call quoted,$(call study_or,runs/related/$(STUDY_NAME))) \
+	  --fold=$(call quoted,$(FOLD)) --learner=$(call quoted,$(LEARNER)) $(call given,arm,ARM) --devices=$(DEVICES) --redo=$(REDO) $(appended) \
+	  $(call option,data,$(DATA)) $(call option,masks,$(MASKS)) $(call option,checkpoint,$(CKPT))
 
 # --- For developers ---
 

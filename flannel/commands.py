@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import TextIO
 
 from flannel.errors import sentence_of, with_causes
+from flannel.runs import wandb_mode
 from flannel.signals import Stopped, heeding_signals
 
+RENAMED = {"--learners": "--learner"}
+"""Options by the names that they had before, and have now."""
 BROKEN_PIPE = 141
 """The exit status that shells give a program whose reader went away: 128 and SIGPIPE."""
 
@@ -123,7 +126,17 @@ def _run(program: str, commands: Mapping[str, tuple[str, str, str]], words: list
         print(f"error: there is no command {words[0]!r}.\n{usage}", file=sys.stderr)
         return 2
     module, function, _ = commands[words[0]]
+    words = [_by_its_name_now(word) for word in words]
+    wandb_mode()  # refuses a word that it does not know before anything is done
     return _call(module, function, program, words)
+
+
+def _by_its_name_now(word: str) -> str:
+    option, equals, value = word.partition("=")
+    if option not in RENAMED:
+        return word
+    print(f"{option} is called {RENAMED[option]} now.", file=sys.stderr)
+    return f"{RENAMED[option]}{equals}{value}"
 
 
 def _call(module: str, function: str, program: str, words: list[str]) -> int:

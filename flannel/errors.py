@@ -15,7 +15,7 @@ WAYS_OUT = {
     errno.ENOENT: "Check the path.",
     errno.ENOTDIR: "Check the path: a file is where a folder is expected.",
     errno.EISDIR: "Check the path: a folder is where a file is expected.",
-    errno.EEXIST: "Choose another place.",
+    errno.EEXIST: "Choose another place; a file may be where a folder is expected.",
     errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.EMFILE: "Raise the limit (ulimit -n), or set data.workers to fewer.",
     errno.EADDRINUSE: "Choose another port.",

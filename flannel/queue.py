@@ -156,9 +156,21 @@ def work_through(
     screen.close(entries)
     failed = [entry for entry in entries if entry.state == "failed"]
     if failed:
-        lines = [f"  {one.run.name}: {one.sentence} Log: {one.run.log}" for one in failed]
-        raise RunFailedError("\n".join([f"{len(failed)} of {len(entries)} runs failed.", *lines]))
+        raise RunFailedError(
+            "\n".join([f"{len(failed)} of {len(entries)} runs failed.", *_reasons(failed)])
+        )
     return entries
+
+
+def _reasons(failed: Sequence[Entry]) -> list[str]:
+    """Returns a line for each reason of which runs have failed, with the first of their logs."""
+    alike: dict[str, list[Entry]] = {}
+    for entry in failed:
+        alike.setdefault(entry.sentence, []).append(entry)
+    return [
+        f"  {', '.join(one.run.name for one in entries)}: {sentence} Log: {entries[0].run.log}"
+        for sentence, entries in alike.items()
+    ]
 
 
 def _start(entry: Entry, command: Command, device: str | None) -> _Process:

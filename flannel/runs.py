@@ -15,6 +15,15 @@ from flannel.data.files import remove_left_overs, whole_file, whole_folder
 from flannel.errors import FlannelError
 
 WandbMode = Literal["offline", "online", "off"]
+WANDB_MODES: Mapping[str, WandbMode] = {
+    "offline": "offline",
+    "online": "online",
+    "disabled": "off",
+    "off": "off",
+    "dryrun": "offline",  # W&B's older names
+    "run": "online",
+}
+"""What WANDB_MODE may say."""
 
 Answering = Literal["auto", "as_trained", "32-true", "bf16-mixed", "16-mixed"]
 """The precisions in which something trained may be asked (`flannel.arithmetic`)."""
@@ -219,8 +228,13 @@ def lock_folder(folder: Path) -> BaseFileLock:
 
 
 def wandb_mode() -> WandbMode:
-    """Reads the W&B mode from WANDB_MODE: offline, unless it says online or disabled."""
-    mode = os.environ.get("WANDB_MODE", "offline")
-    if mode in ("disabled", "off"):
-        return "off"
-    return "online" if mode == "online" else "offline"
+    """Reads the W&B mode from WANDB_MODE: offline where it is absent or empty.
+
+    Raises:
+        RunError: If W&B knows no such mode.
+    """
+    word = os.environ.get("WANDB_MODE") or "offline"
+    mode = WANDB_MODES.get(word.lower())
+    if mode is None:
+        raise RunError(f"WANDB_MODE is {word!r}; expected one of {', '.join(WANDB_MODES)}.")
+    return mode

@@ -41,7 +41,7 @@ class MissingPredictionsError(EnsembleError):
         asked = ",".join(str(fold) for fold in lacking)
         super().__init__(
             f"In {study / 'base'} {folds}. Run `make base-models FOLD={asked}` first, or narrow "
-            "the ensemble with `--learners`."
+            "the ensemble with `--learner`."
         )
         self.lacking = {fold: tuple(names) for fold, names in lacking.items()}
 

@@ -23,7 +23,7 @@ def app(
     port: int = 8765,
     fold: int | None = None,
     arm: str = "all",
-    learners: str = "all",
+    learner: str = "all",
     patches: int | None = None,
     precision: Answering = "auto",
     limit_mb: int = 64,
@@ -38,7 +38,7 @@ def app(
         port: Of the page, on 127.0.0.1.
         fold: Whose learners answer: of a study the first trained by default; a bundle holds one.
         arm: "all", or arms with commas.
-        learners: "all", or base learners with commas.
+        learner: "all", or base learners with commas.
         patches: Patches a radiograph; by default as many as each learner's recipe says.
         precision: Arithmetic: "auto" is that of the training where this machine computes it
             natively, and else the quickest; "as_trained" gives the study's own digits.
@@ -61,7 +61,7 @@ def app(
     from flannel.asking import Panel
     from flannel.bundle import open_trained
 
-    trained = open_trained(study, fold, chosen(arm), chosen(learners))
+    trained = open_trained(study, fold, chosen(arm), chosen(learner))
     panel = Panel(trained, patches=patches, keep=True, precision=precision)
     for note in panel.trained.notes:
         print(note)

@@ -10,7 +10,7 @@ import yaml
 from flannel.queue import QueuedRun, gpu_slots, work_through
 from flannel.runs import RunError, WandbMode
 from flannel.screen import screen_for
-from flannel.stages.recipes import config_flags, folds_of, recipe_names
+from flannel.stages.recipes import check_appended, config_flags, folds_of, recipe_names
 from flannel.study import ARMS as STUDY_ARMS
 from flannel.study import WHOLE_ARMS
 
@@ -52,8 +52,10 @@ def base_models(
         index: Start only this run of that list, from 0 on, as an array job of a cluster does.
 
     Raises:
-        RunError: If the list is shorter than the index, or a run asks for GPUs that are not there.
+        RunError: If the list is shorter than the index, a run asks for GPUs that are not there, or
+            a file of `append` is appended to no recipe.
     """
+    check_appended(append, experiments)
     classes = other_classes(study)
     options = [f"--redo={redo}"]
     options += [f"--wandb={wandb}"] if wandb else []
@@ -81,6 +83,9 @@ def base_models(
         if not 0 <= index < len(runs):
             raise RunError(f"index is {index}; there are {len(runs)} runs, numbered from 0.")
         runs = [runs[index]]
+    from flannel.data.manifest import load_manifest
+
+    load_manifest(study / "manifest.csv")  # a missing one is said once, not by every run
     slots = gpu_slots(devices)
     importlib.import_module("flannel.learner")  # once here, not once in every run
     work_through(runs, train_learner, screen_for(), slots)
@@ -119,15 +124,9 @@ def base_configs(experiments: Path, append: Path | None, arm: str, learner: str)
 
 
 def appended_configs(append: Path | None, arm: str, learner: str) -> list[Path]:
-    """Names the YAML files of `append` for a run, as far as they exist; none without a folder.
-
-    Raises:
-        RunError: If `append` is no folder.
-    """
+    """Names the YAML files of `append` for a run, as far as they exist; none without a folder."""
     if append is None:
         return []
-    if not append.is_dir():
-        raise RunError(f"append is {append}, which is no folder.")
     extra = [append / f"{stem}.yaml" for stem in ("base", f"base_{arm}", f"base_{learner}")]
     return [config for config in extra if config.is_file()]
 

@@ -10,7 +10,7 @@ def bundle(
     study: Path = Path("runs/study"),
     fold: int = 0,
     arm: str = "all",
-    learners: str = "all",
+    learner: str = "all",
     licence: str = "",
     segmenter: Path | None = None,
     redo: bool = False,
@@ -25,7 +25,7 @@ def bundle(
         study: The study folder.
         fold: The fold.
         arm: "all", or arms with commas; an ensemble brings its learners.
-        learners: "all", or base learners with commas.
+        learner: "all", or base learners with commas.
         licence: Under which the weights are given away; the card says so.
         segmenter: Its best.ckpt; by default the one that made the study's masks.
         redo: Replace a bundle that is there.
@@ -33,7 +33,7 @@ def bundle(
     from flannel.bundle_writing import write_bundle
     from flannel.trained_study import trained_of_study
 
-    trained = trained_of_study(study, fold, chosen(arm), chosen(learners), segmenter)
+    trained = trained_of_study(study, fold, chosen(arm), chosen(learner), segmenter)
     write_bundle(trained, study, out, licence, redo)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(
@@ -50,7 +50,7 @@ def export_onnx(
     study: Path = Path("runs/study"),
     fold: int | None = None,
     arm: str = "all",
-    learners: str = "all",
+    learner: str = "all",
 ) -> None:
     """Writes segmenter, learners and ensembles as ONNX, each compared with the network itself.
 
@@ -61,12 +61,12 @@ def export_onnx(
         study: A study folder, or a bundle.
         fold: The fold of a study, the first that was trained by default; a bundle holds one.
         arm: "all", or arms with commas; an ensemble brings its learners.
-        learners: "all", or base learners with commas.
+        learner: "all", or base learners with commas.
     """
     from flannel.bundle import open_trained
     from flannel.onnx_export import export_trained
 
-    trained = open_trained(study, fold, chosen(arm), chosen(learners))
+    trained = open_trained(study, fold, chosen(arm), chosen(learner))
     for exported in export_trained(trained, out):
         size = exported.path.stat().st_size / 2**20
         print(f"{exported.path}: {size:,.1f} MiB, at most {exported.difference:.1g} from torch")

@@ -9,19 +9,19 @@ from flannel.stages.recipes import chosen
 
 def compare(
     study: Path = Path("runs/study"),
-    learners: str = "all",
+    learner: str = "all",
     wandb: WandbMode | None = None,
 ) -> None:
     """Writes tables, figures and `report.html` from the study's files, without a model.
 
     Args:
         study: The study folder, with predictions.
-        learners: "all", or base learners with commas.
+        learner: "all", or base learners with commas.
         wandb: Overrides WANDB_MODE.
     """
     from flannel.compare import compare_study
 
-    compare_study(study, chosen(learners), wandb or wandb_mode())
+    compare_study(study, chosen(learner), wandb or wandb_mode())
 
 
 def cheats(study: Path = Path("runs/study"), seed: int = 1) -> None:

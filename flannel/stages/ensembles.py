@@ -9,7 +9,7 @@ import yaml
 
 from flannel.errors import FlannelError
 from flannel.runs import RunError, WandbMode
-from flannel.stages.recipes import config_flags, folds_of, recipe_names
+from flannel.stages.recipes import check_appended, config_flags, folds_of, recipe_names
 
 FORMS = "flannel,best_learner,mean,majority,logistic"
 """What is made unless others are asked for: the paper's, and baselines of a second each."""
@@ -22,7 +22,7 @@ def ensembles(
     form: str = FORMS,
     append: Path | None = None,
     experiments: Path = Path("experiments"),
-    learners: str = "all",
+    learner: str = "all",
     redo: bool = False,
     wandb: WandbMode | None = None,
 ) -> None:
@@ -39,7 +39,7 @@ def ensembles(
             `experiments/ensemble/baselines`, several with commas, or "all".
         append: A folder whose `ensemble.yaml` is appended to the recipe of a trained form.
         experiments: The folder of the recipes.
-        learners: "all" of the recipe, or base learners with commas, for a partial study.
+        learner: "all" of the recipe, or base learners with commas, for a partial study.
         redo: Replace finished ensembles.
         wandb: Overrides WANDB_MODE.
 
@@ -50,12 +50,13 @@ def ensembles(
     from flannel.ensemble_runs import ensemble_folder
     from flannel.stacking import MissingPredictionsError
 
+    check_appended(append, experiments)
     folder = experiments / "ensemble"
     arms = recipe_names(folder) if arm == "all" else arm.split(",")
     made: set[str] = set()
     failed: list[str] = []
     for one_arm in arms:
-        names = _narrowed(folder / f"{one_arm}.yaml", learners)
+        names = _narrowed(folder / f"{one_arm}.yaml", learner)
         recipes = {one: _command(folder, append, one_arm, one) for one in _forms(folder, form)}
         ready, skipped = _parted(study, names, folds_of(study, fold))
         for number in ready:
@@ -79,7 +80,7 @@ def ensembles(
     if len(bare) == len(arms) or (bare and arm != "all"):
         raise RunError(
             f"No ensemble was made in the arm {', '.join(bare)} of {study}. Run `make base-models` "
-            "first, or narrow the ensemble with `--learners`."
+            "first, or narrow the ensemble with `--learner`."
         )
     print(f"ensembles: {study / 'ensemble'}")
 
@@ -150,7 +151,7 @@ def _forms(folder: Path, form: str) -> list[str]:
     return [*recipe_names(folder / "forms"), *recipe_names(folder / "baselines")]
 
 
-def _narrowed(recipe: Path, learners: str) -> list[str]:
+def _narrowed(recipe: Path, learner: str) -> list[str]:
     """Gives the learners of an arm's recipe, or those of them that were asked for.
 
     Raises:
@@ -160,13 +161,13 @@ def _narrowed(recipe: Path, learners: str) -> list[str]:
         known = ", ".join(recipe_names(recipe.parent)) or "none found"
         raise RunError(f"There is no ensemble recipe {recipe}. Arms: {known}.")
     listed = list(yaml.safe_load(recipe.read_text(encoding="utf-8"))["data"]["learners"])
-    if learners == "all":
+    if learner == "all":
         return listed
-    asked = learners.split(",")
+    asked = learner.split(",")
     known_names = {name.partition("/")[2] for name in listed}
     unknown = [name for name in asked if name not in known_names]
     if unknown:
         raise RunError(
-            f"learners names {', '.join(unknown)}; {recipe} lists {', '.join(sorted(known_names))}."
+            f"learner names {', '.join(unknown)}; {recipe} lists {', '.join(sorted(known_names))}."
         )
     return [name for name in listed if name.partition("/")[2] in asked]

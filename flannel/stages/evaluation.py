@@ -12,7 +12,7 @@ def evaluate(
     study: Path = Path("runs/study"),
     fold: int | None = None,
     arm: str = "all",
-    learners: str = "all",
+    learner: str = "all",
     segmenter: Path | None = None,
     patches: int | None = None,
     precision: Answering = "auto",
@@ -29,7 +29,7 @@ def evaluate(
         study: A study folder, or a bundle.
         fold: The fold of a study, the first that was trained by default; a bundle holds one.
         arm: "all", or arms with commas; an ensemble brings its learners.
-        learners: "all", or base learners with commas; ensembles that lack one are left out.
+        learner: "all", or base learners with commas; ensembles that lack one are left out.
         segmenter: A best.ckpt; by default the one that made the study's masks.
         patches: Patches a radiograph; by default as each learner's recipe says.
         precision: Arithmetic: "auto" is that of the training where this machine computes it
@@ -41,7 +41,7 @@ def evaluate(
     from flannel.compare import compare_study
     from flannel.evaluation import evaluate_cohort
 
-    trained = open_trained(study, fold, chosen(arm), chosen(learners), segmenter)
+    trained = open_trained(study, fold, chosen(arm), chosen(learner), segmenter)
     evaluated = evaluate_cohort(
         Panel(trained, patches=patches, precision=precision), manifest, out, redo
     )

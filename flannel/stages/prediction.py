@@ -29,7 +29,7 @@ def predict(
     out: Path = Path("predictions"),
     fold: int | None = None,
     arm: str = "all",
-    learners: str = "all",
+    learner: str = "all",
     form: str = "flannel",
     segmenter: Path | None = None,
     patches: int | None = None,
@@ -50,7 +50,7 @@ def predict(
         fold: Whose learners and ensembles answer: of a study the first that was trained by
             default; a bundle holds one.
         arm: "all", or arms with commas; "fused" brings the learners that it combines.
-        learners: "all", or base learners with commas; ensembles that lack one do not answer.
+        learner: "all", or base learners with commas; ensembles that lack one do not answer.
         form: What combines the learners, by the names of its recipes (flannel_softmax, mean,
             majority, logistic, best_learner), several with commas, or "all" that the fold has.
         segmenter: A best.ckpt of a segmenter; by default the one that made the study's masks.
@@ -76,7 +76,7 @@ def predict(
 
     named = chosen(form)
     forms = None if named is None else tuple(form_name(one) for one in named)
-    trained = open_trained(study, fold, chosen(arm), chosen(learners), segmenter, forms)
+    trained = open_trained(study, fold, chosen(arm), chosen(learner), segmenter, forms)
     panel = Panel(trained, patches=patches, until_sure=until_sure, precision=precision)
     options = PredictOptions(redraws, pictures, saliency, doubtful, redo)
     try:

@@ -1,14 +1,50 @@
 """What the stages share: recipe files, and the folds and learners that were asked for."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from flannel.runs import RunError
+from flannel.study import ARMS
 
 
 def recipe_names(folder: Path) -> list[str]:
     """Names the YAML files of a folder, without the common one."""
     return sorted(path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("_"))
+
+
+def check_appended(append: Path | None, experiments: Path) -> None:
+    """Refuses a folder that is to be appended to recipes and holds a file that no recipe takes.
+
+    Args:
+        append: The folder; None for none.
+        experiments: The folder of the recipes.
+
+    Raises:
+        RunError: If it is no folder, or a YAML file of it has another name than `base`, `base_ARM`,
+            `base_LEARNER`, `ensemble` or `segmentation`.
+    """
+    if append is None:
+        return
+    if not append.is_dir():
+        raise RunError(f"append is {append}, which is no folder.")
+    recipes = [*(experiments / "base").rglob("*.yaml"), *(experiments / "related").rglob("*.yaml")]
+    parts = {*ARMS, *(recipe.stem for recipe in recipes)}
+    known = [f"{stem}.yaml" for stem in ("base", "ensemble", "segmentation")]
+    known += sorted(f"base_{part}.yaml" for part in parts)
+    strange = sorted(
+        path.name
+        for path in append.iterdir()
+        if path.suffix in (".yaml", ".yml") and path.name not in known
+    )
+    if strange:
+        meant = "; ".join(
+            f"{name} (did you mean {get_close_matches(name, known, 1, 0.0)[0]}?)"
+            for name in strange
+        )
+        raise RunError(
+            f"Files of {append} are appended to no recipe: {meant}. Rename them, or move them away."
+        )
 
 
 def folds_of(study: Path, fold: str) -> list[int]:

@@ -26,7 +26,7 @@ from flannel.stages.base_models import (
 from flannel.stages.cohort import audit, manifest, store
 from flannel.stages.comparison import cheats, compare
 from flannel.stages.ensembles import ensembles
-from flannel.stages.recipes import config_flags, folds_of
+from flannel.stages.recipes import check_appended, config_flags, folds_of
 from flannel.stages.related_data import lung_masks, phantom_data, through_hdf5
 
 
@@ -81,6 +81,7 @@ def related(
         data = phantom_data(plan, study)
         append = append or recipes / "phantoms"
         print(f"no data given: made-up radiographs, and the small sizes of {append}", flush=True)
+    check_appended(append, experiments)
     if plan.hdf5_px is not None:
         data = through_hdf5(plan, data, study)
     manifest(data, study, plan.protocol, plan.mapping, seed=plan.seed, per_class=plan.per_class)

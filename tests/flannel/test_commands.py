@@ -39,7 +39,7 @@ def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
     ended = run("phantoms", f"--out={tmp_path / 'file' / 'phantoms'}", "--images=4", "--masks=0")
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith(f"error: {tmp_path / 'file'}")
-    assert "Not a directory" in ended.stderr
+    assert "File exists" in ended.stderr
     assert ended.stderr.count("\n") == 1
 
 

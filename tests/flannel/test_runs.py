@@ -4,8 +4,11 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from flannel.runs import (
+    WANDB_MODES,
     Run,
     RunError,
     RunFinishedError,
@@ -129,10 +132,27 @@ def test_a_digest_ignores_the_order_of_keys_only():
 
 
 @pytest.mark.parametrize(
-    ("value", "mode"), [(None, "offline"), ("disabled", "off"), ("online", "online")]
+    ("value", "mode"),
+    [
+        (None, "offline"),
+        ("offline", "offline"),
+        ("dryrun", "offline"),
+        ("online", "online"),
+        ("ONLINE", "online"),
+        ("disabled", "off"),
+    ],
 )
 def test_one_variable_turns_wandb_off(monkeypatch, value, mode):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     if value:
         monkeypatch.setenv("WANDB_MODE", value)
     assert wandb_mode() == mode
+
+
+@given(word=st.text(st.characters(exclude_characters="\x00", codec="utf-8"), min_size=1))
+def test_a_word_that_is_no_mode_is_refused_with_those_that_are(word):
+    assume(word.lower() not in WANDB_MODES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", word)
+        with pytest.raises(RunError, match="expected one of offline, online, disabled"):
+            wandb_mode()

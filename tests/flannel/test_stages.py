@@ -12,6 +12,7 @@ from flannel.data.provenance import load_provenance
 from flannel.data.store import Store
 from flannel.runs import RunError
 from flannel.stages.base_models import base_configs
+from flannel.stages.recipes import check_appended
 
 
 @pytest.mark.slow
@@ -66,8 +67,45 @@ def test_a_small_network_s_recipe_comes_behind_the_arm_s(experiments):
 def test_a_recipe_that_is_not_there_names_those_that_are(experiments):
     with pytest.raises(RunError, match=r"vgg16.*densenet161, inception_v3, resnet152"):
         base_configs(experiments, None, "global", "vgg16")
+
+
+def test_what_no_recipe_takes_is_not_appended(experiments, tmp_path):
+    check_appended(None, experiments)
+    for folder in ("demo", "real_small", "base/matched", "base/low_variance", "segmentation_cpu"):
+        check_appended(experiments / folder, experiments)
+    for folder in (experiments / "related").glob("*/phantoms"):
+        check_appended(folder, experiments)
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "base_vgg19_bn.yaml").touch()
+    check_appended(tmp_path, experiments)
+    (tmp_path / "base_vgg19.yaml").touch()
+    (tmp_path / "ensembles.yml").touch()
+    with pytest.raises(
+        RunError, match=r"vgg19\.yaml \(did you mean base_vgg19_bn\.yaml\?\)"
+    ) as told:
+        check_appended(tmp_path, experiments)
+    assert "ensembles.yml (did you mean ensemble.yaml?)" in str(told.value)
     with pytest.raises(RunError, match="which is no folder"):
-        base_configs(experiments, experiments / "nowhere", "global", "vgg19_bn")
+        check_appended(experiments / "nowhere", experiments)
+
+
+@pytest.mark.parametrize("command", ["base-models", "ensembles"])
+def test_a_missing_manifest_is_said_once(command, tmp_path, experiments, capsys):
+    words = [f"--study={tmp_path}", f"--experiments={experiments}", "--fold=0,1"]
+    assert main([command, *words]) == 1
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("manifest.csv does not exist") == (command == "base-models")
+
+
+def test_an_option_is_read_by_its_former_name(tmp_path, capsys):
+    assert main(["compare", f"--study={tmp_path / 'none'}", "--learners=a"]) == 1
+    assert capsys.readouterr().err.startswith("--learners is called --learner now.\nerror: ")
+
+
+def test_a_mode_that_wandb_does_not_know_is_refused_by_every_command(capsys, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "onlin")
+    assert main(["compare"]) == 1
+    assert "WANDB_MODE is 'onlin'; expected one of offline, online" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fold", ["x", "1,b"])

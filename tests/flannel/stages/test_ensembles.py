@@ -59,12 +59,10 @@ def test_folds_and_arms_that_lack_learners_are_skipped_by_name(base_study, make,
 def test_learners_narrow_an_ensemble(base_study, make, capsys):
     base_study.run("global/expert1", 1)
     base_study.run("global/expert3", 3)
-    assert (
-        make("--form=best_learner", "--fold=0", "--arm=global", "--learners=expert3,expert1") == 0
-    )
+    assert make("--form=best_learner", "--fold=0", "--arm=global", "--learner=expert3,expert1") == 0
     fitted = base_study.folder / "ensemble/global/best_learner/fold0/fitted.json"
     assert json.loads(fitted.read_text())["learner"] in ("global/expert1", "global/expert3")
-    assert make("--form=best_learner", "--learners=expert7") == 1
+    assert make("--form=best_learner", "--learner=expert7") == 1
     assert "learners names expert7" in capsys.readouterr().err
 
 
