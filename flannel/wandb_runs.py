@@ -38,7 +38,7 @@ def wandb_logger(
     """
     from lightning.pytorch.loggers import WandbLogger
 
-    return WandbLogger(
+    logger = WandbLogger(
         project=PROJECT,
         name=name,
         group=study.resolve().name,
@@ -50,6 +50,9 @@ def wandb_logger(
         config={**labels, **public(config)},
         settings=wandb_room(study),
     )
+    # Lightning passes it whatever was said, and W&B warns of it in every run.
+    logger._wandb_init.pop("anonymous", None)
+    return logger
 
 
 def log_final_values(logger: "WandbLogger", files: Mapping[str, Mapping[str, object]]) -> None:

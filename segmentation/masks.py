@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float32
 from PIL import Image
-from scipy import ndimage
+from skimage.measure import label, regionprops
+from skimage.segmentation import clear_border
 
 from flannel.errors import FlannelError
 
@@ -73,28 +74,19 @@ def clean_probability(
 
 def count_parts(mask: Bool[np.ndarray, "height width"]) -> int:
     """Counts the connected parts (8 neighbours)."""
-    return int(ndimage.label(mask, structure=np.ones((3, 3)))[1])
+    return int(label(mask, connectivity=2).max(initial=0))
 
 
 def _largest_parts(
     mask: Bool[np.ndarray, "height width"], parts: int
 ) -> Bool[np.ndarray, "height width"]:
-    labels, found = ndimage.label(mask, structure=np.ones((3, 3)))
-    if found <= parts:
+    labels = label(mask, connectivity=2)
+    regions = sorted(regionprops(labels), key=lambda region: -region.area)  # the first of equals
+    if len(regions) <= parts:
         return mask
-    areas = np.bincount(labels.ravel())
-    areas[0] = 0
-    largest = np.argsort(-areas, kind="stable")[:parts]
-    keep = np.zeros(len(areas), dtype=bool)
-    keep[largest] = True
-    return keep[labels]
+    return np.isin(labels, [region.label for region in regions[:parts]])
 
 
 def _holes(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
     """Finds background that does not reach the picture's edge (4 neighbours)."""
-    labels, found = ndimage.label(~mask)
-    hole = np.ones(found + 1, dtype=bool)
-    hole[0] = False
-    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        hole[edge] = False
-    return hole[labels]
+    return clear_border(label(~mask, connectivity=1)) > 0

@@ -35,6 +35,19 @@ def test_clean_keeps_the_two_largest_parts_and_fills_holes():
     assert count_parts(RAGGED) == 3
 
 
+@settings(deadline=None)
+@given(arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))), st.integers(1, 3))
+def test_parts_and_holes_are_those_of_plain_labels(mask, parts):
+    """By SciPy's labels: the largest parts, the first of equals; holes are reached by no edge."""
+    labels, found = ndimage.label(mask, np.ones((3, 3)))
+    assert count_parts(mask) == found
+    areas = [int((labels == number).sum()) for number in range(1, found + 1)]
+    kept = np.zeros_like(mask)
+    for number in sorted(range(found), key=lambda n: -areas[n])[:parts]:
+        kept |= labels == number + 1
+    assert np.array_equal(clean(mask, parts), ndimage.binary_fill_holes(kept))
+
+
 def test_clean_leaves_bays_and_empty_masks_alone():
     bay = drawn("#.#", "#.#", "###")
     assert np.array_equal(clean(bay), bay)
