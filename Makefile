@@ -43,8 +43,7 @@ MINUTES ?= 10
 # What the environment of the commands may be given on the command line beside these variables.
 ENVIRONMENT := WANDB_% CUDA_% OMP_% MKL_% TORCH_% ONEDNN_% ATEN_% NCCL_% UV_% PIP_% PYTHON% SLURM_% LC_% LANG TMPDIR HOME PATH \
   TZ DISPLAY %_proxy %_PROXY REPRO_% FLANNEL_%
-VARIABLES := PYTHON STUDY FOLD PORT ARM LEARNER FORM DEVICES SPLIT SEED MAPPING STRICT SIZE RESIZE RENEW LISTS RUN SEGMENTER \
-  SEGMENTERS APPEND REDO DATA MASKS REFERENCE_MASKS CKPT IMAGE OUT STUDY_NAME MINUTES
+VARIABLES := $(shell sed -nE 's/^([A-Z_]+) *\?=.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 # Functions of make take a space for the end of a name, so it is hidden from them.
 empty :=

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float32
 from PIL import Image
-from skimage.measure import label, regionprops
+from skimage.measure import label
 from skimage.segmentation import clear_border
 
 from flannel.errors import FlannelError
@@ -74,17 +74,21 @@ def clean_probability(
 
 def count_parts(mask: Bool[np.ndarray, "height width"]) -> int:
     """Counts the connected parts (8 neighbours)."""
-    return int(label(mask, connectivity=2).max(initial=0))
+    return int(label(mask, connectivity=2, return_num=True)[1])
 
 
 def _largest_parts(
     mask: Bool[np.ndarray, "height width"], parts: int
 ) -> Bool[np.ndarray, "height width"]:
-    labels = label(mask, connectivity=2)
-    regions = sorted(regionprops(labels), key=lambda region: -region.area)  # the first of equals
-    if len(regions) <= parts:
+    labels, found = label(mask, connectivity=2, return_num=True)
+    if found <= parts:
         return mask
-    return np.isin(labels, [region.label for region in regions[:parts]])
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    largest = np.argsort(-areas, kind="stable")[:parts]
+    keep = np.zeros(len(areas), dtype=bool)
+    keep[largest] = True
+    return keep[labels]
 
 
 def _holes(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:

@@ -63,7 +63,7 @@ def test_learners_narrow_an_ensemble(base_study, make, capsys):
     fitted = base_study.folder / "ensemble/global/best_learner/fold0/fitted.json"
     assert json.loads(fitted.read_text())["learner"] in ("global/expert1", "global/expert3")
     assert make("--form=best_learner", "--learner=expert7") == 1
-    assert "learners names expert7" in capsys.readouterr().err
+    assert "learner names expert7" in capsys.readouterr().err
 
 
 def test_an_ensemble_that_fails_does_not_stop_the_others(base_study, make, capsys):
