@@ -3,6 +3,7 @@
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +51,11 @@ NEEDED = (
 )  # fmt: skip
 """Attributes without which pixels cannot be told (PS3.3 C.7.6.3, Type 1)."""
 
-BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
-"""Tags of a TIFF file, and the value of one by which 0 is white."""
+BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, JPEG_TABLES = 258, 259, 262, 347
+STRIPS, TILES = (273, 279), (324, 325)
+"""Tags of a TIFF file: of its parts, offsets and lengths."""
+WHITE_IS_ZERO, JPEG_IN_TIFF = 0, 7
+"""Values of its photometric interpretation and compression."""
 
 # Pillow opens deep TIFF files of WhiteIsZero in some forms only: these are missing.
 OPEN_INFO.setdefault((b"MM", WHITE_IS_ZERO, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
@@ -102,7 +106,7 @@ def read_levels(path: Path) -> StoredLevels:
     Only the headerless JSRT files are told by name (`.IMG`) and size. Palettes are applied,
     colours become luminance, transparency is dropped, orientation tags are obeyed. DICOM files
     go through rescale and VOI window, and MONOCHROME1 is inverted. Where a file of more than 8
-    bits uses less than a quarter of its range, that part becomes black to white.
+    bits uses less than a quarter of its range, be it a window's, that part becomes black to white.
 
     Raises:
         RadiographError: If the file is missing, empty, damaged, of no known format, has several
@@ -261,8 +265,9 @@ def _open_picture(path: Path) -> Image.Image:
                 # Without a name it is not mapped into memory, which scrambles a TIFF on its side.
                 picture.filename = ""
                 picture.load()
-                if picture.format == "JPEG" and (damage := jpeg_damage(path.read_bytes())):
-                    raise OSError(damage)
+                for coded in _jpegs(picture, path):
+                    if damage := jpeg_damage(coded):
+                        raise OSError(damage)
                 if shortened:
                     _check_shortened(path, picture)
                 if isinstance(picture, TiffImageFile) and picture.mode.startswith("I;16"):
@@ -277,6 +282,21 @@ def _open_picture(path: Path) -> Image.Image:
     raise RadiographError(
         f"{path} holds several frames; expected one. Save the wanted one by itself."
     )
+
+
+def _jpegs(picture: Image.Image, path: Path) -> Iterator[bytes]:
+    """Yields the JPEGs that a picture consists of: a file of them, or the strips of a TIFF."""
+    if picture.format == "JPEG":
+        yield path.read_bytes()
+    elif isinstance(picture, TiffImageFile) and picture.tag_v2.get(COMPRESSION) == JPEG_IN_TIFF:
+        content, tags = path.read_bytes(), picture.tag_v2
+        offsets, lengths = STRIPS if STRIPS[0] in tags else TILES
+        for start, length in zip(tags[offsets], tags[lengths], strict=True):
+            # Tables stand apart, before their end marker; a strip's own start marker is left out.
+            yield (
+                tags.get(JPEG_TABLES, b"\xff\xd8\xff\xd9")[:-2]
+                + content[start + 2 : start + length]
+            )
 
 
 def _sixteen_bits(picture: TiffImageFile) -> Image.Image:

@@ -99,6 +99,21 @@ def test_a_damaged_file_is_refused_wherever_it_is_read(tmp_path, phantom):
     assert re.search(words, inspect_file(tmp_path / "half.jpg").fault)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_damaged_jpeg_within_tiff(tmp_path, mode):
+    image = draw_phantom("Normal", np.random.default_rng(6), (500, 400)).image
+    picture = Image.fromarray(image).convert(mode)
+    picture.save(tmp_path / "a.tif", compression="jpeg", quality=90)
+    assert np.median(np.abs(read_levels(tmp_path / "a.tif").levels.astype(int) - image)) < 4
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with Image.open(tmp_path / "a.tif") as header:
+        middle = header.tag_v2[273][0] + header.tag_v2[279][0] // 2
+    content[middle : middle + 600] = bytes(600)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(RadiographError, match=r"a\.tif is damaged or truncated"):
+        read_levels(tmp_path / "a.tif")
+
+
 def test_a_damaged_jpeg_within_dicom(tmp_path, phantom):
     dataset = pydicom.Dataset()
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
