@@ -4,8 +4,9 @@ import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from types import MappingProxyType
+from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,38 @@ def _found(class_path: str) -> type[nn.Module] | None:
     return found if isinstance(found, type) and issubclass(found, nn.Module) else None
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint, if it is whole and holds nothing that could be run.
+
+    torch compares no checksums: blocks of zeros, as a crash of the system leaves, would pass for
+    weights.
+
+    Args:
+        path: A file that torch or Lightning has written.
+
+    Raises:
+        CheckpointError: If it is missing, damaged or no checkpoint, or holds more than numbers.
+    """
+    try:
+        if is_zipfile(path):
+            with ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise BadZipFile(f"the checksum of {damaged} differs")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state["state_dict"], dict):
+            raise TypeError("state_dict is no table")
+    except FileNotFoundError as fault:
+        raise CheckpointError(f"There is no checkpoint {path}.") from fault
+    except Exception as fault:  # whatever torch raises for bytes that it was not made for
+        reason = fault.strerror if isinstance(fault, OSError) else type(fault).__name__
+        raise CheckpointError(
+            f"{path} is damaged, or no checkpoint of a run with nothing in it but weights "
+            f"({reason}). Copy it again; nothing in it was run."
+        ) from fault
+    return state
+
+
 def checkpoint_weights(checkpoint: Path, prefix: str) -> dict[str, Tensor]:
     """Reads the weights of one part of a run's `best.ckpt`, by their names within the part.
 
@@ -74,20 +107,11 @@ def checkpoint_weights(checkpoint: Path, prefix: str) -> dict[str, Tensor]:
     Raises:
         CheckpointError: If the file is missing or damaged, or holds more than weights.
     """
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-        return {
-            name.removeprefix(prefix): value
-            for name, value in state.items()
-            if name.startswith(prefix)
-        }
-    except (
-        RuntimeError, OSError, UnpicklingError, EOFError, KeyError, TypeError, AttributeError
-    ) as fault:  # fmt: skip
-        raise CheckpointError(
-            f"{checkpoint} is damaged, or no checkpoint of a run with nothing in it but weights "
-            f"({type(fault).__name__}). Copy it again; nothing in it was run."
-        ) from fault
+    return {
+        name.removeprefix(prefix): value
+        for name, value in read_checkpoint(checkpoint)["state_dict"].items()
+        if name.startswith(prefix)
+    }
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:

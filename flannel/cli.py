@@ -39,6 +39,9 @@ from flannel.callbacks import (
     StayStopped,
     SteadyEarlyStopping,
 )
+from flannel.checkpoint_io import WholeCheckpointIO, check_resumable
+from flannel.checkpoints import CheckpointError, load_weights, read_checkpoint
+from flannel.data.files import whole_file
 from flannel.runs import (
     Run,
     RunError,
@@ -164,8 +167,18 @@ class StudyCLI(LightningCLI):
         }
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401
-        """Parses the given command line, whatever `sys.argv` holds."""
+        """Parses the given command line, whatever `sys.argv` holds.
+
+        Raises:
+            RunError: If the checkpoint that it names is an address.
+            CheckpointError: If it cannot be read. Lightning, which reads it next, has no sentence.
+        """
         self.config = parser.parse_args(args)
+        ckpt_path = self.config[self.config["subcommand"]].get("ckpt_path")
+        if ckpt_path and "://" in str(ckpt_path):
+            raise RunError(f"ckpt_path {ckpt_path} is an address; give a file on this machine.")
+        if ckpt_path:
+            read_checkpoint(Path(ckpt_path))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds what every stage knows: study, name, redo, selection, W&B, early stopping."""
@@ -258,8 +271,6 @@ class StudyCLI(LightningCLI):
         """
         arguments = self.arguments
         ckpt_path = arguments.get("ckpt_path")
-        if ckpt_path and "://" in str(ckpt_path):
-            raise RunError(f"ckpt_path {ckpt_path} is an address; give a file on this machine.")
         self.study = Path(arguments.study)
         self.place = self._find_place(arguments, self.study)
         parts = {
@@ -271,6 +282,8 @@ class StudyCLI(LightningCLI):
         if self.subcommand == "fit" and _is_first_rank():
             self._lock = self.run.lock()
             self.run.check(arguments.redo)
+        if self.subcommand != "fit":
+            self._weights = Path(ckpt_path) if ckpt_path else self.run.trained(self.place.inputs)
         self._settle_precision()
         self._config_text = self._parser(self.subcommand).dump(arguments, skip_unset=False)
 
@@ -308,12 +321,26 @@ class StudyCLI(LightningCLI):
         self._check_devices()
         if not _is_first_rank():
             return
+        if not self.arguments.redo:
+            self._put_damaged_state_aside()
         self.run.start(self.arguments.redo)
-        (self.run.folder / "config.yaml").write_text(self._config_text, encoding="utf-8")
+        with whole_file(self.run.folder / "config.yaml") as beside:
+            beside.write_text(self._config_text, encoding="utf-8")
         word = "continuing" if self.run.last.is_file() else "starting"
         print(f"{word} {self.run.folder}, {time.strftime('%Y-%m-%d %H:%M')}", flush=True)
         if self._remark:
             print(self._remark, flush=True)
+
+    def _put_damaged_state_aside(self) -> None:
+        """Lets a run start anew that cannot go on from its state, and says so."""
+        if not self.run.last.exists():
+            return
+        try:
+            check_resumable(self.run.last, self.run.best, self.model)
+        except CheckpointError as fault:
+            aside = [self.run.put_aside(p) for p in (self.run.last, self.run.best) if p.exists()]
+            names = " and ".join(path.name for path in aside)
+            print(f"{fault}\nThe run starts anew; what was there is {names} now.", flush=True)
 
     def _check_devices(self) -> None:
         ranks, batch_size = self.trainer.world_size, self.arguments.data.get("batch_size")
@@ -360,7 +387,9 @@ class StudyCLI(LightningCLI):
             )
         if self.arguments.refresh_batch_norm:
             callbacks.insert(0, RefreshBatchNorm(self.arguments.refresh_batch_norm))
-        self.trainer_defaults = {"callbacks": [*callbacks, *self.stage_callbacks()]}
+        if self.subcommand == "fit":  # which alone leaves pictures in the run's folder
+            callbacks += self.stage_callbacks()
+        self.trainer_defaults = {"callbacks": callbacks}
         if self.subcommand == "fit" and self.arguments.wandb != "off":
             self._wandb = wandb_logger(
                 self.study,
@@ -369,11 +398,13 @@ class StudyCLI(LightningCLI):
                 self.arguments.as_dict(),
                 self.arguments.wandb,
             )
-        return super().instantiate_trainer(
+        trainer = super().instantiate_trainer(
             logger=self._wandb or False,  # `curves.csv` is written in any case
             default_root_dir=str(self.run.folder),
             **kwargs,
         )
+        trainer.strategy.checkpoint_io = WholeCheckpointIO()
+        return trainer
 
     def stage_callbacks(self) -> list[Callback]:
         """Gives what a stage adds to the callbacks of every run; nothing, unless it says so."""
@@ -409,7 +440,9 @@ class StudyCLI(LightningCLI):
         datamodule: LightningDataModule,
         ckpt_path: Any,  # noqa: ANN401  Lightning's signature
     ) -> None:
-        if ckpt_path is None and self.run.last.is_file():
+        if ckpt_path is not None:
+            check_resumable(Path(ckpt_path), None, model)
+        elif self.run.last.is_file():
             ckpt_path = self.run.last
         self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         if not self.run.best.is_file():
@@ -417,8 +450,7 @@ class StudyCLI(LightningCLI):
                 f"{self.arguments.selection} was never measured, so no epoch could be selected. "
                 "Give validation images, or another --selection."
             )
-        state = torch.load(self.run.best, map_location="cpu", weights_only=True)
-        model.load_state_dict(state["state_dict"])
+        load_weights(model, read_checkpoint(self.run.best)["state_dict"], str(self.run.best))
         started = time.monotonic()
         self._conclude(self, self.run)
         if self.trainer.is_global_zero:
@@ -442,6 +474,33 @@ class StudyCLI(LightningCLI):
                 found = {name: read_json(file) for name, file in files.items() if file.is_file()}
                 log_final_values(self._wandb, found)
             self.run.finish()
+
+    def validate(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        ckpt_path: Any,  # noqa: ANN401  Lightning's signature
+        verbose: bool,
+    ) -> None:
+        """Measures trained weights on the validation images."""
+        self._load_trained(model)
+        self.trainer.validate(model, datamodule=datamodule, verbose=verbose)
+
+    def test(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        ckpt_path: Any,  # noqa: ANN401  Lightning's signature
+        verbose: bool,
+    ) -> None:
+        """Measures trained weights on the test images."""
+        self._load_trained(model)
+        self.trainer.test(model, datamodule=datamodule, verbose=verbose)
+
+    def _load_trained(self, model: LightningModule) -> None:
+        """Loads the weights that were named, or the run's; a random network is never measured."""
+        load_weights(model, read_checkpoint(self._weights)["state_dict"], str(self._weights))
+        print(f"weights: {self._weights}", flush=True)
 
 
 def run_stage(start: Callable[[], StudyCLI]) -> int:

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,10 @@ WANDB_MODES: Mapping[str, WandbMode] = {
 
 Answering = Literal["auto", "as_trained", "32-true", "bf16-mixed", "16-mixed"]
 """The precisions in which something trained may be asked (`flannel.arithmetic`)."""
+
+FINGERPRINT = "fingerprint.json"
+DAMAGED = ".damaged-"
+"""In the names of damaged files that were put aside."""
 
 
 class RunError(FlannelError):
@@ -77,6 +82,18 @@ def read_json(path: Path) -> dict[str, object]:
     return value
 
 
+def is_unfinished(folder: Path) -> bool:
+    """Tells whether a run was begun in a folder and has not finished.
+
+    Weights that were handed on, without a fingerprint, are of no run that could.
+
+    Raises:
+        RunError: If its fingerprint is damaged.
+    """
+    path = folder / FINGERPRINT
+    return path.is_file() and read_json(path).get("finished") is not True
+
+
 def write_folder_once(folder: Path, settings: str, write: Callable[[Path], None]) -> bool:
     """Writes a folder whole or not at all, unless it is there from the same settings.
 
@@ -118,7 +135,7 @@ class Run:
     @property
     def fingerprint(self) -> Path:
         """The file that says with what the run was started, and whether it finished."""
-        return self.folder / "fingerprint.json"
+        return self.folder / FINGERPRINT
 
     @property
     def best(self) -> Path:
@@ -153,6 +170,35 @@ class Run:
                 "anew with --redo true."
             ) from fault
 
+    def trained(self, inputs: Collection[str]) -> Path:
+        """Returns the weights of the finished run.
+
+        Args:
+            inputs: Parts that must be those of the training, such as the split, without which its
+                test images may be images that it learnt from.
+
+        Raises:
+            RunError: If there are none, with how to get them.
+        """
+        way_out = "or name the weights to take as they are with --ckpt_path FILE."
+        if not self.fingerprint.is_file() or not self.best.is_file():
+            raise RunError(
+                f"{self.folder} holds no trained weights, and a network that has learnt nothing is "
+                f"not measured. Train it first (fit), {way_out}"
+            )
+        before = read_json(self.fingerprint)
+        if not before.get("finished"):
+            raise RunError(f"{self.folder} is not finished. Let fit finish it, {way_out}")
+        parts = before.get("parts")
+        known = parts if isinstance(parts, dict) else {}
+        changed = sorted(name for name in inputs if self.parts[name] != known.get(name))
+        if changed:
+            raise RunError(
+                f"The run in {self.folder} was trained with another {', '.join(changed)}. Train it "
+                f"again (fit --redo true), {way_out}"
+            )
+        return self.best
+
     def check(self, redo: bool) -> None:
         """Decides whether the run may start or continue, and tidies up a finished one.
 
@@ -183,12 +229,23 @@ class Run:
             remove_left_overs(self.folder)
             raise RunFinishedError(f"{self.folder} is finished with the same fingerprint: skipped.")
 
+    def put_aside(self, path: Path) -> Path:
+        """Renames a damaged file of the run, so that it is neither used nor lost.
+
+        Returns:
+            Its new place, such as `last.damaged-1.ckpt`.
+        """
+        names = (f"{path.stem}{DAMAGED}{number}{path.suffix}" for number in count(1))
+        place = next(one for one in map(path.with_name, names) if not one.exists())
+        return path.rename(place)
+
     def start(self, redo: bool) -> None:
         """Notes the fingerprint; clears what an earlier run left that is not continued."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if redo or not self.last.is_file():
             for path in self.folder.iterdir():
-                if path.is_file() and path.name not in (".lock", "log.txt"):
+                aside = DAMAGED in path.name and not redo
+                if path.is_file() and path.name not in (".lock", "log.txt") and not aside:
                     path.unlink()
             if self.log.is_file():
                 os.truncate(self.log, 0)  # a queue may be writing to it

@@ -39,7 +39,7 @@ from flannel.trained import (
     TrainedError,
     TrainedLearner,
 )
-from segmentation.checkpoint import Segmenter, load_segmenter
+from segmentation.checkpoint import Segmenter, checkpoints_of, load_segmenter
 from segmentation.mask_tables import load_mask_rows
 from segmentation.pipeline import PLAIN, MaskOptions, recipe_of
 from segmentation.probabilities import Precision
@@ -109,8 +109,8 @@ def trained_of_study(
     segmenter, masks, of_masks = _segmenter(study, manifest, checkpoint)
     if segmenter is None and any(one.needs_mask for one in trained):
         raise TrainedError(
-            f"{study / 'segmentation'} holds no segmenter, which {trained[-1].name} needs: name "
-            "its best.ckpt with --segmenter, or ask for --arm=global."
+            f"{study / 'segmentation'} holds no finished segmenter, which {trained[-1].name} "
+            "needs: name its best.ckpt with --segmenter, or ask for --arm=global."
         )
     lacking = [
         f"{one.learner} of the arm {one.arm} is left out: it needs "
@@ -268,7 +268,7 @@ def _segmenter(
     study: Path, manifest: pd.DataFrame, checkpoint: Path | None
 ) -> tuple[Segmenter | None, MaskOptions, tuple[str, ...]]:
     """Finds the segmenter and the options that made the study's masks, by their recipe's hash."""
-    places = [checkpoint] if checkpoint else sorted((study / "segmentation").glob(f"*/{BEST}"))
+    places = [checkpoint] if checkpoint else checkpoints_of(study)[0]
     segmenters = [load_segmenter(place) for place in places]
     if not segmenters:
         return None, PLAIN, ()

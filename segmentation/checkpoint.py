@@ -10,6 +10,7 @@ from torch import nn
 
 from flannel.checkpoints import CheckpointError, build_module, checkpoint_weights, load_weights
 from flannel.data.files import sha256_of
+from flannel.runs import is_unfinished
 from segmentation.masks import MaskError
 from segmentation.structures import classes_of
 
@@ -37,25 +38,42 @@ class Segmenter:
 
 
 def find_checkpoint(study: Path) -> Path:
-    """Finds the one segmenter that a study has trained.
+    """Finds the one segmenter that a study has trained to the end.
 
     Raises:
         MaskError: If there is none or more than one.
+        RunError: If a fingerprint is damaged.
     """
-    found = sorted((study / "segmentation").glob("*/best.ckpt"))
+    found, unfinished = checkpoints_of(study)
     match found:
         case [checkpoint]:
             return checkpoint
         case []:
-            raise MaskError(
+            begun = [f"{place} is not finished." for place in unfinished]
+            none = (
                 f"{study / 'segmentation'} holds no trained segmenter: train one "
                 "(make segment MASKS=folder), or name a checkpoint."
             )
+            raise MaskError(" ".join([none, *begun]))
         case _:
             raise MaskError(
                 f"{study / 'segmentation'} holds {len(found)} segmenters; name the checkpoint: "
                 f"{', '.join(str(path) for path in found)}."
             )
+
+
+def checkpoints_of(study: Path) -> tuple[list[Path], list[Path]]:
+    """Lists the checkpoints of a study's segmenters.
+
+    Returns:
+        Those of finished trainings, and those of others.
+
+    Raises:
+        RunError: If a fingerprint is damaged.
+    """
+    places = sorted((study / "segmentation").glob("*/best.ckpt"))
+    unfinished = [place for place in places if is_unfinished(place.parent)]
+    return [place for place in places if place not in unfinished], unfinished
 
 
 def load_segmenter(checkpoint: Path) -> Segmenter:
@@ -65,8 +83,9 @@ def load_segmenter(checkpoint: Path) -> Segmenter:
         checkpoint: A run's `best.ckpt`, its `config.yaml` beside it.
 
     Raises:
-        MaskError: If a file is missing or cannot be read, the network is not of a known library,
-            or the weights do not fit it.
+        MaskError: If a file is missing or cannot be read, the training is not finished, the
+            network is not of a known library, or the weights do not fit it.
+        RunError: If the run's fingerprint is damaged.
     """
     config_path = checkpoint.parent / "config.yaml"
     for path in (checkpoint, config_path):
@@ -74,6 +93,12 @@ def load_segmenter(checkpoint: Path) -> Segmenter:
             raise MaskError(
                 f"{path} does not exist: a segmenter is a best.ckpt with its config.yaml beside it."
             )
+    if is_unfinished(checkpoint.parent):
+        raise MaskError(
+            f"{checkpoint} is of a training that has not finished. Let the command that trained it "
+            "(lungs fit, make segment) finish it first; or copy it with its config.yaml to another "
+            "folder, to take it as it is."
+        )
     try:
         config = yaml.safe_load(config_path.read_text(encoding="utf-8"))
         size_px = int(config["data"]["size_px"])

@@ -2,13 +2,16 @@
 
 import contextlib
 import io
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from flannel.data.files import whole_file
 from flannel.errors import FlannelError
-from flannel.runs import RunError, WandbMode
+from flannel.runs import RunError, RunHeldError, WandbMode
 from flannel.stages.recipes import check_appended, config_flags, folds_of, recipe_names
 
 FORMS = "flannel,best_learner,mean,majority,logistic"
@@ -29,7 +32,8 @@ def ensembles(
     """Makes the ensembles of every arm and fold that has its base predictions.
 
     A fold that lacks predictions is skipped, by the names of the learners that it lacks. An
-    ensemble that fails does not stop the others; all that failed are named at the end.
+    ensemble that fails does not stop the others; all that failed are named at the end. What another
+    process is making is left to it.
 
     Args:
         study: The study folder, with base predictions.
@@ -48,32 +52,32 @@ def ensembles(
             or an ensemble failed.
     """
     from flannel.ensemble_runs import ensemble_folder
-    from flannel.stacking import MissingPredictionsError
 
     check_appended(append, experiments)
     folder = experiments / "ensemble"
     arms = recipe_names(folder) if arm == "all" else arm.split(",")
-    made: set[str] = set()
-    failed: list[str] = []
+    jobs: list[_Job] = []
+    skipped: list[str] = []
     for one_arm in arms:
         names = _narrowed(folder / f"{one_arm}.yaml", learner)
         recipes = {one: _command(folder, append, one_arm, one) for one in _forms(folder, form)}
-        ready, skipped = _parted(study, names, folds_of(study, fold))
+        ready, lacking = _parted(study, names, folds_of(study, fold))
+        skipped += [f"{one_arm}: {sentence}" for sentence in lacking]
         for number in ready:
             options = [f"--study={study}", f"--data.fold={number}", f"--redo={redo}"]
             options.append(f"--data.learners=[{','.join(names)}]")
-            for one_form, command in recipes.items():
-                place = f"{one_arm}/{one_form}/fold{number}"
-                log = study / ensemble_folder(one_arm, one_form, number) / "log.txt"
-                try:
-                    print(f"{place}: {_run([*command, *options], wandb, log)}", flush=True)
-                    made.add(one_arm)
-                except MissingPredictionsError as lacking:  # of the other folds
-                    print(f"{place}: not made. {lacking}", flush=True)
-                except FlannelError as fault:
-                    failed.append(f"  {place}: {fault}")
-        for sentence in skipped:
-            print(f"{one_arm}: {sentence}", flush=True)
+            jobs += [
+                _Job(
+                    one_arm,
+                    f"{one_arm}/{one_form}/fold{number}",
+                    (*command, *options),
+                    study / ensemble_folder(one_arm, one_form, number) / "log.txt",
+                )
+                for one_form, command in recipes.items()
+            ]
+    made, failed = _made(jobs, wandb)
+    for sentence in skipped:
+        print(sentence, flush=True)
     if failed:
         raise RunError("\n".join(["Some ensembles failed, the others are finished:", *failed]))
     bare = [one_arm for one_arm in arms if one_arm not in made]
@@ -83,6 +87,46 @@ def ensembles(
             "first, or narrow the ensemble with `--learner`."
         )
     print(f"ensembles: {study / 'ensemble'}")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """An ensemble that is to be made: its arm, what it is called, its command line, its log."""
+
+    arm: str
+    place: str
+    command: tuple[str, ...]
+    log: Path
+
+
+def _made(jobs: Sequence[_Job], wandb: WandbMode | None) -> tuple[set[str], list[str]]:
+    """Makes the ensembles; what another process holds is tried again at the end, and left to it.
+
+    Returns:
+        The arms in which ensembles are made, by whomever, and a sentence for each that failed.
+    """
+    from flannel.stacking import MissingPredictionsError
+
+    made: set[str] = set()
+    failed: list[str] = []
+    waiting, held = deque(jobs), set[str]()
+    while waiting:
+        job = waiting.popleft()
+        try:
+            print(f"{job.place}: {_run(list(job.command), wandb, job.log)}", flush=True)
+            made.add(job.arm)
+        except RunHeldError:
+            if job.place in held:
+                print(f"{job.place}: another process is making it, and it is left to that one.")
+                made.add(job.arm)
+            else:
+                held.add(job.place)
+                waiting.append(job)
+        except MissingPredictionsError as lacking:  # of the other folds
+            print(f"{job.place}: not made. {lacking}", flush=True)
+        except FlannelError as fault:
+            failed.append(f"  {job.place}: {fault}")
+    return made, failed
 
 
 def _parted(
@@ -123,7 +167,8 @@ def _run(command: list[str], wandb: WandbMode | None, log: Path) -> str:
             ensemble.main([*arguments, *([f"--wandb={wandb}"] if wandb else [])])
     *earlier, last = news.getvalue().splitlines()
     if earlier:  # it was made now, not skipped
-        log.write_text(news.getvalue(), encoding="utf-8")
+        with whole_file(log) as beside:
+            beside.write_text(news.getvalue(), encoding="utf-8")
     return last
 
 

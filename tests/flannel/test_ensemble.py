@@ -3,6 +3,7 @@
 import json
 import signal
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from flannel import ensemble
+from flannel.checkpoints import CheckpointError
 from flannel.combinations import LinearCombination, NeuralWeightModule
 from flannel.data.diagnosis import FLANNEL
 from flannel.ensemble import Ensemble, EpochOrder, PredictionsDataModule, whole_split
@@ -131,6 +133,93 @@ def test_the_kept_epoch_is_the_one_with_the_best_validation(base_study):
     table = table[table["split"] == "val"]
     guessed = table[probability_columns(FLANNEL)].to_numpy().argmax(axis=1)
     assert (guessed == table["diagnosis"].map(FLANNEL.index)).mean() == pytest.approx(best)
+
+
+@pytest.fixture
+def stopped(base_study, monkeypatch):
+    """An ensemble that was stopped in its fourth epoch of six: its folder, how it is trained."""
+    study, names = base_study.folder, base_study.experts()
+
+    def train(*options, name="flannel"):
+        return ensemble.main(arguments(study, names, *options, epochs=6, name=name))
+
+    def stop(self):
+        if self.current_epoch == 3:
+            raise Stopped(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ensemble, "on_train_epoch_start", stop)
+        with pytest.raises(Stopped):
+            train()
+    return study / "ensemble" / "global" / "fold0", train
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _swap(path):
+    path.write_bytes(path.with_name("best.ckpt").read_bytes())
+
+
+DAMAGE = {
+    "cut": _cut,
+    "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("no checkpoint"),
+    "weights only": _swap,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("file", "kind"), [*product(["last.ckpt"], DAMAGE), ("best.ckpt", "cut")])
+def test_a_damaged_state_is_put_aside_and_the_run_starts_anew(stopped, capsys, file, kind):
+    folder, train = stopped
+    DAMAGE[kind](folder / file)
+    damaged = (folder / file).read_bytes()
+    assert train() == 0
+    printed = capsys.readouterr().out
+    assert "The run starts anew; what was there is last.damaged-1.ckpt and best" in printed
+    assert str(folder / "last.ckpt") in printed or str(folder / "best.ckpt") in printed
+    assert (folder / file).with_name(file.replace(".", ".damaged-1.")).read_bytes() == damaged
+    train(name="whole")
+    whole = folder.parent / "whole" / "fold0" / "predictions.csv"
+    assert (folder / "predictions.csv").read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.slow
+def test_trained_weights_are_measured_and_never_random_ones(base_study, stopped, capsys):
+    folder, train = stopped
+    study, names = base_study.folder, base_study.experts()
+
+    def measure(command, *options, name="flannel"):
+        words = arguments(study, names, *options, name=name)
+        kept = [w for w in words if not w.startswith("--optimizer")]
+        return ensemble.main([command, *kept[1:]])
+
+    with pytest.raises(RunError, match=r"never/fold0 holds no trained weights.*fit.*--ckpt_path"):
+        measure("test", name="never")
+    with pytest.raises(RunError, match=r"fold0 is not finished"):
+        measure("validate")
+    train()
+    capsys.readouterr()
+    measured = json.loads((folder / "metrics.json").read_text())
+    for command, split in (("validate", "val"), ("test", "test")):
+        measure(command)
+        printed = capsys.readouterr().out
+        assert f"weights: {folder / 'best.ckpt'}" in printed
+        (row,) = (line for line in printed.splitlines() if f"{split}/macro_f1" in line)
+        assert float(row.split()[-2]) == pytest.approx(measured[split]["macro_f1"], abs=1e-6)
+    pickled = folder / "pickled.ckpt"
+    torch.save({"state_dict": nn.Linear(1, 1)}, pickled)
+    with pytest.raises(CheckpointError, match="nothing in it was run"):
+        measure("test", f"--ckpt_path={pickled}")
+    with pytest.raises(CheckpointError, match=r"no checkpoint .*best-of-all"):
+        measure("test", "--ckpt_path=best-of-all")
+    measure("test", f"--ckpt_path={folder / 'best.ckpt'}", name="never")
+    base_study.run("global/expert1", 3, config="another")  # was trained again
+    with pytest.raises(RunError, match=r"trained with another base"):
+        measure("test")
 
 
 @pytest.mark.slow

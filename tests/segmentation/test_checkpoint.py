@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -39,6 +42,19 @@ def test_other_networks_and_classes_are_built_again(tmp_path, write_run, class_p
     expected = network.state_dict()
     for name, value in segmenter.network.state_dict().items():
         assert torch.equal(value, expected[name])
+
+
+def test_a_segmenter_that_has_not_finished_is_not_used(tmp_path, write_run):
+    for name, finished in (("begun", False), ("whole", True)):
+        write_run(tmp_path / "segmentation" / name)
+        fingerprint = tmp_path / "segmentation" / name / "fingerprint.json"
+        fingerprint.write_text(json.dumps({"finished": finished, "parts": {}}))
+    assert find_checkpoint(tmp_path).parent.name == "whole"
+    shutil.rmtree(tmp_path / "segmentation" / "whole")
+    with pytest.raises(MaskError, match=r"no trained segmenter.*begun.best\.ckpt is not finished"):
+        find_checkpoint(tmp_path)
+    with pytest.raises(MaskError, match=r"a training that has not finished. Let the command"):
+        load_segmenter(tmp_path / "segmentation" / "begun" / "best.ckpt")
 
 
 class Intruder:

@@ -1,6 +1,8 @@
 """The stage that makes all ensembles: what is made, narrowed, skipped by name and refused."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -99,3 +101,29 @@ def test_unknown_forms_and_arms_name_the_known_ones(base_study, make, capsys):
     assert "no form 'median'; choose of flannel, flannel_accuracy" in capsys.readouterr().err
     assert make("--arm=frontal") == 1
     assert "Arms: global, patched" in capsys.readouterr().err
+
+
+def test_what_another_process_is_making_is_left_to_it(base_study, make, capsys):
+    base_study.experts()
+    place = base_study.folder / "ensemble" / "global" / "mean" / "fold0"
+    words = [sys.executable, "-c", HOLDER, str(place)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        assert make("--form=mean,majority", "--fold=0", "--arm=global") == 0
+        assert "global/mean/fold0: another process is making it" in capsys.readouterr().out
+        assert make("--form=mean", "--fold=0", "--arm=global") == 0
+        other.kill()
+    assert made(base_study) == ["global/majority/fold0"]
+    assert make("--form=mean,majority", "--fold=0", "--arm=global") == 0
+    assert made(base_study) == ["global/majority/fold0", "global/mean/fold0"]
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from flannel.runs import lock_folder
+
+lock = lock_folder(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.readline()
+"""
