@@ -25,11 +25,12 @@ def log_comparison(
     """
     if mode == "off":
         return
-    import wandb
-
     from flannel.wandb_runs import PROJECT, wandb_room
 
     comparison = measurements.comparison
+    settings = wandb_room(comparison.study)
+    import wandb
+
     run = wandb.init(
         project=PROJECT,
         name="compare",
@@ -38,7 +39,7 @@ def log_comparison(
         dir=comparison.study,
         mode=mode,
         config={"stage": "compare", "arms": comparison.arms, "learners": comparison.learners},
-        settings=wandb_room(comparison.study),
+        settings=settings,
     )
     run.log(
         {

@@ -1,10 +1,16 @@
 """What W&B gets to know of a run: labels, curves and final values; no path and no machine."""
 
+import contextlib
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from flannel.data.files import remove_left_overs, unfinished_place
 from flannel.runs import WandbMode
 
 if TYPE_CHECKING:
@@ -115,9 +121,10 @@ def wandb_room(study: Path) -> Any:  # noqa: ANN401  wandb has no types
     Returns:
         Settings that log no program path, arguments, code, host, hardware or console.
     """
-    import wandb
-
-    os.environ["WANDB_DATA_DIR"] = str((study / "wandb").absolute())
+    room = (study / "wandb").absolute()
+    os.environ["WANDB_DATA_DIR"] = str(room)
+    with _staging_in(room):
+        import wandb
     return wandb.Settings(
         disable_git=True,
         save_code=False,
@@ -128,3 +135,26 @@ def wandb_room(study: Path) -> Any:  # noqa: ANN401  wandb has no types
         x_disable_machine_info=True,
         x_disable_stats=True,
     )
+
+
+@contextlib.contextmanager
+def _staging_in(room: Path) -> Iterator[None]:
+    """Lets W&B, if it is imported in the block, stage pictures and artifacts in its room.
+
+    It makes folders for them when it is imported, and a process that is killed leaves them: here,
+    where the next one removes them, and not in TMPDIR.
+    """
+    if "wandb" in sys.modules:
+        yield
+        return
+    room.mkdir(parents=True, exist_ok=True)
+    remove_left_overs(room)
+    staged = unfinished_place(room / "staged")
+    staged.mkdir(exist_ok=True)
+    # Unlike atexit, this is called at the end of a queue's process too.
+    Finalize(None, shutil.rmtree, (staged, True), exitpriority=0)
+    usual, tempfile.tempdir = tempfile.tempdir, str(staged)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = usual

@@ -1,6 +1,9 @@
 """What W&B gets to know of a run, read back from the offline run."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -83,3 +86,25 @@ def test_what_a_dashboard_sees_of_a_config_holds_no_path(tmp_path):
     assert seen["data"] == {"fold": 2, "learners": ["global/vgg19_bn", *["(path)"] * 3]}
     assert seen["max_epochs"] == 3
     assert seen["model"]["network"]["init_args"]["weights"] == "(path)"
+
+
+STAGES = """
+import os, signal, sys
+from pathlib import Path
+from flannel.wandb_runs import wandb_room
+
+wandb_room(Path(sys.argv[1]))
+if sys.argv[2] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_what_wandb_stages_lies_in_the_study_and_is_removed_after_a_kill(tmp_path):
+    (tmp_path / "tmp").mkdir()
+    room = tmp_path / "study" / "wandb"
+    for end, left in (("killed", 1), ("whole", 0)):
+        words = [sys.executable, "-c", STAGES, str(room.parent), end]
+        subprocess.run(words, env={**os.environ, "TMPDIR": str(tmp_path / "tmp")}, check=False)
+        assert len(list(room.glob(".*"))) == left, end
+        assert not list((tmp_path / "tmp").iterdir()), end
