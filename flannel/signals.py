@@ -66,6 +66,11 @@ def heeding_signals() -> Iterator[None]:
         sys.unraisablehook = hook
 
 
+def leave_interrupts_to_parent() -> None:
+    """Ignores Ctrl-C in a process whose parent hears it too, and ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _stop(number: int, frame: object) -> None:
     raise Stopped(number)
 

@@ -9,6 +9,7 @@ from queue import Empty
 import torch
 from torch import multiprocessing
 
+from flannel.signals import leave_interrupts_to_parent
 from segmentation.checkpoint import Segmenter, load_segmenter
 from segmentation.masks import MaskError
 from segmentation.pipeline import MadeMask, MaskOptions, make_masks
@@ -97,6 +98,7 @@ def _work_on_share(
     outcomes: "multiprocessing.Queue[MadeMask | str | MaskError]",
 ) -> None:
     """Runs in a process of its own, and ends with the one that started it."""
+    leave_interrupts_to_parent()
     device = device_of(rank)
     if device.type == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // devices))

@@ -23,6 +23,7 @@ from flannel.galleries.saliency import show_saliency
 from flannel.galleries.votes import draw_patches
 from flannel.kept import load_map
 from flannel.patches import Patches
+from flannel.signals import leave_interrupts_to_parent
 from flannel.trained import NOTICE
 from flannel.verdicts import Judged, Verdict, leading
 
@@ -86,7 +87,8 @@ def draw_opinions(
         yield from map(draw, drawings)
         return
     # Spawned: this process has computed with threads, which a forked one would wait for.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(processes, context, leave_interrupts_to_parent) as pool:
         yield from pool.map(draw, drawings)
 
 
