@@ -430,8 +430,8 @@ class StudyCLI(LightningCLI):
             if self.run.last.is_file():
                 stop.remains = f"The same command goes on after the last epoch in {self.run.last}."
             launcher = self.trainer.strategy.launcher
-            if launcher is not None:  # other processes would wait for this one
-                launcher.kill(signal.SIGTERM)
+            if launcher is not None:  # the others would wait for this one, and keep nothing
+                launcher.kill(signal.SIGKILL)
             raise stop from None
 
     def _train(
