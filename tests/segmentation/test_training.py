@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import signal
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
@@ -186,3 +187,55 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
         for name in ("whole", "study")
     ]
     pd.testing.assert_frame_equal(*curves)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
+def test_a_terminated_training_says_so_and_its_weights_are_used_by_nothing(tmp_path, capsys):
+    write_phantoms(tmp_path / "pairs", 12, seed=1, size=64)
+    words = recipe(
+        tmp_path,
+        data={"folder": str(tmp_path / "pairs")},
+        trainer={"max_epochs": 1000, "accelerator": "cpu"},
+    )
+    run = tmp_path / "study" / "segmentation" / "small"
+    training = start(words, tmp_path / "said.txt")
+    while not (run / "last.ckpt").is_file():
+        assert training.is_alive(), (tmp_path / "said.txt").read_text()
+        time.sleep(0.001)
+    training.terminate()  # often while the checkpoint's file is closed
+    training.join()
+    said = (tmp_path / "said.txt").read_text()
+    assert training.exitcode == 128 + signal.SIGTERM
+    assert said.splitlines()[-1] == (
+        f"Stopped by SIGTERM. The same command goes on after the last epoch in {run / 'last.ckpt'}."
+    )
+    assert not json.loads((run / "fingerprint.json").read_text())["finished"]
+    predict = ["predict", str(tmp_path / "pairs"), f"--out={tmp_path / 'masks'}"]
+    for place in (f"--checkpoint={run / 'best.ckpt'}", f"--study={tmp_path / 'study'}"):
+        assert main([*predict, place]) == 1
+        assert "finished" in capsys.readouterr().err
+    assert main(["test", *words[1:]]) == 1
+    assert "small is not finished. Let fit finish it" in capsys.readouterr().err
+    assert not (tmp_path / "masks").exists()
+
+
+@pytest.mark.slow
+def test_a_trained_segmenter_is_measured_with_its_weights(tmp_path, capsys):
+    write_phantoms(tmp_path / "pairs", 12, seed=1, size=64)
+    words = recipe(tmp_path, data={"folder": str(tmp_path / "pairs")})
+    assert main(["validate", *words[1:]]) == 1
+    assert "a network that has learnt nothing is not measured" in capsys.readouterr().err
+    assert main(words) == 0
+    run = tmp_path / "study" / "segmentation" / "small"
+    picture = (run / "validation.png").stat().st_mtime_ns
+    capsys.readouterr()
+    assert main(["validate", *words[1:]]) == 0
+    printed = capsys.readouterr().out
+    (row,) = (line for line in printed.splitlines() if "val/jaccard " in line)
+    reached = pd.read_csv(run / "curves.csv")["val/jaccard"].max()
+    assert float(row.split()[-2]) == pytest.approx(reached, abs=1e-4)
+    assert (run / "validation.png").stat().st_mtime_ns == picture
+    (tmp_path / "pickled.ckpt").write_bytes(b"\x80\x04K\x01.")
+    assert main(["test", *words[1:], f"--ckpt_path={tmp_path / 'pickled.ckpt'}"]) == 1
+    assert "nothing in it was run" in capsys.readouterr().err
