@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor, nn
 
-from flannel.checkpoints import CheckpointError, read_checkpoint
+from flannel.checkpoints import CheckpointError, read_checkpoint, read_saved
 from flannel.data.files import whole_file
 from flannel.runs import RunError
 
@@ -37,8 +37,8 @@ class WholeCheckpointIO(CheckpointIO):
         try:
             with whole_file(Path(path)) as beside:
                 torch.save(checkpoint, beside)
-        except (OSError, RuntimeError) as fault:  # torch has an error of its own for a full disk
-            reason = fault.strerror if isinstance(fault, OSError) else str(fault).splitlines()[0]
+        except (OSError, RuntimeError) as fault:  # torch's for a full disk speaks of positions
+            reason = fault.strerror if isinstance(fault, OSError) else "not to the end"
             raise RunError(
                 f"{path} cannot be written ({reason}). Make room there, or let it be written: the "
                 "same command goes on after the last epoch that was."
@@ -47,12 +47,12 @@ class WholeCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: object = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Reads a checkpoint into main memory, never running anything in it.
+        """Reads what was written into main memory, never running anything in it.
 
         Raises:
             CheckpointError: If it cannot be read.
         """
-        return read_checkpoint(Path(path))
+        return read_saved(Path(path))
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Removes a checkpoint."""

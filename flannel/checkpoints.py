@@ -66,16 +66,25 @@ def _found(class_path: str) -> type[nn.Module] | None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint, if it is whole and holds nothing that could be run.
+    """Reads a checkpoint of Lightning's, as `read_saved` does.
+
+    Raises:
+        CheckpointError: If it is missing, damaged or no checkpoint, or holds more than numbers.
+    """
+    state = read_saved(path)
+    if not isinstance(state.get("state_dict"), dict):
+        raise _unreadable(path, "no state_dict")
+    return state
+
+
+def read_saved(path: Path) -> dict[str, Any]:
+    """Reads a table that torch has saved, if it is whole and holds nothing that could be run.
 
     torch compares no checksums: blocks of zeros, as a crash of the system leaves, would pass for
     weights.
 
-    Args:
-        path: A file that torch or Lightning has written.
-
     Raises:
-        CheckpointError: If it is missing, damaged or no checkpoint, or holds more than numbers.
+        CheckpointError: If it is missing, damaged or no table, or holds more than plain values.
     """
     try:
         if is_zipfile(path):
@@ -84,17 +93,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             if damaged is not None:
                 raise BadZipFile(f"the checksum of {damaged} differs")
         state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state["state_dict"], dict):
-            raise TypeError("state_dict is no table")
     except FileNotFoundError as fault:
         raise CheckpointError(f"There is no checkpoint {path}.") from fault
     except Exception as fault:  # whatever torch raises for bytes that it was not made for
         reason = fault.strerror if isinstance(fault, OSError) else type(fault).__name__
-        raise CheckpointError(
-            f"{path} is damaged, or no checkpoint of a run with nothing in it but weights "
-            f"({reason}). Copy it again; nothing in it was run."
-        ) from fault
+        raise _unreadable(path, reason) from fault
+    if not isinstance(state, dict):
+        raise _unreadable(path, type(state).__name__)
     return state
+
+
+def _unreadable(path: Path, reason: str | None) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is damaged, or no checkpoint of a run with nothing in it but weights ({reason}). "
+        "Copy it again; nothing in it was run."
+    )
 
 
 def checkpoint_weights(checkpoint: Path, prefix: str) -> dict[str, Tensor]:
