@@ -62,12 +62,12 @@ def format_of(start: bytes) -> str:
 
 
 def is_read(name: str) -> bool:
-    """Says whether radiographs of a format are read."""
+    """Returns whether radiographs of a format are read."""
     return name in _READ
 
 
 def is_dicom(start: bytes) -> bool:
-    """Says whether a file is DICOM: by its prefix, or where it lacks that, by its first attribute.
+    """Returns whether a file is DICOM: by its prefix, or without one by its first attribute.
 
     PS3.10 7.1 wants 128 bytes and "DICM" before the file meta information (group 0002); archives
     also hand on files that begin with "DICM", with group 0002, or with the data set (group 0008).

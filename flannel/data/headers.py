@@ -96,11 +96,19 @@ class Header:
         return not OTHER_PARTS.isdisjoint([*words, "".join(words)])
 
 
+def is_dicom_file(path: Path) -> bool:
+    """Returns whether a file can be read and is DICOM."""
+    try:
+        return is_dicom(first_bytes(path))
+    except OSError:
+        return False
+
+
 def header_of(path: Path) -> Header | None:
     """Reads what a DICOM file says of itself; None for other files and damaged headers."""
+    if not is_dicom_file(path):
+        return None
     try:
-        if not is_dicom(first_bytes(path)):
-            return None
         with warnings.catch_warnings():  # of values that break the rules of their kind
             warnings.simplefilter("ignore", UserWarning)
             return _header(read_header(path))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from PIL import ExifTags, Image
 
 from flannel.data.jpeg import jpeg_damage
+from flannel.data.names import is_text, shown
 from flannel.data.progress import progress
 from flannel.data.radiograph import (
     DECODING_FAULTS,
@@ -94,6 +95,8 @@ def inspect_file(path: Path) -> FileFacts:
     leaves a doubt, a file too small to show anything among it, and every other format, is decoded
     by `read_levels`, whose verdict counts.
     """
+    if not is_text(path):
+        return FileFacts(fault=f"{shown(path)} is a name that no disk or table takes: rename it.")
     try:
         usual = path.is_file() and path.stat().st_size <= MAX_BYTES
         content = path.read_bytes() if usual else b""
@@ -102,8 +105,10 @@ def inspect_file(path: Path) -> FileFacts:
             height, width = read_levels(path).levels.shape
             size = (width, height)
         return FileFacts(*size, hashlib.sha256(content).hexdigest())
-    except (RadiographError, OSError) as fault:
+    except RadiographError as fault:
         return FileFacts(fault=str(fault))
+    except OSError as fault:
+        return FileFacts(fault=f"{path} cannot be read ({fault.strerror or fault}).")
 
 
 def _look_at(batch: Sequence[Path]) -> list[tuple[Path, _Seen]]:
@@ -112,7 +117,7 @@ def _look_at(batch: Sequence[Path]) -> list[tuple[Path, _Seen]]:
         try:
             status = path.stat()  # before it is read: a change after that is seen the next time
             size, mtime_ns = status.st_size, status.st_mtime_ns
-        except OSError:
+        except (OSError, ValueError):  # no name that a disk knows
             size, mtime_ns = 0, 0
         found.append((path, _Seen(size, mtime_ns, inspect_file(path))))
     return found
@@ -124,7 +129,7 @@ def _seen_before(path: Path, known: Mapping[str, _Seen]) -> _Seen | None:
         return None
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     unchanged = (entry.size, entry.mtime_ns) == (status.st_size, status.st_mtime_ns)
     return entry if unchanged else None

@@ -12,8 +12,7 @@ import pandas as pd
 from flannel.data.duplicates import joined_groups
 from flannel.data.files import whole_file
 from flannel.data.findings import MAPPINGS, LabelMapping, SourceError, SourceRow
-from flannel.data.formats import first_bytes, is_dicom
-from flannel.data.headers import Header, header_of
+from flannel.data.headers import Header, header_of, is_dicom_file
 from flannel.data.inspection import FileFacts, inspect_files
 from flannel.data.names import LONGEST_BYTES, image_id, is_file_name, shown
 from flannel.data.progress import progress
@@ -291,8 +290,8 @@ def _headers(paths: Sequence[Path], files: Sequence[FileFacts]) -> list[Header]:
     """
     good = [path for path, file in zip(paths, files, strict=True) if not file.fault]
     with ThreadPoolExecutor() as threads:
-        kinds = zip(good, threads.map(first_bytes, good), strict=True)
-        dicom = [path for path, start in kinds if is_dicom(start)]
+        kinds = zip(good, threads.map(is_dicom_file, good), strict=True)
+        dicom = [path for path, kind in kinds if kind]
         found = threads.map(header_of, dicom)
         read = progress(found, len(dicom), "Looking at DICOM headers") if dicom else ()
         headers = dict(zip(dicom, read, strict=True))

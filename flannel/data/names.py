@@ -52,12 +52,12 @@ def image_id(source: str, stem: str, sha256: str) -> str:
 
 
 def is_file_name(name: str) -> bool:
-    """Says whether a text can be a file's name on any disk, with room for a suffix."""
+    """Returns whether a text can be a file's name on any disk, with room for a suffix."""
     return bool(name) and file_name(name) == name
 
 
 def is_text(path: Path) -> bool:
-    """Says whether a table and a line of a terminal can hold a path's letters."""
+    """Returns whether a table and a line of a terminal can hold a path's letters."""
     return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in str(path))
 
 

@@ -32,7 +32,7 @@ def mark_as_output(folder: Path) -> None:
 
 
 def is_output(names: Iterable[str], folder: Path) -> bool:
-    """Says whether this project has made a folder.
+    """Returns whether this project has made a folder.
 
     Args:
         names: What lies in the folder.

@@ -150,7 +150,7 @@ def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
 
 
 def is_alpha_mask(path: Path) -> bool:
-    """Says whether `read_mask` takes a file's transparency, because its colours show nothing.
+    """Returns whether `read_mask` takes a file's transparency, because its colours show nothing.
 
     Raises:
         RadiographError: As `read_mask`.

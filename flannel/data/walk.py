@@ -117,7 +117,7 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def is_image(path: Path) -> bool:
-    """Says whether a file is a picture by its suffix or its content, and not hidden.
+    """Returns whether a file is a picture by its suffix or its content, and not hidden.
 
     Raises:
         OSError: If the file cannot be read.

@@ -243,3 +243,25 @@ def test_an_image_id_that_is_no_file_name_is_refused(raw, tmp_path, image_id):
     written.to_csv(tmp_path / "m.csv", index=False)
     with pytest.raises(ManifestError, match="cannot be the name of its mask"):
         load_manifest(tmp_path / "m.csv")
+
+
+def test_no_cell_of_a_table_leaves_the_study_or_stops_the_others(tmp_path):
+    sources = ("../../escaped/s", "/absolute", "a\\b", "..", "con", "s" * 300, "=cmd|x", "plain")
+    for number in range(len(sources)):
+        picture(tmp_path / f"{number}.png", number)
+    rows = [f"{number}.png,Normal,{source}" for number, source in enumerate(sources)]
+    rows += ["a\0b.png,Normal,plain", f"{'x' * 5000}.png,Normal,plain"]
+    (tmp_path / "radiographs.csv").write_text("path,diagnosis,source\n" + "\n".join(rows) + "\n")
+    table, report = build_manifest(tmp_path)
+    assert sorted(table["source"]) == sorted(sources)
+    for image_id in table["image_id"]:
+        mask = (tmp_path / "masks" / f"{image_id}.png").resolve()
+        assert mask.parent == tmp_path / "masks"
+        mask.parent.mkdir(exist_ok=True)
+        mask.touch()  # a name that this disk takes
+    assert len(list((tmp_path / "masks").iterdir())) == len(sources)
+    plain = table.loc[table["source"] == "plain", "image_id"].item()
+    assert plain == f"plain-7-{sha256_of(tmp_path / '7.png')[:8]}"
+    first, second = sorted(report.bad_files, key=len)
+    assert r"a\x00b.png' is a name that no disk or table takes" in first
+    assert second.endswith("cannot be read (File name too long).")
