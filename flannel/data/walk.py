@@ -1,5 +1,6 @@
 """The one walk through folders of radiographs: what is taken, and by reason what is left."""
 
+import os
 import stat
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -150,7 +151,7 @@ def left_in_words(left: Left, folder: Path, names: int | None = NAMES_SHOWN) -> 
 
 def _is_open_folder(path: Path) -> bool:
     try:
-        if path.name.startswith(".") or not path.is_dir():
+        if path.name.startswith(".") or not path.is_dir() or not os.access(path, os.X_OK):
             return False
         return not is_output([inside.name for inside in path.iterdir()], path)
     except OSError:

@@ -20,7 +20,7 @@ from flannel.data.sources import (
     radiography,
 )
 from flannel.data.sources.class_folders import images_in, write_phantom
-from flannel.data.walk import folders_in, is_image
+from flannel.data.walk import folders_in
 
 NAME = "folder_per_class"
 SPLITS: dict[str, Split] = {
@@ -98,7 +98,7 @@ def _class_folders(folder: Path) -> list[tuple[str, Path]]:
     tops = [(split, path) for path in inside if (split := _split_of(path.name)) is not None]
     places = [(split, path) for split, top in tops for path in folders_in(top)]
     places = places or [("", path) for path in inside]
-    return [(split, path) for split, path in places if any(map(is_image, sorted(path.iterdir())))]
+    return [(split, path) for split, path in places if images_in(path)]
 
 
 def _split_of(name: str) -> str | None:
