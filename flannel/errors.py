@@ -1,6 +1,7 @@
 """The base class of every error that is meant for a user, and the sentence an error ends in."""
 
 import errno
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ WAYS_OUT = {
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 """Errors of the system that libraries turn into other exceptions of theirs."""
 SHARED_MEMORY = "/dev/shm"
+LARGEST_SEED = 2**32 - 1
+"""Of scikit-learn's and pandas's draws."""
 
 
 class FlannelError(ValueError):
@@ -36,6 +39,23 @@ class FlannelError(ValueError):
 
 class OptionError(FlannelError):
     """An option of a value that cannot be used."""
+
+
+def check_range(least: float, most: float = math.inf, **options: float | None) -> None:
+    """Refuses options that do not lie within bounds; None is an option that was not given.
+
+    Args:
+        least: The least value.
+        most: The greatest.
+        options: Values by the names of their options.
+
+    Raises:
+        OptionError: If one is smaller, larger or no number.
+    """
+    expected = f"{least} or more" if most == math.inf else f"{least} to {most}"
+    for name, value in options.items():
+        if value is not None and not least <= value <= most:
+            raise OptionError(f"{name} is {value}; expected {expected}.")
 
 
 def sentence_of(fault: BaseException) -> str | None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from flannel.errors import check_range
+
 
 def main(arguments: list[str]) -> int:
     """Runs `lungs predict`, whose radiographs are named without an option."""
@@ -57,6 +59,8 @@ def predict(
         redo: Make every mask anew, in place of imported references too.
     """
     from flannel.arithmetic import emulation
+
+    check_range(1, batch_size=batch_size, devices=devices)
     from segmentation.checkpoint import find_checkpoint, load_segmenter
     from segmentation.devices import all_devices, device_of
     from segmentation.masks import MaskError
@@ -127,6 +131,7 @@ def compare(
         rounds: Timed batches of each network, taking turns; 0 measures no speed.
         precision: Arithmetic of the timed networks.
     """
+    check_range(0, rounds=rounds)
     from segmentation.comparison import compare_segmenters, save_comparison
 
     folder = study / "segmentation"

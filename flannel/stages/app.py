@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flannel.errors import check_range
 from flannel.runs import Answering, RunError
 from flannel.signals import Stopped
 from flannel.stages.recipes import chosen
@@ -47,6 +48,9 @@ def app(
     Raises:
         RunError: If the extra `app` is not installed.
     """
+    check_range(0, 65535, port=port)
+    check_range(0, fold=fold)
+    check_range(1, patches=patches, limit_mb=limit_mb)
     try:
         import python_multipart  # noqa: F401  without it FastAPI reads no form
         import uvicorn  # noqa: F401

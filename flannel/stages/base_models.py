@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from flannel.errors import check_range
 from flannel.queue import QueuedRun, gpu_slots, work_through
 from flannel.runs import RunError, WandbMode
 from flannel.screen import screen_for
@@ -55,6 +56,7 @@ def base_models(
         RunError: If the list is shorter than the index, a run asks for GPUs that are not there, or
             a file of `append` is appended to no recipe.
     """
+    check_range(1, devices=devices)
     check_appended(append, experiments)
     classes = other_classes(study)
     options = [f"--redo={redo}"]

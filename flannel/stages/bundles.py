@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from flannel.errors import check_range
 from flannel.stages.recipes import chosen
 
 
@@ -30,6 +31,7 @@ def bundle(
         segmenter: Its best.ckpt; by default the one that made the study's masks.
         redo: Replace a bundle that is there.
     """
+    check_range(0, fold=fold)
     from flannel.bundle_writing import write_bundle
     from flannel.trained_study import trained_of_study
 
@@ -63,6 +65,7 @@ def export_onnx(
         arm: "all", or arms with commas; an ensemble brings its learners.
         learner: "all", or base learners with commas.
     """
+    check_range(0, fold=fold)
     from flannel.bundle import open_trained
     from flannel.onnx_export import export_trained
 

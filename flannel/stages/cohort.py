@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Literal
 
 from flannel.data.diagnosis import MappingName
+from flannel.errors import LARGEST_SEED, check_range
 from flannel.runs import RunError, write_folder_once
 
 Protocol = Literal["patient", "paper", "nested", "given", "leave-source-out", "external"]
 Resize = Literal["stretch", "letterbox"]
+LARGEST_PX = 8192
+"""Side of the largest radiographs that are stored or drawn, in pixels."""
 
 
 def manifest(
@@ -54,6 +57,9 @@ def manifest(
     Raises:
         RunError: If lists are given with another protocol than "given", or with a selection.
     """
+    check_range(0, seed=seed)
+    check_range(1, per_class=per_class)
+    check_range(2, folds=folds)
     from flannel import __version__
     from flannel.data.cohort import import_run, one_image_per_key, read_lists
     from flannel.data.files import whole_file
@@ -128,6 +134,7 @@ def store(
             lacks, which is refused otherwise.
         strict: Refuse when a radiograph cannot be read, instead of listing it.
     """
+    check_range(1, LARGEST_PX, size_px=size_px)
     from flannel.data.manifest import load_manifest
     from flannel.data.store import build_store
 
@@ -149,6 +156,7 @@ def audit(study: Path = Path("runs/study"), seed: int = 1) -> None:
         study: The study folder, with manifest and store.
         seed: Of the forests that look for shortcuts.
     """
+    check_range(0, LARGEST_SEED, seed=seed)
     from flannel.data.audit_page import write_audit
 
     page, remarks = write_audit(study, seed)
@@ -171,6 +179,7 @@ def export_hdf5(
         size_px: Side of the images, which are stretched to a square.
         shuffle_seed: Shuffle images and labels together, as paper 003 does.
     """
+    check_range(0, LARGEST_SEED, shuffle_seed=shuffle_seed)
     from flannel.data.hdf5 import export_hdf5 as export
     from flannel.data.manifest import load_manifest
     from flannel.data.provenance import label_set_of
@@ -206,6 +215,9 @@ def phantoms(
         seed: The same seed gives the same files.
         size_px: About the side of a phantom.
     """
+    check_range(1, images=images)
+    check_range(0, masks=masks, seed=seed)
+    check_range(8, LARGEST_PX, size_px=size_px)
     from flannel.data.sources import write_phantom_sources
 
     settings = f"images {images}, masks {masks}, seed {seed}, size_px {size_px}"

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+from flannel.errors import LARGEST_SEED, check_range
 from flannel.runs import RunError, WandbMode, wandb_mode
 from flannel.stages.recipes import chosen
 
@@ -33,6 +34,7 @@ def cheats(study: Path = Path("runs/study"), seed: int = 1) -> None:
         study: The study folder, with predictions, manifest and store.
         seed: Of the forests.
     """
+    check_range(0, LARGEST_SEED, seed=seed)
     from flannel.cheats import make_cheats
 
     for sentence in make_cheats(study, seed):
@@ -73,6 +75,7 @@ def patches(study: Path = Path("runs/study"), repeats: int = 20, seed: int = 1) 
         repeats: Subsets of patches of each size.
         seed: Of the subsets.
     """
+    check_range(0, seed=seed)
     from flannel.patch_report import write_patch_study
 
     for path in write_patch_study(study, repeats, seed):

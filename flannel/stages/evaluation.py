@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from flannel.errors import check_range
 from flannel.runs import Answering
 from flannel.stages.recipes import chosen
 
@@ -36,6 +37,8 @@ def evaluate(
             natively, and else the quickest; "as_trained" is that of the training.
         redo: Replace an evaluation that is there.
     """
+    check_range(0, fold=fold)
+    check_range(1, patches=patches)
     from flannel.asking import Panel
     from flannel.bundle import open_trained
     from flannel.compare import compare_study

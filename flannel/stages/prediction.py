@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from flannel.errors import check_range
 from flannel.runs import Answering
 from flannel.stages.recipes import chosen
 
@@ -68,6 +69,9 @@ def predict(
     Returns:
         The exit status: 0, or 1 where no radiograph could be answered.
     """
+    check_range(0, fold=fold, redraws=redraws)
+    check_range(1, patches=patches)
+    check_range(0, 1, until_sure=until_sure)
     from flannel.asking import Panel
     from flannel.bundle import open_trained
     from flannel.predict import PredictOptions, predict_files

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
+from flannel.errors import check_range
 from flannel.queue import QueuedRun, gpu_slots, work_through
 from flannel.related import (
     RelatedStudy,
@@ -69,6 +70,7 @@ def related(
         RunError: If there is no such study, arm or learner, it was begun on the other kind of
             radiographs, or masks are needed and nothing says where they come from.
     """
+    check_range(1, devices=devices)
     folder = experiments / "related" / name
     plan = load_related_study(folder / "study.yaml")
     recipes = experiments / "related" / (plan.recipes or name)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from flannel.errors import check_range
 from flannel.runs import Answering
 from flannel.stages.recipes import chosen
 
@@ -34,6 +35,8 @@ def saliency(
         precision: Arithmetic: "auto" is that of the training where this machine computes it
             natively, and else the quickest; "as_trained" is that of the training.
     """
+    check_range(1, count=count, patches=patches)
+    check_range(0, fold=fold, seed=seed)
     from flannel.saliency_report import chosen_runs, write_saliency
 
     for run in chosen_runs(study, arm.split(","), chosen(learner), fold):
