@@ -456,9 +456,9 @@ def _check_image(path: Path, dataset: pydicom.Dataset) -> None:
     """Refuses what is no single radiograph in grey levels, before its pixels are decoded."""
     if value_of(dataset, "PixelData") is None:
         kind = dataset.file_meta.get("MediaStorageSOPClassUID")
+        name = f" ({kind.name})" if kind else ""
         raise RadiographError(
-            f"{path} is a DICOM file without pixels ({kind.name if kind else 'of no kind'}); "
-            "expected a radiograph."
+            f"{path} is a DICOM file without pixels{name}; expected a radiograph."
         )
     missing = [name for name in NEEDED if value_of(dataset, name) is None]
     if missing:

@@ -43,7 +43,8 @@ TAGS = (
     "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "SamplesPerPixel", "NumberOfFrames", "WindowCenter", "WindowWidth", "RescaleSlope",
     "RescaleIntercept", "PlanarConfiguration", "PhotometricInterpretation", "PixelData",
-    "Modality", "BodyPartExamined", "ViewPosition", "VOILUTFunction",
+    "Modality", "BodyPartExamined", "ViewPosition", "VOILUTFunction", "ModalityLUTSequence",
+    "VOILUTSequence", "PixelPaddingValue", "PixelPaddingRangeLimit",
 )  # fmt: skip
 VALUES = (0, 1, -1, 3, 8, 12, 16, 32, 64, 65535, "", "MONOCHROME1", "RGB", "PALETTE COLOR", "x",
           b"", b"\0", "1e999", "nan", [1, 2], [], None)  # fmt: skip
@@ -236,12 +237,29 @@ def _dicom(draw: Draw) -> bytes:
                 setattr(dataset, tag, VALUES[int(draw.integers(len(VALUES)))])
         except (ValueError, TypeError, AttributeError, OverflowError):
             continue
+    if draw.random() < 0.2:
+        tables = pydicom.Sequence([_lut(draw) for _ in range(int(draw.integers(3)))])
+        setattr(dataset, str(draw.choice(["ModalityLUTSequence", "VOILUTSequence"])), tables)
     content = io.BytesIO()
     try:
         pydicom.dcmwrite(content, dataset, enforce_file_format=True)
     except Exception:  # whatever pydicom raises for tags that it does not write
         return b"\0" * 128 + b"DICM" + draw.bytes(200)
     return content.getvalue()
+
+
+def _lut(draw: Draw) -> pydicom.Dataset:
+    """Draws a lookup table whose descriptor may lie about its entries."""
+    item = pydicom.Dataset()
+    size = int(draw.choice([0, 1, 2, 255, 256, 4096, 65535]))
+    first, bits = int(draw.choice([0, 1, 32768, 65535])), int(draw.choice([0, 8, 12, 16, 99]))
+    parts = (size, first, bits)[: int(draw.choice([0, 1, 3, 3, 3]))]
+    if draw.random() < 0.9:
+        item.add_new("LUTDescriptor", "US", list(parts))
+    if draw.random() < 0.9:
+        count = int(draw.choice([0, 1, size // 2, size, size, size + 1]))
+        item.add_new("LUTData", "OW", draw.bytes(2 * count))
+    return item
 
 
 def _jsrt(draw: Draw) -> bytes:
