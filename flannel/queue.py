@@ -196,10 +196,13 @@ def _work(command: Command, run: QueuedRun, device: str | None, telling: Connect
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     try:
         lock = lock_folder(run.folder)  # before the log is opened, which the holder writes to
+        log = run.log.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
     except RunHeldError as held:
         telling.send(("elsewhere", str(held)))
         return
-    log = run.log.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
+    except OSError as fault:
+        telling.send(("failed", sentence_of(fault)))
+        return
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     sys.stdout = sys.stderr = log

@@ -117,6 +117,25 @@ def test_the_traceback_of_an_error_that_is_not_ours_is_in_the_log(tmp_path):
     assert "Traceback" in (tmp_path / "0" / "log.txt").read_text()
 
 
+def test_a_folder_that_cannot_be_written_fails_its_run_only(tmp_path, capfd):
+    (tmp_path / "0").touch()
+    screen = Heard()
+    with pytest.raises(RunFailedError) as told:
+        work_through(runs(tmp_path, "a", "b"), _pretend, screen)
+    assert screen.closed == {"0-a": "failed", "1-b": "done"}
+    assert f"0-a: {tmp_path / '0'}: " in str(told.value)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_runs_that_fail_alike_share_a_line(tmp_path):
+    with pytest.raises(RunFailedError) as told:
+        work_through(runs(tmp_path, "ours", "a", "ours", "theirs"), _pretend, Heard())
+    first, alike, other = str(told.value).splitlines()
+    assert first == "3 of 4 runs failed."
+    assert alike.startswith("  0-ours, 2-ours: The mask is upside down. Log: ")
+    assert other.startswith("  3-theirs: KeyError")
+
+
 def test_a_finished_run_is_told_as_such_and_its_log_kept(tmp_path):
     (tmp_path / "0").mkdir()
     (tmp_path / "0" / "log.txt").write_text("epoch 9/9 of the training\n")
