@@ -14,7 +14,7 @@ from torch import Tensor
 from flannel.arithmetic import AUTO
 from flannel.data.store import Store
 from flannel.inference import for_inference, inference_dtype, logits_in_parts
-from flannel.patches import Patches
+from flannel.patches import Patches, narrowed_px
 from flannel.runs import Answering, derived_seed
 from flannel.trained import Trained, TrainedError, TrainedLearner
 from flannel.until_sure import ask_until_sure, check_can_stop, first_places, in_random_order
@@ -217,8 +217,8 @@ def patches_of(answers: Sequence[Answer], view: PatchView) -> Patches:
     places = [answer.places for answer in answers]
     return Patches(
         image_id=tuple(answer.image_id for answer in answers),
-        centres=np.stack([one.centres.numpy() for one in places]).astype(np.int16),
-        windows_px=np.stack([one.windows_px.numpy() for one in places]).astype(np.int16),
+        centres=narrowed_px(np.stack([one.centres.numpy() for one in places])),
+        windows_px=narrowed_px(np.stack([one.windows_px.numpy() for one in places])),
         weights=np.stack([one.weights.numpy() for one in places]),
         logits=np.stack([answer.logits for answer in answers]),
         strategy=view.centres,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from flannel.bundle_entries import Listed, read_entries
-from flannel.bundle_files import BundleError, is_bundle, read_contents
+from flannel.bundle_files import BundleError, check_unreplaced, is_bundle, read_contents
 from flannel.bundle_values import EntryError
 from flannel.bundle_weights import check_answer, check_network
 from flannel.errors import FlannelError
@@ -82,12 +82,12 @@ def trained_of_bundle(
 
     Raises:
         BundleError: If it is damaged, names a class or a value that this version does not use, or
-            asks for a network that is not the one of its weights.
+            asks for a network that is not the one of its weights, or is replaced meanwhile.
         TrainedError: If it holds none of the chosen learners.
     """
     listed = Listed(folder, read_contents(folder))
-    trained = _chosen(_understood(folder, partial(read_entries, listed)), arms, learners)
-    _understood(folder, partial(_check_networks, trained, listed))
+    trained = _chosen(_understood(listed, partial(read_entries, listed)), arms, learners)
+    _understood(listed, partial(_check_networks, trained, listed))
     return trained
 
 
@@ -125,14 +125,17 @@ def _check_networks(trained: Trained, listed: Listed) -> None:
         check_answer(skeleton, (1, len(ensemble.learners), classes), (1, classes), ensemble.name)
 
 
-def _understood(folder: Path, read: Callable[[], Part]) -> Part:
+def _understood(listed: Listed, read: Callable[[], Part]) -> Part:
     """Reads what was compared with its hashes, and is still not to be believed."""
     try:
         return read()
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as fault:
-        if isinstance(fault, FlannelError) and not isinstance(fault, EntryError):
+    except (OSError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as fault:
+        check_unreplaced(listed.folder, listed.contents)
+        if isinstance(fault, OSError):
+            sentence = f"{fault.filename} cannot be read ({fault.strerror})."
+        elif isinstance(fault, FlannelError) and not isinstance(fault, EntryError):
             sentence = str(fault)
         else:
             reason = str(fault) if isinstance(fault, EntryError) else repr(fault)
             sentence = f"It does not say what was trained: {reason}."
-        raise BundleError(f"The bundle {folder} is not used. {sentence}") from fault
+        raise BundleError(f"The bundle {listed.folder} is not used. {sentence}") from fault

@@ -120,7 +120,7 @@ def _learner(entry: Entry, store: Settings, listed: Listed) -> TrainedLearner:
         vote=one_of(entry["vote"], get_args(Rule)),
         views_at_once=count(entry["views_at_once"], least=1),
         precision=one_of(entry["precision"], PRECISIONS),
-        weights=partial(read_weights, path),
+        weights=partial(read_weights, path, sha256),
         temperature=_temperature(entry["temperature"]),
         identity=digest_of([entry, sha256]),
     )
@@ -157,14 +157,14 @@ def _ensemble(entry: Entry, classes: int, listed: Listed) -> TrainedEnsemble:
         learners=names(entry["learners"]),
         combination=_allowed(entry["combination"], COMBINATIONS),
         classes=classes,
-        weights=partial(read_weights, path),
+        weights=partial(read_weights, path, sha256),
         temperature=_temperature(entry["temperature"]),
         identity=digest_of([entry, sha256]),
     )
 
 
 def _segmenter(entry: Entry, listed: Listed) -> Segmenter:
-    path, _ = listed.weights(entry)
+    path, sha256 = listed.weights(entry)
     specification = _allowed(entry["network"], SEGMENTERS)
     classes = names(entry["classes"])
     if classes not in map(classes_of, get_args(Structures)):
@@ -175,12 +175,13 @@ def _segmenter(entry: Entry, listed: Listed) -> Segmenter:
     skeleton = check_network(partial(build_network, specification), path, "the segmenter")
     check_answer(skeleton, (1, 1, side, side), (1, len(classes), side, side), "the segmenter")
     network = build_network(specification)
-    load_weights(network, read_weights(path), "the segmenter")
+    load_weights(network, read_weights(path, sha256), "the segmenter")
     return Segmenter(
         network=channels_last(network),
         size_px=side,
         sha256=str(entry["sha256"]),  # of the checkpoint, as the study's own masks name it
         classes=classes,
+        specification=specification,
     )
 
 

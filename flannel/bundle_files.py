@@ -7,7 +7,6 @@ touched, and whatever differs from the list is refused before any of it is used.
 import json
 import math
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ def write_folder(
     if folder.exists() and not (redo and is_bundle(folder)):
         way_out = "Say --redo true to replace it, or name" if is_bundle(folder) else "Name"
         raise BundleError(f"{folder} exists. {way_out} another place with --out.")
-    with whole_folder(folder) as beside:
+    with whole_folder(folder.resolve()) as beside:
         contents: dict[str, object] = {**fill(beside), "format": FORMAT}
         paths = sorted(path for path in beside.rglob("*") if path.is_file())
         contents["files"] = {
@@ -63,8 +62,6 @@ def write_folder(
             for path in paths
         }  # fmt: skip
         write_json({**contents, "checksum": digest_of(contents)}, beside / CONTENTS)
-        if folder.exists():
-            shutil.rmtree(folder)
 
 
 def read_contents(folder: Path) -> dict[str, object]:
@@ -72,8 +69,46 @@ def read_contents(folder: Path) -> dict[str, object]:
 
     Raises:
         BundleError: If it is no bundle or of another version, a file is missing, differs, is too
-            large, or lies outside the folder.
+            large, or lies outside the folder, or the bundle is replaced meanwhile.
     """
+    contents = _contents(folder)
+    files = contents.get("files")
+    if not isinstance(files, dict) or len(files) > MOST_FILES:
+        raise BundleError(f"{folder / CONTENTS} lists no files, or too many: get the bundle again.")
+    try:
+        for name, listed in files.items():
+            try:
+                _check(folder, name, listed)
+            except OSError as fault:
+                raise BundleError(f"{folder / name} cannot be read ({fault.strerror}).") from fault
+    except BundleError:
+        check_unreplaced(folder, contents)
+        raise
+    return contents
+
+
+def check_unreplaced(folder: Path, contents: Mapping[str, object]) -> None:
+    """Tells a bundle that another process replaces from one that is damaged.
+
+    Args:
+        folder: The bundle.
+        contents: As `read_contents` gave them.
+
+    Raises:
+        BundleError: If it says something else by now, or is gone.
+    """
+    try:
+        same = _contents(folder) == contents
+    except BundleError:
+        same = False
+    if not same:
+        raise BundleError(
+            f"The bundle {folder} was replaced or removed while it was read. Run the command again."
+        )
+
+
+def _contents(folder: Path) -> dict[str, object]:
+    """Reads `bundle.json`, without a look at the files that it lists."""
     path = folder / CONTENTS
     if not path.is_file():
         raise BundleError(f"{folder} is no bundle: it has no {CONTENTS}.")
@@ -98,14 +133,6 @@ def read_contents(folder: Path) -> dict[str, object]:
         )
     if contents.pop("checksum", None) != digest_of(contents):
         raise BundleError(f"{path} was changed since it was written: get the bundle again.")
-    files = contents.get("files")
-    if not isinstance(files, dict) or len(files) > MOST_FILES:
-        raise BundleError(f"{path} lists no files, or too many: get the bundle again.")
-    for name, listed in files.items():
-        try:
-            _check(folder, name, listed)
-        except OSError as fault:
-            raise BundleError(f"{folder / name} cannot be read ({fault.strerror}).") from fault
     return contents
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
 
-from flannel.checkpoints import CheckpointError
+from flannel.checkpoints import CheckpointError, read_hashed
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -41,15 +41,20 @@ def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
     path.chmod(0o644)  # safetensors lets nobody else read what it writes, which is to be handed on
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Reads weights.
+def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Reads weights, of the very bytes whose hash is compared.
+
+    Args:
+        path: The file.
+        sha256: Its hash when the bundle was opened.
 
     Raises:
-        CheckpointError: If the file is no safetensors file, or holds what is no number.
+        CheckpointError: If the file has changed since, is no safetensors file, or holds what is no
+            number.
     """
     try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as fault:
+        weights = load(read_hashed(path, sha256)[0])
+    except SafetensorError as fault:
         raise _no_weights(path, fault) from fault
     for name, value in weights.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 import torchvision
-import yaml
 from torch import Tensor
 
 from flannel import __version__
@@ -108,15 +107,14 @@ def _ensemble_entry(ensemble: TrainedEnsemble, folder: Path) -> Entry:
 
 
 def _segmenter_entry(segmenter: Segmenter | None, folder: Path) -> Entry | None:
-    """Describes the segmenter; its network is named in the config.yaml beside its checkpoint."""
+    """Describes the segmenter."""
     if segmenter is None:
         return None
-    if segmenter.checkpoint is None:
+    if not segmenter.specification:
         raise BundleError("The segmenter was made in memory: a bundle needs its best.ckpt.")
-    config = segmenter.checkpoint.parent / "config.yaml"
     save_weights(segmenter.network.state_dict(), folder / SEGMENTER)
     return {
-        "network": yaml.safe_load(config.read_text(encoding="utf-8"))["model"]["network"],
+        "network": segmenter.specification,
         "size_px": segmenter.size_px,
         "classes": list(segmenter.classes),
         "sha256": segmenter.sha256,

@@ -1,8 +1,10 @@
 """A trained network built again, only of allowed classes, from weights and nothing else."""
 
+import hashlib
 import importlib
 import inspect
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -65,34 +67,42 @@ def _found(class_path: str) -> type[nn.Module] | None:
     return found if isinstance(found, type) and issubclass(found, nn.Module) else None
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, content: bytes | None = None) -> dict[str, Any]:
     """Reads a checkpoint of Lightning's, as `read_saved` does.
 
     Raises:
         CheckpointError: If it is missing, damaged or no checkpoint, or holds more than numbers.
     """
-    state = read_saved(path)
+    state = read_saved(path, content)
     if not isinstance(state.get("state_dict"), dict):
         raise _unreadable(path, "no state_dict")
     return state
 
 
-def read_saved(path: Path) -> dict[str, Any]:
+def read_saved(path: Path, content: bytes | None = None) -> dict[str, Any]:
     """Reads a table that torch has saved, if it is whole and holds nothing that could be run.
 
     torch compares no checksums: blocks of zeros, as a crash of the system leaves, would pass for
     weights.
 
+    Args:
+        path: The file.
+        content: Its bytes, where these very ones are to be used; it is read when None.
+
     Raises:
         CheckpointError: If it is missing, damaged or no table, or holds more than plain values.
     """
+
+    def opened() -> Path | BytesIO:
+        return path if content is None else BytesIO(content)
+
     try:
-        if is_zipfile(path):
-            with ZipFile(path) as archive:
+        if is_zipfile(opened()):
+            with ZipFile(opened()) as archive:
                 damaged = archive.testzip()
             if damaged is not None:
                 raise BadZipFile(f"the checksum of {damaged} differs")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(opened(), map_location="cpu", weights_only=True)
     except FileNotFoundError as fault:
         raise CheckpointError(f"There is no checkpoint {path}.") from fault
     except Exception as fault:  # whatever torch raises for bytes that it was not made for
@@ -110,21 +120,66 @@ def _unreadable(path: Path, reason: str | None) -> CheckpointError:
     )
 
 
-def checkpoint_weights(checkpoint: Path, prefix: str) -> dict[str, Tensor]:
-    """Reads the weights of one part of a run's `best.ckpt`, by their names within the part.
+def read_hashed(path: Path, sha256: str | None = None) -> tuple[bytes, str]:
+    """Reads a file at once, so that nothing is used but the bytes whose hash is known.
+
+    Args:
+        path: The file.
+        sha256: The hash that it had when it was opened; any when None.
+
+    Returns:
+        Its bytes, and their SHA-256.
+
+    Raises:
+        CheckpointError: If it is missing, cannot be read, or has another hash by now.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as fault:
+        raise CheckpointError(f"There is no checkpoint {path}.") from fault
+    except OSError as fault:
+        raise _unreadable(path, fault.strerror) from fault
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 not in (None, found):
+        raise CheckpointError(
+            f"{path} has changed since it was opened: its SHA-256 begins with {found[:8]}, and "
+            f"began with {str(sha256)[:8]}. Start again, so that answers name the weights they are of."
+        )
+    return content, found
+
+
+def hashed_weights(
+    checkpoint: Path, prefix: str, sha256: str | None = None
+) -> tuple[dict[str, Tensor], str]:
+    """Reads the weights of one part of a run's `best.ckpt`, and the hash of the same bytes.
 
     Args:
         checkpoint: The file.
         prefix: The part, such as "network."
+        sha256: The hash that the file had when it was opened; any when None.
+
+    Returns:
+        The weights, by their names within the part, and the file's SHA-256.
 
     Raises:
-        CheckpointError: If the file is missing or damaged, or holds more than weights.
+        CheckpointError: If the file is missing or damaged, has changed since, or holds more than
+            weights.
     """
-    return {
+    content, found = read_hashed(checkpoint, sha256)
+    state = read_checkpoint(checkpoint, content)["state_dict"]
+    weights = {
         name.removeprefix(prefix): value
-        for name, value in read_checkpoint(checkpoint)["state_dict"].items()
+        for name, value in state.items()
         if name.startswith(prefix)
     }
+    return weights, found
+
+
+def checkpoint_weights(
+    checkpoint: Path, prefix: str, sha256: str | None = None
+) -> dict[str, Tensor]:
+    """Returns the weights alone, as `hashed_weights` reads them."""
+    return hashed_weights(checkpoint, prefix, sha256)[0]
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:

@@ -14,6 +14,7 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from flannel.cli import RunPlace, StudyCLI, run_stage
 from flannel.data.manifest import load_manifest
+from flannel.data.progress import announce
 from flannel.data.store import Store
 from flannel.datamodule import RadiographDataModule
 from flannel.datasets import Batch
@@ -95,6 +96,11 @@ class BaseLearner(LightningModule):
         if self.class_weights is not None and isinstance(data, RadiographDataModule):
             counts = torch.tensor([data.class_counts()[name] for name in self.diagnoses])
             self.weight_of_class = balanced_weights(counts)
+            if stage == "fit" and data.order == "balanced" and self.trainer.is_global_zero:
+                announce(
+                    "model.class_weights and data.order=balanced each make up for rare diagnoses: "
+                    "together they count them twice. Leave one of them out, unless that is wanted."
+                )
 
     def _images(self, batch: Batch) -> Float[Tensor, "examples 3 side side"]:
         """Gives every training view as an example of its own, departed as was drawn for it."""

@@ -82,7 +82,9 @@ class FocalLoss(nn.Module):
             log_p: At most 0.
             target: The class indices that it was given for.
         """
-        each = -((1 - log_p.exp()) ** self.gamma) * log_p
+        # Kept from 0, where a power below 1 has no finite derivative; the loss's own is 0 there.
+        rest = (1 - log_p.exp()).clamp_min(torch.finfo(log_p.dtype).tiny)
+        each = -(rest**self.gamma) * log_p
         if self.alpha is not None:
             each = self.alpha.to(each.dtype)[target] * each
         match self.reduction:

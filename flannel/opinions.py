@@ -90,7 +90,7 @@ class PredictionsWriter(BasePredictionWriter):
             )
             if patched:
                 centres, windows_px, weights, *_ = prediction.places
-                kept = (centres.short(), windows_px.short(), weights, prediction.logits.half())
+                kept = (centres.int(), windows_px.int(), weights, prediction.logits.half())
                 self._patches.append((image_id, [part[at].cpu().numpy() for part in kept]))
         if time.monotonic() - self._shown > 10 and trainer.is_global_zero:
             self._shown = time.monotonic()

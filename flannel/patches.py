@@ -5,7 +5,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float, Float32, Int16
+from jaxtyping import Float, Float32, Int
 
 from flannel.data.files import whole_file
 from flannel.errors import FlannelError
@@ -30,12 +30,18 @@ class Patches:
     """
 
     image_id: tuple[str, ...]
-    centres: Int16[np.ndarray, "images patches 2"]
-    windows_px: Int16[np.ndarray, "images patches"]
+    centres: Int[np.ndarray, "images patches 2"]
+    windows_px: Int[np.ndarray, "images patches"]
     weights: Float32[np.ndarray, "images patches"]
     logits: Float[np.ndarray, "images patches classes"]
     strategy: str
     lung_box: bool
+
+
+def narrowed_px(pixels: Int[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
+    """Returns coordinates in 16 bits, or in 32 where a store has more than 32,767 px a side."""
+    wide = pixels.size > 0 and np.abs(pixels).max() > np.iinfo(np.int16).max
+    return pixels.astype(np.int32 if wide else np.int16)
 
 
 def save_patches(patches: Patches, path: Path) -> None:
@@ -44,8 +50,8 @@ def save_patches(patches: Patches, path: Path) -> None:
         np.savez_compressed(
             beside,
             image_id=np.array(patches.image_id),
-            centres=patches.centres.astype(np.int16),
-            windows_px=patches.windows_px.astype(np.int16),
+            centres=narrowed_px(patches.centres),
+            windows_px=narrowed_px(patches.windows_px),
             weights=patches.weights.astype(np.float32),
             logits=patches.logits.astype(np.float16),
             strategy=np.array(patches.strategy),

@@ -156,8 +156,9 @@ def feature_maps(network: nn.Module, size_px: int) -> list[str]:
     """Lists the modules through which the whole of a view goes as a map, in the order of running.
 
     A branch inside a block is none, for only a part of the view goes through it: a module counts
-    if no module around it but `Sequential`s gives a map itself. Nor does a pooling layer, and
-    nor does a map of a single place.
+    if no module around it but `Sequential`s gives a map itself. Nor does a pooling layer, nor what
+    one made of the last convolution's map, such as the whole of VGG's features, whose 14 x 14
+    places became 7 x 7; and nor does a map of a single place.
 
     Args:
         network: From (batch, 3, side, side) to logits.
@@ -181,7 +182,7 @@ def feature_maps(network: nn.Module, size_px: int) -> list[str]:
             hook.remove()
     return [
         name
-        for name, shape in shapes.items()
+        for name, shape in _unpooled(network, shapes).items()
         if shape[2:].numel() > 1
         and not isinstance(network.get_submodule(name), _POOLING)
         and not any(
@@ -189,6 +190,17 @@ def feature_maps(network: nn.Module, size_px: int) -> list[str]:
             for around in _around(name)
         )
     ]
+
+
+def _unpooled(network: nn.Module, shapes: dict[str, torch.Size]) -> dict[str, torch.Size]:
+    """Keeps what came before the pooling that follows the last convolution of a map."""
+    ran = [(network.get_submodule(name), shape[2:].numel()) for name, shape in shapes.items()]
+    last = max(
+        (at for at, (one, places) in enumerate(ran) if isinstance(one, nn.Conv2d) and places > 1),
+        default=len(ran),
+    )
+    pooled = (at for at, (one, _) in enumerate(ran) if at > last and isinstance(one, _POOLING))
+    return dict(list(shapes.items())[: next(pooled, None)])
 
 
 def last_feature_map(network: nn.Module, maps: list[str]) -> str:

@@ -133,9 +133,11 @@ class DeLong:
     Attributes:
         first: Area of the first score.
         second: Area of the second.
-        error: Standard error of their difference; 0 where all pairs are ordered alike.
-        p: Two-sided, from the normal distribution; 1 where error and difference are 0, NaN where
-            there are fewer than two radiographs of either kind.
+        error: Standard error of their difference; 0 where every radiograph of a kind changes its
+            place among those of the other alike.
+        p: Two-sided, from the normal distribution; 1 where error and difference are 0. NaN where
+            there are fewer than two radiographs of either kind, or where the error is 0 and the
+            difference is not: such radiographs do not tell how uncertain it is.
     """
 
     first: float
@@ -171,11 +173,13 @@ def delong(
         of_positives.append((ranks[positive] - within[0]) / n)
         of_negatives.append(1 - (ranks[~positive] - within[1]) / m)
     areas = [float(placed.mean()) for placed in of_positives]
+    # Places are multiples of 1 / 2n and 1 / 2m: what differs by less is equal but for rounding.
+    if all(np.ptp(two[1] - two[0]) < 0.1 / (m + n) for two in (of_positives, of_negatives)):
+        alike = abs(areas[1] - areas[0]) < 0.1 / (m + n) ** 2
+        return DeLong(areas[0], areas[1], 0.0, 1.0 if alike else np.nan)
     spread = np.cov(of_positives) / m + np.cov(of_negatives) / n
     error = float(np.sqrt(max(0.0, spread[0, 0] + spread[1, 1] - 2 * spread[0, 1])))
     apart = areas[1] - areas[0]
-    if error == 0:
-        return DeLong(areas[0], areas[1], 0.0, 1.0 if apart == 0 else 0.0)
     return DeLong(areas[0], areas[1], error, float(2 * norm.sf(abs(apart) / error)))
 
 
@@ -241,7 +245,6 @@ def paired_tests(
         right = [(told == diagnosis) == has for told in named]
         rows.append(_mcnemar_row(diagnosis, right[0], right[1]))
         found = delong(one[column].to_numpy(), other[column].to_numpy(), has)
-        few = np.isnan(found.p)
         rows.append(
             {
                 "test": "delong",
@@ -249,7 +252,7 @@ def paired_tests(
                 "first": found.first,
                 "second": found.second,
                 "p": found.p,
-                "note": f"{has.sum()} of {len(has)} radiographs are {diagnosis}" if few else "",
+                "note": _why_untested(found, has, diagnosis),
             }
         )
     table = pd.DataFrame(rows)
@@ -271,6 +274,14 @@ def _mcnemar_row(name: str, first: np.ndarray, second: np.ndarray) -> dict[str, 
         "p": found.p,
         "note": f"right alone: first {found.first_only}, second {found.second_only}",
     }
+
+
+def _why_untested(found: DeLong, has: np.ndarray, diagnosis: str) -> str:
+    """Says why DeLong's test has no p value; empty where it has one."""
+    if not np.isnan(found.p):
+        return ""
+    counts = f"{has.sum()} of {len(has)} radiographs are {diagnosis}"
+    return counts if np.isnan(found.error) else f"{counts}; all change alike, so no error is known"
 
 
 def _two_sided(apart: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from flannel.baselines import FITTED, recalled
 from flannel.calibration import Temperature, fit_temperature
 from flannel.checkpoints import checkpoint_weights
 from flannel.data.diagnosis import index_of
+from flannel.data.files import sha256_of
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.data.provenance import label_set_of
@@ -158,13 +159,17 @@ def trained_learner(run: StudyRun, diagnoses: Sequence[str]) -> TrainedLearner:
         diagnoses: The label set, in order.
 
     Raises:
-        TrainedError: If the run's config.yaml cannot be used.
+        TrainedError: If the run's config.yaml cannot be used, or its weights are missing.
     """
+    sha256 = _hash_of_weights(run)
 
     def read(config: Mapping[str, Mapping[str, object]]) -> TrainedLearner:
         model, data = config["model"], dict(config["data"])
         for own in ("study", "fold"):
             data.pop(own, None)
+        precision = str(config["trainer"]["precision"] or "32-true")
+        temperature = _temperature(run, diagnoses)
+        used = (sha256, model["network"], data, model["vote"], precision, temperature)
         return TrainedLearner(
             arm=run.arm,
             learner=run.learner,
@@ -172,10 +177,10 @@ def trained_learner(run: StudyRun, diagnoses: Sequence[str]) -> TrainedLearner:
             data=data,
             vote=model["vote"],  # type: ignore[arg-type]
             views_at_once=int(model.get("views_at_once", 64)),  # type: ignore[call-overload]
-            precision=str(config["trainer"]["precision"] or "32-true"),
-            weights=partial(checkpoint_weights, run.folder / BEST, "network."),
-            temperature=_temperature(run, diagnoses),
-            identity=_identity(run),
+            precision=precision,
+            weights=partial(checkpoint_weights, run.folder / BEST, "network.", sha256),
+            temperature=temperature,
+            identity=_identity(run, *used),
         )
 
     return _from_config(run, read)
@@ -208,30 +213,36 @@ def _forms(
 def _baseline(run: StudyRun, diagnoses: Sequence[str]) -> TrainedBaseline:
     def read(config: Mapping[str, Mapping[str, object]]) -> TrainedBaseline:
         learners: tuple[str, ...] = tuple(config["data"]["learners"])  # type: ignore[arg-type]
-        told = read_json(run.folder / FITTED)
+        fitted = read_json(run.folder / FITTED)
+        temperature = _temperature(run, diagnoses)
         return TrainedBaseline(
             arm=run.arm,
             learner=run.learner,
             learners=learners,
-            combine=recalled(config["method"], told, learners, diagnoses),
-            temperature=_temperature(run, diagnoses),
-            identity=_identity(run),
+            combine=recalled(config["method"], fitted, learners, diagnoses),
+            temperature=temperature,
+            identity=_identity(run, fitted, learners, config["method"], temperature),
         )
 
     return _from_config(run, read)
 
 
 def _ensemble(run: StudyRun, diagnoses: Sequence[str]) -> TrainedEnsemble:
+    sha256 = _hash_of_weights(run)
+
     def read(config: Mapping[str, Mapping[str, object]]) -> TrainedEnsemble:
+        learners: tuple[str, ...] = tuple(config["data"]["learners"])  # type: ignore[arg-type]
+        combination = config["model"]["combination"]
+        temperature = _temperature(run, diagnoses)
         return TrainedEnsemble(
             arm=run.arm,
             learner=run.learner,
-            learners=tuple(config["data"]["learners"]),  # type: ignore[arg-type]
-            combination=config["model"]["combination"],  # type: ignore[arg-type]
+            learners=learners,
+            combination=combination,  # type: ignore[arg-type]
             classes=len(diagnoses),
-            weights=partial(checkpoint_weights, run.folder / BEST, "combination."),
-            temperature=_temperature(run, diagnoses),
-            identity=_identity(run),
+            weights=partial(checkpoint_weights, run.folder / BEST, "combination.", sha256),
+            temperature=temperature,
+            identity=_identity(run, sha256, learners, combination, temperature),
         )
 
     return _from_config(run, read)
@@ -248,8 +259,20 @@ def _from_config(run: StudyRun, read: Callable[[Mapping[str, Mapping[str, object
         ) from fault
 
 
-def _identity(run: StudyRun) -> str:
-    return digest_of([run.arm, run.learner, run.fold, run.parts])
+def _hash_of_weights(run: StudyRun) -> str:
+    """Returns the hash that the weights must still have when they are read."""
+    try:
+        return sha256_of(run.folder / BEST)
+    except OSError as fault:
+        raise TrainedError(
+            f"{run.folder / BEST} cannot be read ({fault.strerror}): make the run again with "
+            "--redo true."
+        ) from fault
+
+
+def _identity(run: StudyRun, *used: object) -> str:
+    """Returns a hash of what a run was made of, and of all that is read of it."""
+    return digest_of([run.arm, run.learner, run.fold, run.parts, *used])
 
 
 def _temperature(run: StudyRun, diagnoses: Sequence[str]) -> Temperature | None:

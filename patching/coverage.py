@@ -45,7 +45,8 @@ def coverage(
     sides = torch.as_tensor(size).expand(len(centres))
     corners = corners_inside(centres, sides, *lungs.shape)
     # Pixels outside the lungs begin so low that they never reach `times`.
-    seen = np.where(lungs, np.int16(0), np.int16(-len(centres) - 1))
+    counts = np.int16 if len(centres) < np.iinfo(np.int16).max else np.int32
+    seen = np.where(lungs, counts(0), counts(-len(centres) - 1))
     reached = np.empty(len(centres), np.int64)
     for n, ((top, left), side) in enumerate(zip(corners.tolist(), sides.tolist(), strict=True)):
         window = seen[top : top + side, left : left + side]

@@ -1,15 +1,14 @@
 """A trained segmenter, built again from its run's folder."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 import yaml
 from torch import nn
 
-from flannel.checkpoints import CheckpointError, build_module, checkpoint_weights, load_weights
-from flannel.data.files import sha256_of
+from flannel.checkpoints import CheckpointError, build_module, hashed_weights, load_weights
 from flannel.runs import is_unfinished
 from segmentation.masks import MaskError
 from segmentation.structures import classes_of
@@ -28,6 +27,7 @@ class Segmenter:
         sha256: Hash of the checkpoint.
         classes: What its outputs are, in order.
         checkpoint: The file it was loaded from; None for one that was made in memory.
+        specification: `class_path` and `init_args` of the network; likewise empty.
     """
 
     network: nn.Module
@@ -35,6 +35,7 @@ class Segmenter:
     sha256: str
     classes: tuple[str, ...] = classes_of("lungs")
     checkpoint: Path | None = None
+    specification: Mapping[str, object] = field(default_factory=dict)
 
 
 def find_checkpoint(study: Path) -> Path:
@@ -114,15 +115,17 @@ def load_segmenter(checkpoint: Path) -> Segmenter:
         ) from fault
     network = build_network(specification)
     try:
-        load_weights(network, checkpoint_weights(checkpoint, "network."), str(checkpoint))
+        weights, sha256 = hashed_weights(checkpoint, "network.")
+        load_weights(network, weights, str(checkpoint))
     except CheckpointError as fault:
         raise MaskError(str(fault)) from fault
     return Segmenter(
         network=channels_last(network),
         size_px=size_px,
-        sha256=sha256_of(checkpoint),
+        sha256=sha256,
         classes=classes,
         checkpoint=checkpoint,
+        specification=specification,
     )
 
 

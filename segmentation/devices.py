@@ -63,6 +63,7 @@ def on_devices(
             target=_work_on_share,
             args=(rank, devices, radiographs[rank::devices], segmenter.checkpoint),
             kwargs={
+                "sha256": segmenter.sha256,
                 "folder": folder,
                 "options": options,
                 "batch_size": batch_size,
@@ -92,6 +93,7 @@ def _work_on_share(
     devices: int,
     radiographs: Sequence[RadiographFile],
     checkpoint: Path,
+    sha256: str,
     folder: Path,
     options: MaskOptions,
     batch_size: int,
@@ -105,6 +107,10 @@ def _work_on_share(
     parent = multiprocessing.parent_process()
     try:
         segmenter = load_segmenter(checkpoint)
+        if segmenter.sha256 != sha256:
+            raise MaskError(
+                f"{checkpoint} was replaced while masks were made. The same command makes the rest."
+            )
         for outcome in make_masks(radiographs, segmenter, folder, options, batch_size, device):
             if parent is None or not parent.is_alive():
                 return

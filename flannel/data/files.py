@@ -53,7 +53,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yields a new folder beside `path`, and renames it to `path` when the block succeeds.
 
-    As `whole_file`, for a folder that is not there yet when the block ends.
+    As `whole_file`, for a folder. An earlier one is renamed out of its place first and deleted
+    afterwards, so that who reads meanwhile meets one of the two and no part of either.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _tidy_once(path.parent)
@@ -61,9 +62,24 @@ def whole_folder(path: Path) -> Iterator[Path]:
     beside.mkdir()
     try:
         yield beside
-        beside.rename(path)
+        _put(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _put(folder: Path, place: Path) -> None:
+    """Renames a folder to its place, and deletes the one that was there."""
+    if not place.exists():
+        folder.rename(place)
+        return
+    earlier = unfinished_place(place.with_name(f"earlier-{place.name}"))
+    place.rename(earlier)
+    try:
+        folder.rename(place)
+    except OSError:
+        earlier.rename(place)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def unfinished_place(path: Path) -> Path:

@@ -108,7 +108,8 @@ def contact_sheet(
 
     Args:
         pictures: Of any sizes; every cell is as large as the largest, smaller ones are centred.
-        captions: One for each picture; what is wider than the cell is cut with "...".
+        captions: One for each picture; letters beyond Latin ones, which the font lacks, are
+            escaped, and what is wider than the cell is cut with "...".
         columns: Pictures in a row.
 
     Raises:
@@ -129,8 +130,12 @@ def contact_sheet(
         top = GAP_PX + place // columns * (high + CAPTION_PX + GAP_PX)
         inset = ((wide - picture.shape[1]) // 2, (high - picture.shape[0]) // 2)
         sheet.paste(Image.fromarray(as_colour(picture)), (left + inset[0], top + inset[1]))
-        pencil.text((left, top + high + 3), _fitted(caption, wide, font), "black", font)
+        pencil.text((left, top + high + 3), _fitted(_latin(caption), wide, font), "black", font)
     return np.array(sheet)
+
+
+def _latin(caption: str) -> str:
+    return caption.encode("latin-1", "backslashreplace").decode("latin-1")
 
 
 def _fitted(caption: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

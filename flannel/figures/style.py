@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.typing import LineStyleType
 
@@ -63,6 +65,18 @@ def drawn_in_style() -> AbstractContextManager[None]:
             "pdf.fonttype": 42,  # letters stay letters: journals refuse Type 3 fonts
         }
     )
+
+
+def drawable(name: str) -> str:
+    """Returns a file's name with what a figure's font lacks escaped, such as Chinese letters."""
+    known = _letters()
+    return "".join(one if ord(one) in known else ascii(one)[1:-1] for one in name)
+
+
+@cache
+def _letters() -> frozenset[int]:
+    with drawn_in_style():
+        return frozenset(get_font(findfont(FontProperties())).get_charmap())
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> Path:

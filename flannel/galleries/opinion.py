@@ -142,8 +142,7 @@ def opinion_picture(
 
 
 def _title(judged: Judged, first: Verdict | None, diagnoses: Sequence[str]) -> str:
-    name = Path(judged.path).name
-    said = [name if len(name) <= TITLES else f"{name[: TITLES - 12]}…{name[-11:]}"]
+    said = [shortened(Path(judged.path).name, TITLES)]
     if first is not None:
         share = first.probabilities.max() / max(first.probabilities.sum(), 1e-9)
         said.append(

@@ -3,6 +3,8 @@
 import numpy as np
 from matplotlib.axes import Axes
 
+from flannel.figures.style import drawable
+
 CLASS_COLOURS = ("#D55E00", "#CC79A7", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#0072B2")
 """One colour per diagnosis, from the palette of Okabe and Ito."""
 
@@ -30,10 +32,15 @@ def step_of(levels: np.ndarray) -> int:
 
 
 def shortened(image_id: str, letters: int = 36) -> str:
-    """Leaves the middle of a long image name out; its end tells it from others.
+    """Leaves the middle of a long image name out, and escapes what cannot be drawn.
+
+    The end of a name tells it from others.
 
     Args:
         image_id: The radiograph.
         letters: At most so many.
     """
-    return image_id if len(image_id) <= letters else f"{image_id[: letters - 12]}…{image_id[-11:]}"
+    name = drawable(image_id)
+    if len(name) > letters:
+        name = f"{name[: letters - 12]}…{name[-11:]}"
+    return name.replace("$", r"\$")  # which would begin a formula

@@ -1,6 +1,7 @@
 """ImageNet networks of torchvision with a new head."""
 
 import hashlib
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -128,18 +129,20 @@ def _pretrained(architecture: str, weights: str) -> dict[str, Tensor]:
     """Finds the state dictionary that `weights` names."""
     path = Path(weights)
     if weights == "imagenet" or path.is_dir():
-        path = _published_file(architecture, weights)
+        content = _published(architecture, weights)
     elif not path.is_file():
         raise WeightsError(
             f"weights is {weights!r}; expected 'imagenet', 'random', or the path of a folder or "
             "file."
         )
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    else:
+        content = path.read_bytes()
+    state = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
     return {_today(key): value for key, value in state.items()}
 
 
-def _published_file(architecture: str, weights: str) -> Path:
-    """Finds torchvision's file in a folder, or for "imagenet" in its cache, where it is fetched."""
+def _published(architecture: str, weights: str) -> bytes:
+    """Reads torchvision's file in a folder, or for "imagenet" in its cache, where it is fetched."""
     address: str = torchvision.models.get_model_weights(architecture).IMAGENET1K_V1.url
     name = Path(urlparse(address).path).name
     if weights != "imagenet":
@@ -149,8 +152,8 @@ def _published_file(architecture: str, weights: str) -> Path:
                 f"The folder {weights} has no {name}, the ImageNet weights of {architecture}. Put "
                 f"it there, from {address}."
             )
-        _check_hash(path, "Put the published file there, or name another file by its path.")
-        return path
+        way_out = "Put the published file there, or name another file by its path."
+        return _of_published_hash(path, way_out)
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not path.is_file():
         try:
@@ -163,20 +166,20 @@ def _published_file(architecture: str, weights: str) -> Path:
                 f"{name} into {path.parent}, or set model.network.init_args.weights to a folder "
                 "that holds it, or to 'random'."
             ) from fault
-    _check_hash(path, "Delete it and let it be fetched again.")
-    return path
+    return _of_published_hash(path, "Delete it and let it be fetched again.")
 
 
-def _check_hash(path: Path, way_out: str) -> None:
-    """Compares a file with the hash in its name, whether it is new or was there."""
+def _of_published_hash(path: Path, way_out: str) -> bytes:
+    """Reads a file and compares it with the hash in its name, whether it is new or was there."""
     expected = path.stem.rpartition("-")[2]
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
     if not found.startswith(expected):
         raise WeightsError(
             f"{path} is not the published file: its SHA-256 begins with {found[:8]}, expected "
             f"{expected}. {way_out}"
         )
+    return content
 
 
 def _today(key: str) -> str:

@@ -4,13 +4,17 @@ import hashlib
 import json
 import resource
 import shutil
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 import yaml
 
+from flannel import bundle_weights
+from flannel.asking import Panel
 from flannel.bundle import trained_of_bundle
 from flannel.bundle_files import BundleError, is_bundle, read_contents
 from flannel.bundle_writing import write_bundle
@@ -226,6 +230,87 @@ def test_changed_contents_are_found(bundle):
     path.unlink()
     with pytest.raises(BundleError, match="is no bundle"):
         trained_of_bundle(bundle)
+
+
+def reseeded(path):
+    """Changes a file of weights: other numbers under the same names, and as many bytes."""
+    weights = safetensors.torch.load_file(path)
+    other = {n: v + 1 if v.is_floating_point() else v for n, v in weights.items()}
+    safetensors.torch.save_file(other, path)
+
+
+@pytest.mark.parametrize("change", [reseeded, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_weights_are_those_that_were_compared(bundle, change):
+    back = trained_of_bundle(bundle)
+    identity = back.identity
+    assert back.learners[0].build() is not None
+    for path in bundle.rglob("*.safetensors"):
+        change(path)
+    for part in (*back.learners, *back.ensembles):
+        with pytest.raises(TrainedError, match=r"has changed since it was opened|holds no weights"):
+            part.build()
+    with pytest.raises(TrainedError):
+        Panel(back)
+    assert back.identity == identity
+
+
+def test_who_reads_meets_the_old_bundle_the_new_one_or_a_sentence(
+    trained, bundle, base_study, monkeypatch
+):
+    other = replace(trained, notes=("Another.",))
+    outcomes, ended = [], threading.Event()
+
+    def replace_it():
+        while not ended.is_set():
+            for one in (other, trained):
+                write_bundle(one, base_study.folder, bundle, redo=True)
+
+    writer = threading.Thread(target=replace_it)
+    writer.start()
+    try:
+        for _ in range(40):
+            try:
+                outcomes.append(trained_of_bundle(bundle).notes)
+            except BundleError as fault:
+                outcomes.append(str(fault))
+    finally:
+        ended.set()
+        writer.join()
+    sentences = {one for one in outcomes if isinstance(one, str)}
+    assert {one for one in outcomes if isinstance(one, tuple)} <= {trained.notes, other.notes}
+    gone = f"{bundle} is no bundle: it has no bundle.json."
+    replaced = f"The bundle {bundle} was replaced or removed while it was read."
+    assert all(one == gone or one.startswith(replaced) for one in sentences)
+    assert [path.name for path in bundle.parent.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("step", ["declared_shapes", "load"])
+def test_a_bundle_that_is_replaced_is_told_from_a_damaged_one(
+    trained, bundle, base_study, monkeypatch, step
+):
+    real = getattr(bundle_weights, step)
+    torch.manual_seed(3)
+    network = ImageNetNetwork(**SMALL).state_dict()
+    learners = tuple(replace(one, weights=lambda: network) for one in trained.learners)
+
+    def replaced(*arguments):
+        write_bundle(
+            replace(trained, learners=learners[:1], ensembles=()), base_study.folder, bundle,
+            redo=True,
+        )  # fmt: skip
+        return real(*arguments)
+
+    monkeypatch.setattr(bundle_weights, step, replaced)
+    with pytest.raises(BundleError, match="was replaced or removed while it was read"):
+        trained_of_bundle(bundle)
+
+
+def test_a_link_to_a_bundle_stays_one(trained, bundle, base_study, tmp_path):
+    link = tmp_path / "newest.flannel"
+    link.symlink_to(bundle)
+    write_bundle(trained, base_study.folder, link, licence="MIT", redo=True)
+    assert link.is_symlink()
+    assert "MIT" in (bundle / "MODEL_CARD.md").read_text()
 
 
 def test_missing_and_oversized_files_are_found(bundle, monkeypatch):

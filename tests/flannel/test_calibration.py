@@ -1,8 +1,13 @@
 """Calibration by hand, by scikit-learn, and on labels drawn from known probabilities."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn.metrics import brier_score_loss, log_loss
 
@@ -46,6 +51,30 @@ def test_reliability_and_its_error_by_hand():
     assert np.isnan([empty.confidence, empty.share]).all()
     with pytest.raises(ValueError, match=r"from -0.5 to 1.0; expected \[0, 1\]"):
         reliability(confidence - np.array([0.5, 0, 0, 0, 0]), happened)
+
+
+@settings(max_examples=60)
+@given(
+    votes=st.integers(1, 400).flatmap(
+        lambda k: st.lists(st.tuples(st.integers(0, k), st.just(k), st.booleans()), min_size=1)
+    ),
+    bins=st.sampled_from([5, 10, 15, 20]),
+)
+def test_shares_of_votes_lie_in_the_bins_of_their_fractions(votes, bins):
+    """3 of 10 votes are in (0.2, 0.3], in float32 and as a table's 8 digits too."""
+    wanted = [max(math.ceil(Fraction(hits, k) * bins) - 1, 0) for hits, k, _ in votes]
+    shares = np.array([np.float32(hits) / np.float32(k) for hits, k, _ in votes])
+    happened = np.array([true for *_, true in votes])
+    read = np.array([float(f"{share:.8g}") for share in shares])
+    for confidence in (shares, shares.astype(np.float64), read):
+        found = reliability(np.minimum(confidence, 1), happened, bins)
+        assert [one.images for one in found] == [wanted.count(place) for place in range(bins)]
+    errors = [
+        abs(sum(Fraction(h, k) - t for place, (h, k, t) in zip(wanted, votes, strict=True)
+                if place == one))
+        for one in range(bins)
+    ]  # fmt: skip
+    assert calibration_error(found) == pytest.approx(float(sum(errors) / len(votes)), abs=1e-6)
 
 
 def test_probabilities_that_mean_what_they_say_have_little_error():

@@ -1,6 +1,7 @@
 """The focal loss against the original program's numbers, and against the formula by hand."""
 
 import math
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
@@ -52,6 +53,49 @@ def test_gamma_0_is_cross_entropy_and_mean_is_the_sum_by_rows():
     each = FocalLoss(3, [1, 2, 3, 4], reduction="none")(scores, target)
     assert each.shape == target.shape
     assert float(each.sum()) == pytest.approx(float(FocalLoss(3, [1, 2, 3, 4])(scores, target)))
+
+
+@pytest.mark.parametrize("gamma", [0, 0.001, 0.25, 0.5, 1, 2, 3.5, 10])
+@pytest.mark.parametrize("apart", [0, 1, 10, 30, 36.7, 37, 40, 700, 2000, -1, -30, -700, -2000])
+def test_the_gradient_is_that_of_the_formula_from_p_0_to_1(gamma, apart):
+    """In decimals of 60 digits: dL / ds_k = (1 - p)^(g - 1) (1 - p - g p log p) (p_k - [k = y])."""
+    scores = torch.tensor([[float(apart), 0.0]], dtype=torch.float64, requires_grad=True)
+    loss = FocalLoss(gamma)(scores, torch.tensor([0]))
+    loss.backward()
+    with localcontext() as context:
+        context.prec = 60
+        power = Decimal(gamma)
+        odds = (-Decimal(apart)).exp()
+        p, rest, log_p = 1 / (1 + odds), odds / (1 + odds), -(1 + odds).ln()
+        focus = 1 if gamma == 0 else (power * rest.ln()).exp()
+        slope = -focus * (1 - power * p * log_p / rest) * rest
+        value = -focus * log_p
+    scale = max(1.0, abs(apart))
+    assert loss.item() == pytest.approx(float(value), rel=1e-6, abs=1e-12 * scale)
+    # Near p = 1, 1 - p has few digits left; what is lost there is below 1e-15 ** gamma of nothing.
+    assert scores.grad[0].tolist() == pytest.approx(
+        [float(slope), -float(slope)], rel=1e-6, abs=1e-12 * scale
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("gamma", [0, 1e-6, 0.25, 0.5, 0.99, 1, 2, 3.5])
+def test_no_score_gives_a_gradient_that_is_no_number(dtype, gamma):
+    generator = torch.Generator().manual_seed(1)
+    sizes = torch.logspace(-3, 3, 400, dtype=dtype)[:, None]
+    scores = sizes * torch.randn(400, 4, generator=generator, dtype=dtype)
+    scores.requires_grad_()
+    FocalLoss(gamma, [3.4, 1.1, 0.5, 0.9])(scores, torch.arange(400) % 4).backward()
+    assert scores.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("gamma", [0, 0.25, 0.5, 1, 2, 3.5])
+def test_the_gradient_is_that_of_finite_differences(gamma):
+    generator = torch.Generator().manual_seed(2)
+    scores = 3 * torch.randn(12, 4, generator=generator, dtype=torch.float64)
+    scores.requires_grad_()
+    target = torch.arange(12) % 4
+    assert torch.autograd.gradcheck(lambda one: FocalLoss(gamma)(one, target), scores)
 
 
 def test_a_certain_error_stays_finite():

@@ -1,5 +1,7 @@
 """The file of patches: what goes in comes out, and earlier files still read."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,20 @@ def test_what_goes_in_comes_out(patches, tmp_path):
         kept, expected = getattr(found, name), getattr(patches, name)
         assert kept.dtype == expected.dtype
         np.testing.assert_array_equal(kept, expected)
+
+
+@pytest.mark.parametrize(
+    ("largest", "dtype"), [(32_767, np.int16), (32_768, np.int32), (70_000, np.int32)]
+)
+def test_no_coordinate_is_wrapped(patches, tmp_path, largest, dtype):
+    centres = patches.centres.astype(np.int64)
+    centres[1, 2, 0] = largest
+    windows_px = np.full((2, 3), largest)
+    save_patches(replace(patches, centres=centres, windows_px=windows_px), tmp_path / "patches.npz")
+    found = load_patches(tmp_path / "patches.npz")
+    assert found.centres.dtype == found.windows_px.dtype == dtype
+    assert found.centres.tolist() == centres.tolist()
+    assert found.windows_px.tolist() == windows_px.tolist()
 
 
 def test_earlier_files_have_one_side_and_equal_votes(patches, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from flannel import baselines
@@ -176,6 +177,28 @@ def test_what_was_asked_otherwise_is_asked_anew(study, tmp_path, capsys):
     assert "an unfinished prediction with another trained: what hangs on it is made anew" in said
     assert "already" not in said
     assert not kept.exists()
+
+
+@pytest.mark.parametrize("arm", ["global", "patched", "fused"])
+def test_weights_are_those_that_the_answers_are_named_by(study, tmp_path, arm):
+    study = Path(shutil.copytree(study, tmp_path / "study"))
+    trained = trained_of_study(study)
+    part = next(one for one in (*trained.learners, *trained.ensembles) if one.arm == arm)
+    stage = "ensemble" if arm == "fused" else "base"
+    (path,) = (study / stage / arm).rglob("best.ckpt")
+    checkpoint = torch.load(path, weights_only=True)
+    for value in checkpoint["state_dict"].values():
+        if value.is_floating_point():
+            value += 0.01
+    torch.save(checkpoint, path)
+    with pytest.raises(TrainedError, match=r"best.ckpt has changed since it was opened"):
+        part.build()
+    other = trained_of_study(study)
+    assert other.identity != trained.identity
+    assert trained_of_study(study).identity == other.identity
+    path.unlink()
+    with pytest.raises(TrainedError, match="damaged"):
+        part.build()
 
 
 def test_the_command_answers_draws_and_tells_what_it_cannot_read(study, tmp_path, capsys):

@@ -56,7 +56,9 @@ class Small(nn.Module):
         pytest.param("inception_v3", 299, "Mixed_7c", marks=pytest.mark.slow),
         ("inception_v3", 96, "Mixed_6e"),  # the blocks behind it leave a single place
         ("resnet152", 32, "layer3"),
-        ("vgg19_bn", 224, "features"),
+        ("vgg19_bn", 224, "features.51"),  # 14 x 14 places, before the last pooling
+        ("vgg19_bn", 32, "features.51"),
+        ("mobilenet_v3_small", 224, "features"),
         ("resnet18", 224, "layer4"),
     ],
 )
@@ -73,6 +75,26 @@ def test_a_chain_of_layers_ends_before_its_single_place():
         nn.Linear(8, 4),
     )  # fmt: skip
     assert feature_maps(chain, 16) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        [nn.MaxPool2d(2)], [nn.Sequential(nn.ReLU(), nn.AvgPool2d(2)), nn.Dropout()],
+        [nn.Sequential(nn.Sequential(nn.AdaptiveAvgPool2d(3)))],
+    ],
+)  # fmt: skip
+def test_the_map_is_taken_before_the_pooling_however_layers_are_nested(head):
+    features = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2), nn.Conv2d(4, 8, 3, padding=1), *head
+    )
+    network = nn.Sequential(features, nn.Flatten(), nn.LazyLinear(4)).eval()
+    network(torch.zeros(1, 3, 16, 16))
+    last = feature_maps(network, 16)[-1]
+    shapes = []
+    network.get_submodule(last).register_forward_hook(lambda *one: shapes.append(one[2].shape))
+    network(torch.zeros(1, 3, 16, 16))
+    assert shapes[0][1:] == (8, 8, 8)
 
 
 def test_a_network_without_a_map_is_refused():

@@ -1,8 +1,12 @@
 """Paired tests against scipy, a loop over all pairs, and numbers by hand."""
 
+from fractions import Fraction
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 from sklearn.metrics import roc_auc_score
 
@@ -72,6 +76,53 @@ def test_delong_has_nothing_to_say_of_one_radiograph_or_equal_scores():
     assert np.isnan(delong(score, score, positive).p)
     four, both = np.array([0.1, 0.4, 0.3, 0.9]), np.array([False, False, True, True])
     assert delong(four, four, both).p == 1
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), min_size=4, max_size=9
+    ).filter(lambda rows: min(sum(row[2] for row in rows), sum(not row[2] for row in rows)) >= 2)
+)
+def test_delong_has_a_p_value_where_the_variance_of_the_difference_has_one(radiographs):
+    """The variance in fractions: 0 gives no p value, unless the areas are equal too."""
+    ill, well = ([row[:2] for row in radiographs if row[2] is kind] for kind in (True, False))
+
+    def placed(one, other, side):
+        return Fraction(int(one[side] > other[side]) * 2 + int(one[side] == other[side]), 2)
+
+    changes = [
+        [sum(placed(a, b, 1) - placed(a, b, 0) for b in well) / len(well) for a in ill],
+        [sum(placed(a, b, 1) - placed(a, b, 0) for a in ill) / len(ill) for b in well],
+    ]
+    apart = sum(changes[0]) / len(ill)
+    variance = sum(
+        sum((one - sum(part) / len(part)) ** 2 for one in part) / (len(part) - 1) / len(part)
+        for part in changes
+    )
+    first, second, positive = (np.array(column) for column in zip(*radiographs, strict=True))
+    found = delong(first.astype(float), second.astype(float), positive)
+    assert found.second - found.first == pytest.approx(float(apart), abs=1e-12)
+    assert found.error == pytest.approx(float(variance) ** 0.5, abs=1e-12)
+    if variance:
+        assert found.p == pytest.approx(2 * norm.sf(abs(apart) / float(variance) ** 0.5))
+        assert found.p > 0
+    else:
+        assert found.p == 1 if apart == 0 else np.isnan(found.p)
+
+
+def test_two_against_two_that_change_alike_have_no_p_value_and_it_is_told():
+    truth = (COVID, COVID, NORMAL, NORMAL)
+    first = rows([[0.1, 0, 0, 0.9], [0.2, 0, 0, 0.8], [0.3, 0, 0, 0.7], [0.4, 0, 0, 0.6]], truth)
+    second = rows([[0.9, 0, 0, 0.1], [0.8, 0, 0, 0.2], [0.3, 0, 0, 0.7], [0.4, 0, 0, 0.6]], truth)
+    table = paired_tests({0: first}, {0: second}, FLANNEL)
+    row = table[(table["test"] == "delong") & (table["class"] == COVID)].iloc[0]
+    assert (row["first"], row["second"]) == (0, 1)
+    assert np.isnan(row["p"])
+    assert np.isnan(row["p_holm"])
+    assert row["note"] == (
+        f"2 of 4 radiographs are {COVID}; all change alike, so no error is known"
+    )
 
 
 def rows(probabilities, truth=(COVID, VIRAL, NORMAL, NORMAL), name="image"):

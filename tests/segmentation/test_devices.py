@@ -54,6 +54,17 @@ def test_what_goes_wrong_in_a_process_ends_the_prediction(phantoms, tmp_path, se
         predict_masks(files, segmenter, tmp_path / "out", devices=2)
 
 
+@pytest.mark.slow
+def test_weights_that_were_replaced_make_no_masks(phantoms, tmp_path, segmenter):
+    files = radiographs_of([phantoms / "lung_masks" / "images"], tmp_path / "out")
+    checkpoint = torch.load(segmenter.checkpoint, weights_only=True)
+    for value in checkpoint["state_dict"].values():
+        value += 1
+    torch.save(checkpoint, segmenter.checkpoint)
+    with pytest.raises(MaskError, match=r"best.ckpt was replaced while masks were made"):
+        predict_masks(files, segmenter, tmp_path / "out", devices=2)
+
+
 def test_devices_that_there_are_not(tmp_path, segmenter, monkeypatch):
     with pytest.raises(MaskError, match="0 devices are asked for"):
         next(on_devices([], segmenter, tmp_path, PLAIN, 4, devices=0))

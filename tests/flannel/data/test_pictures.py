@@ -66,6 +66,13 @@ def test_contact_sheet_has_a_cell_for_each_picture():
         contact_sheet([GREY], [], 2)
 
 
+def test_a_caption_that_the_font_lacks_is_escaped():
+    wide = np.full((40, 200), 100, np.uint8)
+    sheets = [contact_sheet([wide], [name], 1) for name in ("胸片-ä", r"\u80f8\u7247-ä", "肺炎-ä")]
+    np.testing.assert_array_equal(sheets[0], sheets[1])
+    assert (sheets[0] != sheets[2]).any()
+
+
 def test_only_pictures_are_drawn_on():
     with pytest.raises(ValueError, match="float64"):
         overlay_mask(np.zeros((4, 4)), np.zeros((4, 4), bool))

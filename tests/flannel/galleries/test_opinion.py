@@ -70,6 +70,24 @@ def test_a_withheld_answer_shows_the_doubt_and_no_number(store):
     assert "x" * 60 not in said
 
 
+@pytest.mark.parametrize(
+    ("name", "drawn"),
+    [
+        ("胸片 1.png", r"\u80f8\u7247 1.png"),
+        ("Lunge ä ß Ж.png", "Lunge ä ß Ж.png"),
+        ("a$b$c.png", r"a\$b\$c.png"),
+        ("$x_{.png$", r"\$x_{.png\$"),
+        ("a\n\U0001f9ec.png", r"a\n\U0001f9ec.png"),
+    ],
+)
+def test_any_name_is_drawn_without_a_warning(store, name, drawn, caplog):
+    judged = Judged("test-1", f"/in/{name}", None, "", (INVERTED,), ())
+    figure = opinion_picture(judged, FLANNEL, store, [])
+    figure.canvas.draw()
+    assert texts(figure).count(drawn) == 1
+    assert caplog.records == []
+
+
 @pytest.mark.slow
 def test_many_pictures_are_drawn_by_several_processes(store, tmp_path, monkeypatch):
     """Threads stand in for them, which have to get nothing but what can be sent to a process."""
