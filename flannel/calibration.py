@@ -147,8 +147,9 @@ def fit_temperature(
     if len(true) == 0:
         raise MeasureError("There are no validation rows to fit a temperature on.")
     _check(probabilities)
-    least = float(probabilities[probabilities > 0].min()) / 2 if floor is None else floor
-    logarithms = _logarithms(probabilities, least)
+    if floor is None:  # a number whose half is 0 has a logarithm, and its half has none
+        floor = max(float(probabilities[probabilities > 0].min()) / 2, np.finfo(float).tiny)
+    logarithms = _logarithms(probabilities, floor)
 
     def loss(of_log: float) -> float:
         return _log_loss(true, _tempered(logarithms, float(np.exp(-of_log))))
@@ -156,7 +157,7 @@ def fit_temperature(
     bounds = tuple(np.log(TEMPERATURES))
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
     near = min(abs(found.x - bound) for bound in bounds) < 1e-3
-    return Temperature(float(np.exp(found.x)), least, bool(near))
+    return Temperature(float(np.exp(found.x)), floor, bool(near))
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,8 @@ def calibrate(
     """
     temperature = fit_temperature(*_numbers(validation, diagnoses))
     true, probabilities = _numbers(test, diagnoses)
+    if len(true) == 0:
+        raise MeasureError("There are no test rows to measure calibration on.")
     _check(probabilities)
     sums = probabilities.sum(axis=1, keepdims=True)
     kept = Temperature(1.0, temperature.floor, at_bound=False)

@@ -73,7 +73,8 @@ def threshold_at(
             "Every validation radiograph has the diagnosis, so nothing sets a limit."
         )
     # Rounded, because 0.56 * 25 is 14.000000000000002.
-    return float(others[int(np.ceil(round(specificity * len(others), 9))) - 1])
+    below = max(1, int(np.ceil(round(specificity * len(others), 9))))
+    return float(others[below - 1])
 
 
 def operating_point(

@@ -137,8 +137,14 @@ def _pretrained(architecture: str, weights: str) -> dict[str, Tensor]:
         )
     else:
         content = path.read_bytes()
-    state = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
-    return {_today(key): value for key, value in state.items()}
+    try:
+        state = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+        return {_today(key): value for key, value in state.items()}
+    except Exception as fault:  # whatever PyTorch raises for bytes that are no weights
+        raise WeightsError(
+            f"{path} holds no weights by their names ({type(fault).__name__}), or more than that. "
+            "Name another file; nothing in it was run."
+        ) from fault
 
 
 def _published(architecture: str, weights: str) -> bytes:

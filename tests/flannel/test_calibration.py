@@ -20,6 +20,7 @@ from flannel.calibration import (
     top_label,
 )
 from flannel.data.diagnosis import FLANNEL
+from flannel.metrics import MeasureError
 
 COLUMNS = [f"p_{name}" for name in FLANNEL]
 
@@ -139,6 +140,22 @@ def test_test_rows_are_measured_with_the_temperature_of_validation_rows():
         assert scores.ece == calibration_error(scores.bins)
     assert found.after.log_loss < found.before.log_loss
     assert found.after.ece < found.before.ece
+
+
+def test_no_rows_are_a_sentence():
+    rows = table(*drawn(50))
+    with pytest.raises(MeasureError, match="no test rows"):
+        calibrate(rows.iloc[:0], rows, FLANNEL)
+    with pytest.raises(MeasureError, match="no validation rows"):
+        calibrate(rows, rows.iloc[:0], FLANNEL)
+
+
+def test_the_smallest_number_there_is_has_a_temperature():
+    true = np.array([0, 1, 0, 1])
+    probabilities = np.array([[1, 5e-324], [5e-324, 1], [5e-324, 1], [0.4, 0.6]])
+    found = fit_temperature(true, probabilities)
+    assert found.floor > 0
+    assert np.isfinite(found.apply(probabilities)).all()
 
 
 def test_means_of_sigmoids_are_divided_by_their_sum():

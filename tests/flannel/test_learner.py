@@ -413,6 +413,24 @@ def plain_trainer():
         yield build
 
 
+@pytest.mark.parametrize(
+    ("weights", "order", "twice"),
+    [("inverse_frequency", "balanced", True), ("inverse_frequency", "shuffled", False),
+     (None, "balanced", False)],
+)  # fmt: skip
+def test_rare_diagnoses_that_count_twice_are_told(
+    phantom_study, plain_trainer, capsys, weights, order, twice
+):
+    model = small_learner(class_weights=weights)
+    model.configure_optimizers = lambda: torch.optim.SGD(model.parameters(), lr=0.0)
+    data = RadiographDataModule(phantom_study, batch_size=4, size_px=32, order=order)
+    plain_trainer(max_epochs=1, limit_train_batches=1, limit_val_batches=1).fit(
+        model, datamodule=data
+    )
+    told = capsys.readouterr().err
+    assert ("model.class_weights and data.order=balanced" in told) is twice
+
+
 @pytest.mark.parametrize("anew", [False, True])
 def test_lightning_tells_the_validation_sampler_its_epoch(phantom_study, plain_trainer, anew):
     seen = []

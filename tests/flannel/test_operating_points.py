@@ -1,8 +1,12 @@
 """Operating points by hand and by scikit-learn's ROC curve."""
 
+from fractions import Fraction
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
 from flannel.data.diagnosis import FLANNEL
@@ -51,6 +55,21 @@ def test_scikit_learns_curve_has_the_same_point(steps):
 def test_a_share_that_is_a_whole_number_stays_one():
     """0.56 times 25 is 14.000000000000002 in floating point."""
     assert threshold_at(np.arange(25.0), np.zeros(25, bool), 0.56) == 13
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=12),
+    st.integers(1, 1000),
+)
+def test_any_specificity_is_reached_by_the_lowest_threshold(scores, thousandths):
+    wanted = Fraction(thousandths, 1000)
+    reached = [
+        one for one in scores if Fraction(sum(o <= one for o in scores), len(scores)) >= wanted
+    ]
+    score = np.array(scores, float)
+    assert threshold_at(score, np.zeros(len(scores), bool), float(wanted)) == min(reached)
+    assert threshold_at(score, np.zeros(len(scores), bool), 1e-12) == min(scores)
 
 
 def test_thresholds_come_from_validation_and_numbers_from_test():

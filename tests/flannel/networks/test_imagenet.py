@@ -87,6 +87,13 @@ def published(architecture, folder):
     return file, source
 
 
+@pytest.mark.parametrize("content", [b"", b"PK" + bytes(100), b"no weights", bytes(5000)])
+def test_a_damaged_file_is_a_sentence(tmp_path, content):
+    (tmp_path / "own.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"own.pth holds no weights by their names"):
+        ImageNetNetwork("shufflenet_v2_x0_5", weights=str(tmp_path / "own.pth"))
+
+
 def test_a_folder_gives_the_architecture_s_published_file(tmp_path, monkeypatch):
     file, source = published("mobilenet_v3_small", tmp_path / "weights")
     entry = SimpleNamespace(url=f"https://example.org/models/{file.name}")
