@@ -136,14 +136,14 @@ def read_hashed(path: Path, sha256: str | None = None) -> tuple[bytes, str]:
     try:
         content = path.read_bytes()
     except FileNotFoundError as fault:
-        raise CheckpointError(f"There is no checkpoint {path}.") from fault
+        raise CheckpointError(f"{path} is missing: it was removed or renamed.") from fault
     except OSError as fault:
         raise _unreadable(path, fault.strerror) from fault
     found = hashlib.sha256(content).hexdigest()
     if sha256 not in (None, found):
         raise CheckpointError(
             f"{path} has changed since it was opened: its SHA-256 begins with {found[:8]}, and "
-            f"began with {str(sha256)[:8]}. Start again, so that answers name the weights they are of."
+            f"began with {str(sha256)[:8]}. Start again, so that answers name their own weights."
         )
     return content, found
 
@@ -168,9 +168,7 @@ def hashed_weights(
     content, found = read_hashed(checkpoint, sha256)
     state = read_checkpoint(checkpoint, content)["state_dict"]
     weights = {
-        name.removeprefix(prefix): value
-        for name, value in state.items()
-        if name.startswith(prefix)
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
     return weights, found
 

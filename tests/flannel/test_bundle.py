@@ -247,7 +247,7 @@ def test_weights_are_those_that_were_compared(bundle, change):
     for path in bundle.rglob("*.safetensors"):
         change(path)
     for part in (*back.learners, *back.ensembles):
-        with pytest.raises(TrainedError, match=r"has changed since it was opened|holds no weights"):
+        with pytest.raises(TrainedError, match=r"has changed since it was opened|is missing"):
             part.build()
     with pytest.raises(TrainedError):
         Panel(back)

@@ -197,7 +197,7 @@ def test_weights_are_those_that_the_answers_are_named_by(study, tmp_path, arm):
     assert other.identity != trained.identity
     assert trained_of_study(study).identity == other.identity
     path.unlink()
-    with pytest.raises(TrainedError, match="damaged"):
+    with pytest.raises(TrainedError, match="is missing"):
         part.build()
 
 
