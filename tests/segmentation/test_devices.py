@@ -24,8 +24,8 @@ def segmenter(tmp_path, write_run):
 
 @pytest.mark.slow
 def test_two_processes_make_every_mask_once(phantoms, tmp_path, segmenter, monkeypatch):
-    files = radiographs_of([phantoms / "lung_masks" / "images"], tmp_path / "two").files
-    files.append(RadiographFile("lost", tmp_path / "lost.png"))
+    found = radiographs_of([phantoms / "lung_masks" / "images"], tmp_path / "two").files
+    files = [*found, RadiographFile("lost", tmp_path / "lost.png")]
 
     def counted(*arguments):
         for one in on_devices(*arguments):
@@ -56,7 +56,7 @@ def test_what_goes_wrong_in_a_process_ends_the_prediction(phantoms, tmp_path, se
 
 @pytest.mark.slow
 def test_weights_that_were_replaced_make_no_masks(phantoms, tmp_path, segmenter):
-    files = radiographs_of([phantoms / "lung_masks" / "images"], tmp_path / "out")
+    files = radiographs_of([phantoms / "lung_masks" / "images"], tmp_path / "out").files
     checkpoint = torch.load(segmenter.checkpoint, weights_only=True)
     for value in checkpoint["state_dict"].values():
         value += 1
