@@ -59,10 +59,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _tidy_once(path.parent)
     beside = unfinished_place(path)
-    beside.mkdir()
     try:
+        beside.mkdir()
         yield beside
         _put(beside, path)
+    except OSError as fault:
+        if fault.filename == str(beside):
+            fault.filename, fault.filename2 = str(path), None
+        raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
