@@ -86,24 +86,39 @@ def equalisation_table(
     return ((table / 255.0) ** gamma * 255.0).astype(np.float32)
 
 
-def range_in_use(grey: Float64[np.ndarray, " levels"]) -> tuple[float, float]:
+def range_in_use(grey: Float64[np.ndarray, " levels"], top: int) -> tuple[float, float]:
     """Returns the grey values that become black and white, so that 8 bits keep the picture.
 
     Pictures of 10 or 12 bits come in files of 16, where 8 bits would leave 4 or 16 levels of them.
-    A lowest or highest level far from all others counts as padding, a marker or a dead pixel.
+    Where such bits, from the dark or the bright end, are what is in use, they are the range: the
+    same picture has the same grey values in any file. Otherwise the range is from the lowest to the
+    highest value. One far from all others counts as padding, a marker or a dead pixel.
 
     Args:
         grey: The grey values that occur, ascending, of [0, 1].
+        top: The highest level of the whole range, such as 65,535.
 
     Returns:
         0 and 1 unless less than `SPARSE` of the range is in use.
     """
     if LEAST_SPAN < grey[-1] - grey[0] < SPARSE:
-        return float(grey[0]), float(grey[-1])
+        return _bits_around(float(grey[0]), float(grey[-1]), top)
     for inner in (grey[1:], grey[:-1], grey[1:-1]):
         if inner.size > FEWEST and LEAST_SPAN < inner[-1] - inner[0] < SPARSE / 2:
-            return float(inner[0]), float(inner[-1])
+            return _bits_around(float(inner[0]), float(inner[-1]), top)
     return 0.0, 1.0
+
+
+def _bits_around(low: float, high: float, top: int) -> tuple[float, float]:
+    """Returns the fewest whole bits that hold a range, if it fills half of them, or the range."""
+    for bits in range(1, 17):
+        part = (2**bits - 1) / top
+        if part <= 2 * (high - low):
+            if high <= part * (1 + 1e-9):
+                return 0.0, part
+            if 1 - low <= part * (1 + 1e-9):
+                return 1 - part, 1.0
+    return low, high
 
 
 def is_flat(counts: Integer[np.ndarray, " 256"]) -> bool:

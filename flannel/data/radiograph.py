@@ -367,7 +367,7 @@ def _shown(
     if counted is not None:
         counts = counts * counted
     used = np.unique(grey[counts > 0])
-    low, high = (0.0, 1.0) if bits == 8 or not used.size else range_in_use(used)
+    low, high = (0.0, 1.0) if bits == 8 or not used.size else range_in_use(used, grey.size - 1)
     shown = np.clip((grey - low) / (high - low), 0, 1)
     levels = np.rint(shown * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
     eight = to_eight_bits(levels[None], bits, "display")[0]

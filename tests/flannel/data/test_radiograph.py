@@ -229,6 +229,17 @@ def turned(orientation):
     return exif
 
 
+def whole_bits(low, high, top):
+    """Takes the first whole number of bits, from either end, that a range fills by half."""
+    for bits in range(1, 17):
+        part = (2**bits - 1) / top
+        if (high - low) * 2 >= part and high <= part + 1e-9 * part:
+            return 0.0, part
+        if (high - low) * 2 >= part and 1 - low <= part + 1e-9 * part:
+            return 1 - part, 1.0
+    return low, high
+
+
 def check(case, path):
     """Compares what is read of a picture with a plain computation, one pixel a time."""
     kind, bits, white_is_zero, levels = case
@@ -237,11 +248,11 @@ def check(case, path):
     used, (low, high) = sorted(set(grey)), (0.0, 1.0)
     if bits > 8:
         if used[-1] - used[0] < 0.25:
-            low, high = used[0], used[-1]
+            low, high = whole_bits(used[0], used[-1], 2**16 - 1)
         else:
             for inner in (used[1:], used[:-1], used[1:-1]):
                 if len(inner) > 16 and 0.5 / 65535 < inner[-1] - inner[0] < 0.125:
-                    low, high = inner[0], inner[-1]
+                    low, high = whole_bits(inner[0], inner[-1], 2**16 - 1)
                     break
     right = [min(max((value - low) / (high - low or 1), 0), 1) for value in grey]
     counts = Counter(round(255 * value) for value in right)
