@@ -59,13 +59,13 @@ def walk(folder: Path, without: Path | None = None, below: bool = True, ours: bo
         OSError: If the folder itself cannot be read.
     """
     outcome, seen = Walk(), set()
-    top = folder.resolve()
+    top = Path(os.path.realpath(folder))  # `resolve` of a link to itself is no OSError
     waiting, links = deque([folder]), deque[Path]()
     while waiting or links:  # a folder is reached by its own name before any link to it
         place = waiting.popleft() if waiting else links.popleft()
         try:
             entries = sorted(place.iterdir())
-            at = place.resolve()
+            at = Path(os.path.realpath(place))
         except OSError:
             if place == folder:
                 raise

@@ -159,3 +159,10 @@ def test_no_file_is_lost_without_a_word(tmp_path_factory, tree):
         hidden = any(part.startswith(".") for part in path.relative_to(top).parts)
         assert (path in found.images) <= (not hidden)
         assert (path in found.images) >= (path.read_bytes() == PNG and not hidden)
+
+
+def test_a_link_to_itself_is_an_os_error(tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(OSError, match="loop"):
+        walk(loop)
