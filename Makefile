@@ -1,5 +1,7 @@
 # Patched FLANNEL. `make help` lists the commands; README.md shows the way.
-SHELL := /bin/bash
+BASH := $(or $(wildcard /bin/bash),$(shell command -v bash))
+$(if $(BASH),,$(error make needs bash, and finds none: install it (apt-get install bash, apk add bash)))
+SHELL := $(BASH)
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -216,10 +218,8 @@ study: ## all stages in a row: DATA=folder MASKS=folder
 # --- Two studies that need no GPU ---
 
 .PHONY: demo
-demo: $(READY) ## the whole way on made-up radiographs, offline, on a CPU
-	$(PY) -m flannel phantoms --out=runs/phantoms --images=200 --masks=60 --size_px=384
-	$(MAKE) study STUDY=runs/demo DATA=runs/phantoms MASKS=runs/phantoms/lung_masks SIZE=256 APPEND=experiments/demo
-	@echo "open runs/demo/comparison/report.html"
+demo: $(READY) ## the whole way on made-up radiographs, offline, on a CPU; LEARNER=all: five networks
+	$(PY) -m flannel demo $(call given,STUDY,--study=$(STUDY)) $(call given,LEARNER,--learner=$(LEARNER)) --seed=$(SEED) --redo=$(REDO)
 
 .PHONY: real-small
 real-small: ## DATA=folder MASKS=folder: the whole way on a few real radiographs, on a CPU

@@ -41,6 +41,7 @@ COMMANDS = {
     "export-onnx": (BUNDLES, "export_onnx", "its networks as ONNX, for other programs"),
     "evaluate": ("flannel.stages.evaluation", "evaluate", "tables and report on another cohort"),
     "related": ("flannel.stages.related", "related", "a study of another paper, to its document"),
+    "demo": ("flannel.stages.demo", "demo", "the whole way on made-up radiographs, to a report"),
     "phantoms": (COHORT, "phantoms", "made-up radiographs in the layout of real ones"),
 }
 

@@ -18,6 +18,9 @@ from rich.text import Text
 
 Item = TypeVar("Item")
 
+QUIET_SECONDS = 3.0
+"""What takes less is not worth a line."""
+
 
 def announce(sentence: str) -> None:
     """Says a sentence on stderr."""
@@ -27,7 +30,8 @@ def announce(sentence: str) -> None:
 def progress(items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
     """Yields the items and shows how far they have come, how quickly, and the time left, on stderr.
 
-    A terminal gets a bar; anything else gets a plain line at every fifth of the way.
+    A terminal gets a bar; anything else gets a plain line at every fifth of the way, unless all is
+    done in a moment.
 
     Args:
         items: What is worked through.
@@ -51,9 +55,10 @@ def progress(items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
         yield item
         if done * 5 // total > (done - 1) * 5 // total:
             seconds = time.monotonic() - started
+            if seconds < QUIET_SECONDS:
+                continue
             left = f", {seconds / done * (total - done):.0f} s left" if done < total else ""
-            rate = f" ({done / seconds:.1f}/s{left})" if seconds > 1 else ""
-            announce(f"{title}: {done} of {total}{rate}")
+            announce(f"{title}: {done} of {total} ({done / seconds:.1f}/s{left})")
 
 
 class _Rate(ProgressColumn):

@@ -11,8 +11,10 @@ from flannel.queue import GRACE_SECONDS
 from flannel.runs import RunError
 from flannel.signals import Stopped, heeding_signals
 
+BEAT_SECONDS = 0.5
 
-def apart(work: Callable[[], object]) -> None:
+
+def apart(work: Callable[[], object], beat: Callable[[], object] = lambda: None) -> None:
     """Does a piece of work in a child process, and waits for it.
 
     A process that has computed with several threads, or on a GPU, must not be forked any more: its
@@ -21,6 +23,7 @@ def apart(work: Callable[[], object]) -> None:
 
     Args:
         work: What is to be done; what it changes in memory is lost, what it writes stays.
+        beat: Called every half second until it is done.
 
     Raises:
         RunError: With the sentence of the child's error, or with the name of one that has none.
@@ -36,6 +39,8 @@ def apart(work: Callable[[], object]) -> None:
     process.start()
     telling.close()
     try:
+        while not told.poll(BEAT_SECONDS):
+            beat()
         sentence = told.recv()
     except EOFError:
         sentence = f"A part of the command was killed (exit code {_exit_code(process)})."
