@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback
-from measuring import alternated, processor
+from measuring import alternated, machine, resolved
 from phantom_study import write_study
 from plain_patches import plain_votes, write_masked
 from torch import nn
@@ -216,15 +216,14 @@ def main() -> None:
     parser.add_argument("--training_images", type=int, default=64)
     parser.add_argument("--k", type=int, default=100, help="patches an image")
     parser.add_argument("--size_px", type=int, default=1024, help="side of the stored radiographs")
-    parser.add_argument("--precision", default="bf16-mixed")
+    parser.add_argument("--precision", type=resolved, default="auto")
     parser.add_argument("--workers", type=int, default=2, help="of the training's loader")
     parser.add_argument("--epochs", type=int, default=4, help="of the training")
     parser.add_argument("--rounds", type=int, default=1)
     arguments = parser.parse_args()
     print(
-        f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"{arguments.precision}, {arguments.images} images, K = {arguments.k}; training with "
-        f"{arguments.workers} workers"
+        f"{machine(arguments.precision)}, {arguments.images} images, K = {arguments.k}; "
+        f"training with {arguments.workers} workers"
     )
     with tempfile.TemporaryDirectory() as place:
         if arguments.networks:

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from measuring import machine
 from torch.utils.data import DataLoader, TensorDataset
 
 from flannel import ensemble
@@ -116,6 +117,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100, help="of ours; a tenth of plain ones")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    print(machine())
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         write_study(Path(folder))

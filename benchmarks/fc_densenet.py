@@ -15,7 +15,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from measuring import alternated, processor, resident_mb
+from measuring import alternated, machine, resident_mb
 from plain import PlainFCDenseNet103
 from torch import nn
 
@@ -89,10 +89,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     size_px, rounds = arguments.size_px, arguments.rounds
-    print(
-        f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
-        f"{size_px} px, median of {rounds} rounds"
-    )
+    print(f"{machine('each as named')}, {size_px} px, median of {rounds} rounds")
     print("\n| what | plain | ours | ratio |\n|---|---|---|---|")
 
     seconds = alternated(predictions(size_px), rounds)

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pandas as pd
+from measuring import machine
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.predictions import probability_columns
@@ -29,6 +30,7 @@ def main() -> None:
         group=[f"group-{i % options.groups}" for i in range(options.images)],
         diagnosis=draw.choice(FLANNEL, options.images, p=SHARES),
     )
+    print(machine())
     draws = draw_groups(table["group"])
     for name, ranks in (("from counts alone", False), ("with ROC-AUC and precision", True)):
         took = []

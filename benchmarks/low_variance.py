@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from measuring import machine
 from PIL import Image
 from scipy.ndimage import uniform_filter
 from torch import Tensor
@@ -215,6 +216,7 @@ def main() -> None:
     else:
         masks = read_masks(arguments.masks, arguments.match, arguments.count)
         cases = made_up_cases(masks, arguments.side_px, arguments.step_px)
+    print(machine())
     rows: list[dict[str, object]] = []
     for number, case in enumerate(cases):
         rows += measure(case, arguments.repeats, arguments.seed + number)

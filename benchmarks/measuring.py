@@ -6,6 +6,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
+from flannel.arithmetic import AUTO, device_name, quickest
+
 
 def alternated(
     works: dict[str, Callable[[], object]],
@@ -34,6 +38,24 @@ def resident_mb(field: str) -> float:
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 1024
     raise RuntimeError(f"/proc/self/status has no {field}; the memory is read on Linux only.")
+
+
+def machine(precision: str = "32-true") -> str:
+    """Returns what a measurement depends on: processor and capability, threads, torch, arithmetic.
+
+    Args:
+        precision: Of the networks, if any.
+    """
+    cpu = torch.device("cpu")
+    return (
+        f"{processor()}, {device_name(cpu)}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}, {precision}"
+    )
+
+
+def resolved(precision: str) -> str:
+    """Returns what a `--precision` becomes on this CPU."""
+    return quickest(torch.device("cpu")) if precision == AUTO else precision
 
 
 def processor() -> str:

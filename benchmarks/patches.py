@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from measuring import alternated, processor, resident_mb
+from measuring import alternated, machine, resident_mb
 from phantom_study import write_study
 from plain_patches import plain_patch, write_masked
 
@@ -108,9 +108,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        f"{processor()}, 1 thread, torch {torch.__version__}, median of {arguments.rounds} rounds"
-    )
+    print(f"{machine()}, median of {arguments.rounds} rounds")
     with tempfile.TemporaryDirectory() as place:
         study = write_study(Path(place), arguments.images, arguments.size_px)
         store = Store(study / "store")

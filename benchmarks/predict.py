@@ -1,6 +1,6 @@
 """How much of the network's throughput `lungs predict` reaches on files of real size.
 
-python benchmarks/predict.py --count 60 --side_px 1500 --precision bf16-mixed
+python benchmarks/predict.py --count 60 --side_px 1500
 
 Phantom radiographs, PNG and JPEG in turn, are written to a temporary folder. First the network
 alone works through ready-made batches, then `predict_masks` through the files, then the network
@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
+from measuring import machine, resolved
 from PIL import Image
 from torch import Tensor, nn
 
@@ -105,7 +106,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=60, help="radiographs")
     parser.add_argument("--side_px", type=int, default=1500, help="their side, give or take 12 %%")
     parser.add_argument("--batch_size", type=int, default=4)
-    parser.add_argument("--precision", default="bf16-mixed")
+    parser.add_argument("--precision", type=resolved, default="auto")
     arguments = parser.parse_args()
     options = MaskOptions(precision=arguments.precision)
     with tempfile.TemporaryDirectory() as place:
@@ -122,7 +123,8 @@ def main() -> None:
         )
         predicted = cost_since(before, report.made)
         alone.append(network_alone(*settings))
-    print(f"{report.made} radiographs of about {arguments.side_px} px, {arguments.precision}")
+    print(machine(arguments.precision))
+    print(f"{report.made} radiographs of about {arguments.side_px} px")
     print(f"network alone  {alone[0]}\n               {alone[1]}\nlungs predict  {predicted}")
     seconds, processor = (sum(costs) / 2 for costs in zip(*alone, strict=True))
     print(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from measuring import processor
+from measuring import machine
 from predict import write_radiographs
 
 from flannel.asking import Panel, ReadyLearner
@@ -110,9 +110,10 @@ def main() -> None:
             out = Path(place) / kind
             costs[kind] = cost_of(partial(predict_files, Panel(trained), [files], out, options))
         alone.append(cost_of(partial(bare, trained, learners, count)))
+    precisions = sorted({one.precision for one in Panel(trained).trained.learners})
     print(
-        f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}: {count} "
-        f"radiographs of about {arguments.side_px} px, {len(learners)} learners"
+        f"{machine(' and '.join(precisions))}: {count} radiographs of about "
+        f"{arguments.side_px} px, {len(learners)} learners"
     )
     print(f"networks alone         {alone[0]}\n                       {alone[1]}")
     print(f"reading the networks   {reading}")

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from measuring import machine
 from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
@@ -117,6 +118,7 @@ def main() -> None:
         folder = Path(place)
         manifest = write_radiographs(folder, arguments.count, arguments.side_px)
         megabytes = sum(Path(path).stat().st_size for path in manifest["path"]) / 1e6
+        print(machine())
         print(f"{len(manifest)} radiographs of about {arguments.side_px} px, {megabytes:.0f} MB")
         compare_building(manifest, folder / "store", arguments.workers, arguments.rounds)
         fill_lung_masks(folder / "store", folder / "masks", manifest)

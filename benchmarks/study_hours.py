@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from base_learners import NETWORKS, side_px
-from measuring import processor
+from measuring import machine
 from torch.utils.flop_counter import FlopCounterMode
 
+from flannel.arithmetic import device_name
 from flannel.inference import for_inference, inference_dtype
 from flannel.networks import ImageNetNetwork
 
@@ -140,7 +141,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    name = device_name(device) if device.type == "cuda" else machine("as below")
     print(f"{name}, torch {torch.__version__}, {arguments.views_at_once} patches at once")
     for precision in arguments.precisions.split(","):
         print(f"\n{precision}\n")
