@@ -97,6 +97,7 @@ def create_app(
     diagnoses: tuple[str, ...],
     limit_mb: int = 64,
     upload_seconds: float = UPLOAD_SECONDS,
+    takes: str = "from seconds to minutes",
 ) -> FastAPI:
     """Makes the page.
 
@@ -106,6 +107,7 @@ def create_app(
         diagnoses: The label set, in order.
         limit_mb: Greatest size of an upload, in megabytes.
         upload_seconds: How long an upload may take to come in.
+        takes: How long the learners need for a radiograph, in words.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     app.add_middleware(LimitedUpload, limit_mb=limit_mb, seconds=upload_seconds)
@@ -120,7 +122,7 @@ def create_app(
         picture = base64.b64encode(said.picture).decode() if said else ""
         content = template.render(
             study=study, diagnoses=diagnoses, notice=NOTICE, limit_mb=limit_mb, nonce=nonce,
-            said=said, name=name, picture=picture, fault=fault,
+            said=said, name=name, picture=picture, fault=fault, takes=takes,
         )  # fmt: skip
         return HTMLResponse(content, status, headers=_headers(nonce))
 

@@ -1,5 +1,6 @@
 """Trained learners asked about the radiographs of a store, as their own runs asked them."""
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -21,6 +22,9 @@ from flannel.until_sure import ask_until_sure, check_can_stop, first_places, in_
 from flannel.views import Draw, PatchView, Places
 from patching.vote import Rule, vote
 from segmentation.devices import device_of
+
+TIMED_VIEWS = 8
+"""Views by which the time of all is estimated."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,17 @@ class ReadyLearner:
         self._mixed = "mixed" in learner.precision
         self.dtype = inference_dtype(learner.precision, built)
         self.network = for_inference(built, self.dtype).to(device)
+
+    def seconds_an_image(self) -> float:
+        """Estimates how long one radiograph takes, from a few views of noise."""
+        view = self.options.view
+        views = self.patches if isinstance(view, PatchView) else 1
+        few = min(views, TIMED_VIEWS)
+        pixels = torch.randint(256, (1, few, 1, view.size_px, view.size_px), dtype=torch.uint8)
+        self._logits(pixels)  # the first time is slower
+        started = time.perf_counter()
+        self._logits(pixels)
+        return (time.perf_counter() - started) * views / few
 
     def see(self, store: Store, image_id: str) -> tuple[UInt8[Tensor, "views 1 side side"], Places]:
         """Gives the views that the learner's own run would draw of an image of that name."""
@@ -196,6 +211,10 @@ class Panel:
     def chosen_precision(self) -> tuple[Answering, ...]:
         """The precision, unless it follows from the machine: two machines give one prediction."""
         return () if self.precision == AUTO else (self.precision,)
+
+    def seconds_an_image(self) -> float:
+        """Estimates how long all learners need for one radiograph, once they are in memory."""
+        return sum(self.ready(one).seconds_an_image() for one in self.trained.learners)
 
     def ready(self, learner: TrainedLearner) -> ReadyLearner:
         """Makes a learner ready, unless it still is; another's network goes unless it is kept."""

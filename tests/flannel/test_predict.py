@@ -275,3 +275,31 @@ def test_a_manifest_of_somebody_else_in_the_current_folder_is_not_read(
         assert main([*words, "--redraws=0"]) == 0
         tables.append(Path("predictions/predictions.csv").read_bytes())
     assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize(
+    ("data", "spared"),
+    [
+        ({"predict_patches": 100}, True),
+        ({"predict_patches": 41, "centres": "uniform"}, True),
+        ({"predict_patches": 40}, False),
+        ({"predict_patches": 101}, False),  # nobody measured more
+        ({"predict_patches": 100, "centres": "relaxed"}, False),
+    ],
+)
+def test_few_patches_stand_for_up_to_a_hundred_uniform_ones(study, data, spared):
+    whole = trained_of_study(study)
+    learners = [replace(one, data={**one.data, **data}) for one in whole.learners]
+    asked = replace(whole, learners=tuple(learners)).with_few_patches()
+    before, after = (
+        dict(zip("gp", learners, strict=True)),
+        dict(zip("gp", asked.learners, strict=True)),
+    )
+    assert after["g"] == before["g"]
+    assert (after["p"] != before["p"]) == spared == bool(asked.notes)
+    if spared:
+        options = after["p"].view_options
+        assert (options.patches["predict"], options.view.centres) == (40, "relaxed")
+        assert after["p"].identity != before["p"].identity
+    seconds = Panel(asked).seconds_an_image()
+    assert 0 < seconds < 60
