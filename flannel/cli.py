@@ -26,6 +26,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from flannel import __version__
 from flannel.arithmetic import (
     AUTO,
+    PrecisionError,
+    answering_precision,
     check_precision,
     device_of_trainer,
     emulation,
@@ -302,9 +304,15 @@ class StudyCLI(LightningCLI):
             going_on = self.run.last.is_file() and not self.arguments.redo
             held = going_on or self.subcommand != "fit" or not _is_first_rank()
             begun = self.run.precision if held else None
-            options.precision = begun or (quickest(device) if self._mixes else "32-true")
-            check_precision(options.precision, device)
             kept = ", in which the run was begun" if begun else ""
+            if begun == "16-mixed" and device.type == "cpu" and self.subcommand == "fit":
+                raise PrecisionError(
+                    f"{self.run.folder} was begun in 16-mixed on a GPU, in which no CPU trains. "
+                    "Continue it on a GPU, or start it anew with --redo true."
+                )
+            if begun is not None and self.subcommand != "fit":
+                begun = answering_precision(begun, AUTO, device)
+            options.precision = begun or (quickest(device) if self._mixes else "32-true")
             self._remark = f"precision auto: {options.precision}{kept}"
         else:
             check_precision(lightnings_name(asked), device)

@@ -163,12 +163,13 @@ class Run:
         if not path.is_file():
             return None
         try:
-            return str(yaml.safe_load(path.read_text(encoding="utf-8"))["trainer"]["precision"])
+            named = yaml.safe_load(path.read_text(encoding="utf-8"))["trainer"]["precision"]
         except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as fault:
             raise RunError(
                 f"{path} does not say in which precision the run was begun ({fault!r}). Start it "
                 "anew with --redo true."
             ) from fault
+        return "32-true" if named is None else str(named)
 
     def trained(self, inputs: Collection[str]) -> Path:
         """Returns the weights of the finished run.

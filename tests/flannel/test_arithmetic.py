@@ -193,7 +193,9 @@ def test_what_auto_became_is_told_written_and_no_part_of_the_fingerprint(
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_in_the_arithmetic_that_it_was_begun_in(train, machine, capsys, monkeypatch):
+def test_a_run_goes_on_in_the_arithmetic_that_it_was_begun_in(
+    train, machine, phantom_study, capsys, monkeypatch
+):
     machine()
     conclude = cli.StudyCLI.fit
 
@@ -205,6 +207,12 @@ def test_a_run_goes_on_in_the_arithmetic_that_it_was_begun_in(train, machine, ca
         patch.setattr(learner.LearnerCLI, "fit", killed)
         with pytest.raises(SystemExit):
             train("--trainer.precision=auto")
+    config = phantom_study / "base/global/small/fold1/config.yaml"
+    begun = config.read_text()
+    config.write_text(begun.replace("precision: bf16-mixed", "precision: 16-mixed"))
+    with pytest.raises(PrecisionError, match="was begun in 16-mixed on a GPU"):
+        train("--trainer.precision=auto")
+    config.write_text(begun)
     machine(onednn=False)
     folder = train("--trainer.precision=auto")
     printed = capsys.readouterr().out
