@@ -219,7 +219,7 @@ study: ## all stages in a row: DATA=folder MASKS=folder
 
 .PHONY: demo
 demo: $(READY) ## the whole way on made-up radiographs, offline, on a CPU; LEARNER=all: five networks
-	$(PY) -m flannel demo $(call given,STUDY,--study=$(STUDY)) $(call given,LEARNER,--learner=$(LEARNER)) --seed=$(SEED) --redo=$(REDO)
+	$(PY) -m flannel demo $(call given,study,STUDY) $(call given,learner,LEARNER) --seed=$(SEED) --redo=$(REDO)
 
 .PHONY: real-small
 real-small: ## DATA=folder MASKS=folder: the whole way on a few real radiographs, on a CPU

@@ -108,7 +108,7 @@ def demo(
     print(
         f"The whole way on {IMAGES} made-up radiographs. FC-DenseNet103 learns to find lungs;\n"
         f"{' and '.join(names)} learn from whole radiographs and from patches; FLANNEL\n"
-        f"joins them; a report compares it all. In {precision}, on {cores} cores of "
+        f"joins them; a report compares it all. In {precision}, on {cores} core{'s' * (cores > 1)} of "
         f"{device_name(cpu)},\nthis takes about {spoken(sum(seconds))}. Log: {log}",
         flush=True,
     )
@@ -182,7 +182,7 @@ def _stages(
             (9, 9),
             partial(
                 ensembles, study, arm="global,patched,fused", append=append,
-                experiments=experiments, learners=learners, redo=redo, wandb=wandb,
+                experiments=experiments, learner=learners, redo=redo, wandb=wandb,
             ),
         ),
         Stage("measure cheats", (1, 1), partial(cheats, study)),
