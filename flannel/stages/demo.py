@@ -108,8 +108,9 @@ def demo(
     print(
         f"The whole way on {IMAGES} made-up radiographs. FC-DenseNet103 learns to find lungs;\n"
         f"{' and '.join(names)} learn from whole radiographs and from patches; FLANNEL\n"
-        f"joins them; a report compares it all. In {precision}, on {cores} core{'s' * (cores > 1)} of "
-        f"{device_name(cpu)},\nthis takes about {spoken(sum(seconds))}. Log: {log}",
+        f"joins them; a report compares it all. In {precision}, on {cores} core"
+        f"{'s' * (cores > 1)} of {device_name(cpu)},\n"
+        f"this takes about {spoken(sum(seconds))}. Log: {log}",
         flush=True,
     )
     run_stages(stages, seconds, log)
