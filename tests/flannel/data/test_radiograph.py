@@ -244,7 +244,8 @@ def check(case, path):
     """Compares what is read of a picture with a plain computation, one pixel a time."""
     kind, bits, white_is_zero, levels = case
     store(kind, bits, white_is_zero, levels, path)
-    grey = [level / (2**bits - 1) for level in levels.ravel().tolist()]
+    top = 4095.9375 if bits == 12 else 2**bits - 1  # 12 bits are the upper 12 of 16
+    grey = [level / top for level in levels.ravel().tolist()]
     used, (low, high) = sorted(set(grey)), (0.0, 1.0)
     if bits > 8:
         if used[-1] - used[0] < 0.25:
