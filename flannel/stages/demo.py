@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from flannel.errors import check_range
 from flannel.runs import RunError, WandbMode
 from flannel.screen import spoken
 
@@ -80,11 +81,13 @@ def demo(
         wandb: Overrides WANDB_MODE.
 
     Raises:
+        OptionError: If the seed is negative.
         RunError: If a learner has no recipe, memory or disk do not suffice, or a stage failed.
     """
     from flannel.stages.base_models import base_configs
     from flannel.stages.recipes import recipe_names
 
+    check_range(0, seed=seed)
     names = (
         recipe_names(experiments / "base" / "global") if learner == "all" else learner.split(",")
     )

@@ -326,8 +326,10 @@ speaks_plainly(lambda: run_page(create_app(opinion, "study", ("a", "b")), int(sy
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("sent", [len(PART), len(BODY)], ids=["comes", "is looked at"])
+@pytest.mark.parametrize(
+    ("number", "sent"),
+    [(signal.SIGINT, len(PART)), (signal.SIGTERM, len(BODY)), (signal.SIGHUP, len(PART))],
+)
 def test_the_page_ends_when_it_is_told_to(number, sent, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

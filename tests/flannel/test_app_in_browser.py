@@ -152,7 +152,7 @@ def test_a_bundle_answers_for_a_radiograph_and_tells_what_is_none(trained_study,
     assert answered["strong"] == [f"{FLANNEL[most]} {first.probabilities[most]:.2f}"]
     assert (answered["pictures"], answered["broken"], answered["beyond"]) == (1, 0, 0)
     assert paper["alerts"][0].endswith(
-        f"paper.png is not an image that can be read: expected {KNOWN}."
+        f"paper.png is not an image that can be read: expected {KNOWN}. Save it as PNG."
     )
     assert "bomb.png is 11000 x 11000 = 121 megapixels" in bombed["alerts"][0]
     assert [one["pictures"] for one in (paper, bombed)] == [0, 0]

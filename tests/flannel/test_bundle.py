@@ -268,7 +268,7 @@ def test_who_reads_meets_the_old_bundle_the_new_one_or_a_sentence(
     writer = threading.Thread(target=replace_it)
     writer.start()
     try:
-        for _ in range(40):
+        for _ in range(12):
             try:
                 outcomes.append(trained_of_bundle(bundle).notes)
             except BundleError as fault:

@@ -246,7 +246,9 @@ def test_what_a_study_lacks_is_said(study, tmp_path):
     assert trained_of_study(copy, fold=1, arms=["global"]).notes == ()
     shutil.rmtree(folds / "fold1")
     shutil.rmtree(copy / "segmentation")
-    with pytest.raises(TrainedError, match="holds no segmenter, which patched/small needs"):
+    with pytest.raises(
+        TrainedError, match="holds no finished segmenter, which patched/small needs"
+    ):
         trained_of_study(copy)
     alone = trained_of_study(copy, arms=["global"])
     assert (alone.segmenter, alone.ensembles) == (None, ())

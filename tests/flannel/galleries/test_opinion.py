@@ -93,7 +93,7 @@ def test_many_pictures_are_drawn_by_several_processes(store, tmp_path, monkeypat
     """Threads stand in for them, which have to get nothing but what can be sent to a process."""
 
     class Sent(ThreadPoolExecutor):
-        def __init__(self, processes, mp_context):
+        def __init__(self, processes, mp_context, initializer):
             assert (processes, mp_context.get_start_method()) == (2, "spawn")
             super().__init__(1)
 
