@@ -1,7 +1,7 @@
 """A base learner's network in the form that predicts fastest, and many views through it."""
 
 import math
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -11,10 +11,15 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models import DenseNet
 
 from flannel.views import Normalisation, normalise
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+IMAGES_IN_CACHE = 8
+"""On a CPU a DenseNet works on so many images at once: the features that it concatenates for every
+layer stay in the last cache. 32 images of 224 px take a fifth longer each."""
+
 _MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -43,6 +48,9 @@ def for_inference(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     """
     copy = deepcopy(network).eval().requires_grad_(False)
     fold_batch_norms(copy)
+    for module in list(copy.modules()):
+        if isinstance(module, DenseNet):
+            module.features = _FewAtOnce(OrderedDict(module.features.named_children()))
     norms = {
         name: deepcopy(module).to(torch.promote_types(dtype, torch.float32))
         for name, module in copy.named_modules()
@@ -52,6 +60,22 @@ def for_inference(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     for name, norm in norms.items():
         copy.set_submodule(name, norm)
     return copy
+
+
+class _FewAtOnce(nn.Sequential):
+    """A trunk that works on a few images at once, where that is quicker: the result is the same."""
+
+    def forward(
+        self, images: Float[Tensor, "batch channels side side"]
+    ) -> Float[Tensor, "batch features rows columns"]:
+        """Returns the feature maps."""
+        if images.device.type != "cpu" or torch.is_grad_enabled():
+            return self._all(images)
+        return torch.cat([self._all(part) for part in images.split(IMAGES_IN_CACHE)])
+
+    def _all(self, images: Tensor) -> Tensor:
+        maps: Tensor = super().forward(images)
+        return maps
 
 
 def fold_batch_norms(network: nn.Module) -> None:

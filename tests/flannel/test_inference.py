@@ -9,6 +9,7 @@ import torchvision
 from lightning.pytorch import Trainer
 from torch import nn
 
+from flannel import inference
 from flannel.data.diagnosis import FLANNEL
 from flannel.datamodule import RadiographDataModule
 from flannel.inference import (
@@ -157,6 +158,19 @@ def test_norms_that_stay_keep_their_statistics_unrounded():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean.dtype == torch.float32
             assert torch.equal(module.running_mean, kept[name].running_mean)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_dense_net_on_a_few_images_at_once_gives_what_it_gives_on_all(dtype, monkeypatch):
+    torch.manual_seed(0)
+    network = lived_in(small_densenet())
+    ours = for_inference(network, dtype)
+    assert [name for name, _ in ours.named_modules()] == [n for n, _ in network.named_modules()]
+    images = torch.rand(19, 3, 32, 32).to(dtype, memory_format=torch.channels_last)
+    with torch.inference_mode():
+        parts = ours(images)
+        monkeypatch.setattr(inference, "IMAGES_IN_CACHE", 100)
+        torch.testing.assert_close(parts, ours(images), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("views_at_once", [1, 4, 7, 100])
