@@ -15,7 +15,8 @@ from flannel.data.audit_pictures import (
     size_figure,
 )
 from flannel.data.audit_remarks import Remark, reading, remarks
-from flannel.data.duplicates import HASH_BITS, NEAR_DISTANCE
+from flannel.data.copies import SAME
+from flannel.data.copy_kinds import FOUND, NOT_FOUND
 from flannel.data.files import whole_file
 from flannel.data.findings import MAPPINGS
 from flannel.data.leaks import KINDS
@@ -99,8 +100,9 @@ def _numbers(audit: Audit, seed: int) -> dict[str, object]:
         "listed": LISTED,
         "splits": sorted({split for row in audit.details for split in row.by_split}),
         "mappings": list(MAPPINGS),
-        "hash_bits": HASH_BITS,
-        "near_distance": NEAR_DISTANCE,
+        "same": SAME,
+        "found": FOUND,
+        "not_found": NOT_FOUND,
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flannel.data.audit import Audit
+from flannel.data.copy_kinds import LOOKED_FOR
 from flannel.data.leaks import KINDS
 from flannel.data.shortcuts import BLIND, LUNG_MASK, Shortcut
 
@@ -56,8 +57,8 @@ def _on_leaks(audit: Audit) -> Iterator[Remark]:
     if not audit.leaks:
         yield Remark(
             "good",
-            "No patient, no group of possibly equal patients and no duplicate is in two of "
-            "training, validation and test, in any fold.",
+            "No patient, no group of possibly equal patients and no duplicate that was found is in "
+            f"two of training, validation and test, in any fold. {LOOKED_FOR}",
         )
         return
     counts = [_many(sum(leak.kind == kind for leak in audit.leaks), kind) for kind in KINDS]
@@ -86,7 +87,10 @@ def _on_pairs(audit: Audit) -> Iterator[Remark]:
     elif audit.pairs:
         yield Remark("care", f"{twice} were found; none of them has two diagnoses.")
     else:
-        yield Remark("good", "No file is there twice, and no two files show the same radiograph.")
+        yield Remark(
+            "good",
+            f"No file is there twice, and no copy of a radiograph was found. {LOOKED_FOR}",
+        )
 
 
 def _on_origin(audit: Audit) -> Iterator[Remark]:

@@ -51,7 +51,7 @@ class Evidence:
     lungs: UInt8[np.ndarray, "images pixels"]
     has_mask: Bool[np.ndarray, " images"]
     histogram: Float32[np.ndarray, "images bins"]
-    hashes: tuple[int, ...] = field(repr=False)
+    hashes: tuple[bytes, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class _Traces:
     lungs: np.ndarray
     has_mask: bool
     histogram: np.ndarray
-    hash: int
+    hash: bytes
 
 
 def gather_evidence(manifest: pd.DataFrame, store: Store) -> Evidence:

@@ -7,9 +7,9 @@ from itertools import combinations
 
 import pandas as pd
 
-from flannel.data.duplicates import NEAR_DISTANCE, joined_groups, near_duplicates
+from flannel.data.copies import near_duplicates
+from flannel.data.duplicates import joined_groups
 from flannel.data.folds import splits_of_fold
-from flannel.data.likeness import LEAST_BITS
 
 SPLITS = ("train", "val", "test")
 KINDS = ("patient", "group", "duplicate")
@@ -23,14 +23,14 @@ class Pair:
         first: An image.
         second: Another one.
         identical: Whether the files are the same, byte by byte.
-        distance: Bits in which the perceptual hashes differ.
+        likeness: Correlation of the two after one was laid over the other, 1 for equal hashes.
         differs: In what the two rows differ: `diagnosis`, `source`, `patient`, `group`.
     """
 
     first: str
     second: str
     identical: bool
-    distance: int
+    likeness: float
     differs: tuple[str, ...]
 
 
@@ -69,8 +69,8 @@ class FoldRow:
     shared: Mapping[str, int]
 
 
-def duplicate_pairs(table: pd.DataFrame, hashes: Sequence[int]) -> list[Pair]:
-    """Finds identical files and near duplicates, sorted by what they differ in, then by distance.
+def duplicate_pairs(table: pd.DataFrame, hashes: Sequence[bytes]) -> list[Pair]:
+    """Finds identical files and near duplicates, by what they differ in, the most alike first.
 
     A flat picture is like every other flat one, and near to none.
 
@@ -79,29 +79,25 @@ def duplicate_pairs(table: pd.DataFrame, hashes: Sequence[int]) -> list[Pair]:
         hashes: Of the same rows.
     """
     rows = table.assign(patient=patients_of(table)).to_dict("records")
-    found = {
-        (i, j): distance
-        for i, j, distance in near_duplicates(hashes, NEAR_DISTANCE)
-        if min(hashes[i].bit_count(), hashes[j].bit_count()) >= LEAST_BITS
-    }
+    found = {(i, j): likeness for i, j, likeness in near_duplicates(hashes)}
     for same in table.groupby("sha256").indices.values():
         for i, j in combinations(sorted(same.tolist()), 2):
-            found[i, j] = (hashes[i] ^ hashes[j]).bit_count()
+            found[i, j] = 1.0
     pairs = [
         Pair(
             first=rows[i]["image_id"],
             second=rows[j]["image_id"],
             identical=rows[i]["sha256"] == rows[j]["sha256"],
-            distance=distance,
+            likeness=likeness,
             differs=tuple(
                 what
                 for what in ("diagnosis", "source", "patient", "group")
                 if rows[i][what] != rows[j][what]
             ),
         )
-        for (i, j), distance in found.items()
+        for (i, j), likeness in found.items()
     ]
-    return sorted(pairs, key=lambda p: (-len(p.differs), p.distance, p.first, p.second))
+    return sorted(pairs, key=lambda p: (-len(p.differs), -p.likeness, p.first, p.second))
 
 
 def fold_rows(table: pd.DataFrame) -> list[FoldRow]:
@@ -132,7 +128,7 @@ def find_leaks(table: pd.DataFrame, pairs: Sequence[Pair]) -> list[Leak]:
         pairs: Their duplicates.
     """
     place = {image_id: row for row, image_id in enumerate(table["image_id"])}
-    linked = [(place[pair.first], place[pair.second], pair.distance) for pair in pairs]
+    linked = [(place[pair.first], place[pair.second], pair.likeness) for pair in pairs]
     ids = table["image_id"].tolist()
     owners = {
         "patient": patients_of(table),

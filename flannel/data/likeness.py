@@ -5,15 +5,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from flannel.data.duplicates import HASH_BITS, joined_groups, near_duplicates, perceptual_hash
+from flannel.data.copies import near_duplicates
+from flannel.data.duplicates import (
+    HASH_BYTES,
+    has_structure,
+    joined_groups,
+    perceptual_hash,
+)
 from flannel.data.greyscale import to_eight_bits
 from flannel.data.parallel import in_threads
 from flannel.data.radiograph import read_levels
 from flannel.data.remembered import recall, remember
 
-RULES = "hashes 1"
-LEAST_BITS = HASH_BITS // 4
-"""A picture with contrast has about half of the bits; a flat one is like every other flat one."""
+RULES = "hashes 2"
+FLAT = bytes(HASH_BYTES)
+"""The hash of a picture in which there is nothing: near to none."""
 
 
 def joined_near_duplicates(table: pd.DataFrame, cache: Path | None = None) -> list[str]:
@@ -26,22 +32,28 @@ def joined_near_duplicates(table: pd.DataFrame, cache: Path | None = None) -> li
         table: A manifest, by path, sha256 and group.
         cache: Remembers the hashes by the files' content.
     """
-    hashes = _hashes(table, cache)
-    known = [value.bit_count() >= LEAST_BITS for value in hashes]
+    hashes = hashes_of(table, cache)
     # Equal hashes join like equal files, so that only different ones are compared.
     fingerprints = [
-        str(value) if of_use else sha256
-        for value, of_use, sha256 in zip(hashes, known, table["sha256"], strict=True)
+        value.hex() if has_structure(value) else sha256
+        for value, sha256 in zip(hashes, table["sha256"], strict=True)
     ]
-    first = {value: row for row, value in enumerate(hashes) if known[row]}
-    rows = list(first.values())
-    pairs = [(rows[i], rows[j], bits) for i, j, bits in near_duplicates(list(first))]
+    rows = list({value: row for row, value in enumerate(hashes)}.values())
+    pairs = [
+        (rows[i], rows[j], likeness)
+        for i, j, likeness in near_duplicates([hashes[row] for row in rows])
+    ]
     return joined_groups(table["group"].tolist(), fingerprints, pairs)
 
 
-def _hashes(table: pd.DataFrame, cache: Path | None) -> Sequence[int]:
-    """Gives the perceptual hash of each file, 0 where it cannot be decoded."""
-    known = {} if cache is None else {s: int(h, 16) for s, h in recall(cache, RULES)}
+def remembered_hashes(cache: Path) -> dict[str, bytes]:
+    """Returns the perceptual hashes that a study remembers, by the SHA-256 of the files."""
+    return {sha256: bytes.fromhex(value) for sha256, value in recall(cache, RULES)}
+
+
+def hashes_of(table: pd.DataFrame, cache: Path | None = None) -> Sequence[bytes]:
+    """Returns the perceptual hash of each file, `FLAT` where it cannot be decoded."""
+    known = {} if cache is None else remembered_hashes(cache)
     paths = dict(zip(table["sha256"], table["path"], strict=True))
     fresh = [sha256 for sha256 in paths if sha256 not in known]
 
@@ -52,5 +64,5 @@ def _hashes(table: pd.DataFrame, cache: Path | None) -> Sequence[int]:
 
     in_threads(look, range(len(fresh)), None, "Looking for near duplicates")
     if cache is not None and fresh:
-        remember(((s, f"{h:x}") for s, h in sorted(known.items())), cache, RULES)
-    return [known.get(sha256, 0) for sha256 in table["sha256"]]
+        remember(((s, h.hex()) for s, h in sorted(known.items())), cache, RULES)
+    return [known.get(sha256, FLAT) for sha256 in table["sha256"]]

@@ -10,6 +10,7 @@ import pytest
 from flannel.__main__ import main
 from flannel.data.audit_page import write_audit
 from flannel.data.audit_pictures import SHOWN_PER_CLASS
+from flannel.data.copy_kinds import FOUND, LOOKED_FOR, NOT_FOUND
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import ManifestError, load_manifest, save_manifest
 from flannel.data.provenance import Choices, save_with_provenance
@@ -56,6 +57,14 @@ def test_the_audit_of_phantoms_holds_what_the_manifest_holds(untouched):
     assert "Source and class are confounded: 100 % of COVID-19 is from ccx" in first["text"]
     assert "do not publish it" in html
     assert "What the manifest left out is not known" in html
+
+
+def test_the_page_says_which_copies_are_looked_for_and_which_not(untouched):
+    _, page, facts = untouched
+    texts = [remark["text"] for remark in facts["remarks"]]
+    assert any(LOOKED_FOR in text for text in texts)
+    for sentence in (*FOUND, *NOT_FOUND, LOOKED_FOR):
+        assert sentence in page.replace("&#39;", "'")
 
 
 def test_the_page_needs_no_network_and_shows_every_class(untouched):

@@ -3,11 +3,12 @@ import pytest
 from PIL import Image
 
 from flannel.data.duplicates import (
-    HASH_BITS,
-    NEAR_DISTANCE,
+    HASH_BYTES,
+    HASH_SIDE,
+    has_structure,
     joined_groups,
-    near_duplicates,
     perceptual_hash,
+    unpacked,
 )
 from flannel.data.phantom import draw_phantom
 
@@ -16,56 +17,62 @@ def phantom(number: int) -> np.ndarray:
     return draw_phantom("Normal", np.random.default_rng(number), (160, 192)).image
 
 
-def distance(one: np.ndarray, other: np.ndarray) -> int:
-    return (perceptual_hash(one) ^ perceptual_hash(other)).bit_count()
+def differing(one: bytes, other: bytes) -> int:
+    return int((unpacked([one]) != unpacked([other])).sum())
 
 
-def test_a_hash_is_the_signs_of_low_frequencies_against_their_median():
-    # One vertical wave of frequency 3: of all coefficients only (3, 0) and the mean stand out.
-    wave = np.cos(np.pi * 3 * (np.arange(32) + 0.5) / 32)
-    picture = np.rint(128 + 100 * np.repeat(wave[:, None], 32, axis=1)).astype(np.uint8)
-    bits = f"{perceptual_hash(picture):0{HASH_BITS}b}"
-    assert bits[0] == "1"
-    assert bits[3 * 16] == "1"
-    assert "1" not in "".join(bits[row * 16 + 1 : row * 16 + 16] for row in range(16))
-    inverted = f"{perceptual_hash(255 - picture):0{HASH_BITS}b}"
-    assert inverted[3 * 16] == "0"
+def test_a_bit_tells_whether_a_pixel_is_brighter_than_its_surroundings():
+    # A grid of bright dots on grey, 8 pixels of the hash apart, each a quarter of that wide.
+    cell = np.full((32, 32), 100, np.uint8)
+    cell[12:20, 12:20] = 160
+    picture = np.tile(cell, (8, 8))
+    for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
+        edge[::2] = 160  # no even margin, which would be cut off
+    bits = unpacked([perceptual_hash(picture)])[0]
+    assert bits.shape == (HASH_SIDE, HASH_SIDE)
+    inner = bits.reshape(8, 8, 8, 8).transpose(0, 2, 1, 3)[1:-1, 1:-1]
+    assert inner[:, :, 3:5, 3:5].all()
+    assert not inner[:, :, 0].any()
+    assert not inner[:, :, :, 7].any()
 
 
-def test_a_flat_picture_hashes_alike_at_every_level():
-    assert perceptual_hash(np.full((40, 50), 7, np.uint8)) == perceptual_hash(
-        np.full((90, 64), 200, np.uint8)
-    )
+def test_a_flat_picture_has_no_structure():
+    for level in (0, 90, 255):
+        assert perceptual_hash(np.full((40, 50), level, np.uint8)) == bytes(HASH_BYTES)
+    assert not has_structure(bytes(HASH_BYTES))
+    assert not has_structure(b"\xff" * HASH_BYTES)
+    assert has_structure(perceptual_hash(phantom(1)))
 
 
-def test_a_copy_at_another_size_and_contrast_is_near_and_another_phantom_is_not():
-    original = phantom(1)
-    smaller = np.asarray(Image.fromarray(original).resize((100, 80), Image.Resampling.BICUBIC))
-    assert distance(original, smaller) <= 8
-    assert distance(original, (original // 2 + 60).astype(np.uint8)) <= 8
-    assert distance(original, phantom(2)) > NEAR_DISTANCE
+def test_the_hash_of_a_mirrored_picture_is_the_mirrored_hash():
+    original = phantom(3)
+    mirrored = unpacked([perceptual_hash(np.ascontiguousarray(original[:, ::-1]))])[0]
+    turned = unpacked([perceptual_hash(np.ascontiguousarray(np.rot90(original)))])[0]
+    bits = unpacked([perceptual_hash(original)])[0]
+    assert (mirrored != bits[:, ::-1]).mean() < 0.01
+    assert (turned != np.rot90(bits)).mean() < 0.01
 
 
-@pytest.mark.parametrize("max_distance", [0, 5, 100, 256])
-def test_near_pairs_are_those_of_a_plain_double_loop(monkeypatch, max_distance):
-    monkeypatch.setattr("flannel.data.duplicates.BLOCK", 7)  # several blocks, the last one short
-    generator = np.random.default_rng(3)
-    hashes = [int.from_bytes(generator.bytes(32)) for _ in range(20)]
-    hashes += [hashes[4], hashes[9] ^ 0b10101, hashes[19] ^ (1 << 255), 0, 2**256 - 1]
-    expected = [
-        (i, j, (hashes[i] ^ hashes[j]).bit_count())
-        for i in range(len(hashes))
-        for j in range(i + 1, len(hashes))
-        if (hashes[i] ^ hashes[j]).bit_count() <= max_distance
-    ]
-    assert near_duplicates(hashes, max_distance) == expected
-    assert (4, 20, 0) in expected
+@pytest.mark.parametrize("fill", [0, 128, 255])
+def test_even_margins_do_not_count(fill):
+    original = phantom(4)
+    framed = np.full((260, 300), fill, np.uint8)
+    framed[40:200, 30:222] = original
+    assert differing(perceptual_hash(framed), perceptual_hash(original)) < HASH_SIDE**2 / 20
 
 
-def test_no_hash_has_no_pair_and_a_strange_hash_is_refused():
-    assert near_duplicates([]) == []
-    with pytest.raises(ValueError, match=r"expected 0 to 2\*\*256"):
-        near_duplicates([1, 2**256])
+def test_size_and_contrast_hardly_count_and_another_phantom_does():
+    original = perceptual_hash(phantom(1))
+    larger = Image.fromarray(phantom(1)).resize((384, 320), Image.Resampling.BICUBIC)
+    assert differing(original, perceptual_hash(np.asarray(larger))) < HASH_SIDE**2 / 20
+    paler = (phantom(1) // 2 + 60).astype(np.uint8)
+    assert differing(original, perceptual_hash(paler)) < HASH_SIDE**2 / 20
+    assert differing(original, perceptual_hash(phantom(2))) > HASH_SIDE**2 / 10
+
+
+def test_a_hash_of_another_length_is_refused():
+    with pytest.raises(ValueError, match="has 3 bytes; expected 2848"):
+        unpacked([b"abc"])
 
 
 def test_groups_that_share_a_file_are_joined_in_chains():
@@ -77,7 +84,7 @@ def test_groups_that_share_a_file_are_joined_in_chains():
 def test_near_duplicates_join_groups_too():
     groups = ["d", "c", "c", "b", "a", "e"]
     files = ["1", "2", "3", "4", "5", "5"]  # a-e by 5; c-b near, d alone
-    assert joined_groups(groups, files, [(2, 3, 8)]) == ["d", "b", "b", "b", "a", "a"]
+    assert joined_groups(groups, files, [(2, 3, 0.9)]) == ["d", "b", "b", "b", "a", "a"]
 
 
 def test_without_duplicates_nothing_changes():

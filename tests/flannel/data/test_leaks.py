@@ -1,7 +1,11 @@
 """Small cohorts whose leaks are known by hand."""
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 
+from flannel.data.duplicates import HASH_BYTES
 from flannel.data.leaks import Leak, Pair, duplicate_pairs, find_leaks, fold_rows
 
 COLUMNS = ["image_id", "source", "patient_id", "group", "diagnosis", "sha256", "split", "fold"]
@@ -66,23 +70,25 @@ def test_pairs_say_in_what_the_two_rows_differ():
         ("c", "kcx", "1", "g2", "COVID-19", "s2", "test", None),
         ("d", "kcx", "8", "g8", "COVID-19", "s3", "test", None),
     )
-    half = 2**128 - 1
-    hashes = [half, half, half ^ 0b111, half << 128]  # c is 3 bits from a and b, d is far from all
-    assert duplicate_pairs(rows, hashes) == [
-        Pair("b", "c", False, 3, ("diagnosis", "source", "patient", "group")),
-        Pair("a", "c", False, 3, ("source", "patient", "group")),
-        Pair("a", "b", True, 0, ("diagnosis",)),
+    first, other = (np.random.default_rng(seed).bytes(HASH_BYTES) for seed in (1, 2))
+    near = bytes([first[0] ^ 0b111, *first[1:]])  # three bits of 4,096 in a corner
+    pairs = duplicate_pairs(rows, [first, first, near, other])
+    assert [replace(pair, likeness=1.0) for pair in pairs] == [
+        Pair("b", "c", False, 1.0, ("diagnosis", "source", "patient", "group")),
+        Pair("a", "c", False, 1.0, ("source", "patient", "group")),
+        Pair("a", "b", True, 1.0, ("diagnosis",)),
     ]
+    assert [pair.likeness > 0.95 for pair in pairs] == [True] * 3
 
 
 def test_flat_pictures_are_near_to_nothing():
-    assert duplicate_pairs(table(*CLEAN), [1, 1, 3]) == []
+    assert duplicate_pairs(table(*CLEAN), [bytes(HASH_BYTES)] * 3) == []
 
 
 def test_identical_files_are_a_pair_whatever_their_hashes():
     rows = table(*CLEAN)
     rows["sha256"] = "same"
-    far = [0, 2**100 - 1, 2**256 - 1]
+    far = [np.random.default_rng(seed).bytes(HASH_BYTES) for seed in range(3)]
     found = duplicate_pairs(rows, far)
     assert {(p.first, p.second) for p in found} == {("a", "b"), ("a", "c"), ("b", "c")}
     assert all(p.identical for p in found)
