@@ -61,6 +61,7 @@ def model_card(trained: Trained, study: Path, licence: str) -> str:
         splits=SPLITS,
         protocol=load_provenance(study / "manifest.csv").choices.protocol if noted else "unknown",
         licence=licence,
+        hashes=trained.hashes is not None,
         images=int((manifest["used"] == "test").sum()),
         measured=measured,
         notes=[note.replace(str(study), study.resolve().name) for note in trained.notes],

@@ -3,6 +3,8 @@
 Of its networks only the segmenter is built here, because `Trained` holds it ready.
 """
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +30,7 @@ from flannel.bundle_values import (
 from flannel.bundle_weights import check_answer, check_network, read_weights
 from flannel.calibration import Temperature
 from flannel.checkpoints import CheckpointError, load_weights
+from flannel.data.duplicates import HASH_BYTES
 from flannel.data.greyscale import Squaring
 from flannel.data.store_files import Settings
 from flannel.datamodule import RadiographDataModule
@@ -45,6 +48,8 @@ LARGEST_INPUT_PX = 2048
 """Side that a network may ask for."""
 MOST_PIXELS = 2**31
 """Of the views of one batch, each a byte."""
+MOST_HASHES = 250_000
+"""Of training and validation radiographs: 0.7 GB."""
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "32", "64")
 
 
@@ -106,6 +111,7 @@ def read_entries(listed: Listed) -> Trained:
         learners=tuple(learners),
         ensembles=tuple(ensembles),
         norms=None if norms is None else _norms(table(norms)),
+        hashes=_hashes(contents.get("hashes"), listed),
         notes=sentences(contents["notes"]),
     )
 
@@ -183,6 +189,28 @@ def _segmenter(entry: Entry, listed: Listed) -> Segmenter:
         classes=classes,
         specification=specification,
     )
+
+
+def _hashes(name: object, listed: Listed) -> Callable[[], tuple[bytes, ...]] | None:
+    """Reads the hashes of training and validation radiographs; older bundles have none.
+
+    Raises:
+        EntryError: If the file is none of whole hashes, or not what was listed.
+    """
+    if name is None:
+        return None
+    path, sha256 = listed.weights({"weights": name})
+    size = path.stat().st_size
+    if size % HASH_BYTES or size > MOST_HASHES * HASH_BYTES:
+        raise EntryError(
+            f"hashes of {size:,} bytes; expected a multiple of {HASH_BYTES}, at most "
+            f"{MOST_HASHES * HASH_BYTES:,}"
+        )
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise EntryError("hashes that were changed since the bundle was opened")
+    hashes = tuple(content[start : start + HASH_BYTES] for start in range(0, size, HASH_BYTES))
+    return lambda: hashes
 
 
 def _temperature(entry: object) -> Temperature | None:

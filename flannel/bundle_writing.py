@@ -24,6 +24,7 @@ from segmentation.checkpoint import Segmenter
 
 SEGMENTER = "segmenter.safetensors"
 CARD = "MODEL_CARD.md"
+HASHES = "hashes.bin"
 
 
 def write_bundle(
@@ -54,6 +55,7 @@ def write_bundle(
             "store": asdict(trained.store),
             "masks": asdict(trained.masks),
             "segmenter": _segmenter_entry(trained.segmenter, beside),
+            "hashes": _hashes_entry(trained, beside),
             "learners": learners,
             "ensembles": ensembles,
             "norms": None if trained.norms is None else trained.norms.to_json(),
@@ -120,6 +122,14 @@ def _segmenter_entry(segmenter: Segmenter | None, folder: Path) -> Entry | None:
         "sha256": segmenter.sha256,
         "weights": SEGMENTER,
     }
+
+
+def _hashes_entry(trained: Trained, folder: Path) -> str | None:
+    """Writes the hashes of training and validation radiographs, sorted so that none has a place."""
+    if trained.hashes is None:
+        return None
+    (folder / HASHES).write_bytes(b"".join(sorted(trained.hashes())))
+    return HASHES
 
 
 def _temperature_entry(temperature: Temperature | None) -> Entry | None:

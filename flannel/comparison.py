@@ -178,9 +178,15 @@ def _elsewhere(study: Path) -> list[str]:
     if not path.is_file():
         return []
     asked = read_json(path)
+    checked = (
+        "Identical files, and copies that were found, of its training and validation radiographs "
+        "are left out."
+        if asked.get("copies") == "left out"
+        else "Whether copies of its training radiographs are in the cohort could not be checked."
+    )
     return [
-        f"Nothing was trained on this cohort: fold {asked['fold']} of "
-        f"{Path(str(asked['name'])).name} was asked about it."
+        f"Fold {asked['fold']} of {Path(str(asked['name'])).name} was asked about this cohort. "
+        f"{checked}"
     ]
 
 

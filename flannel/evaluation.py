@@ -14,7 +14,9 @@ import torch
 from flannel import __version__
 from flannel.asking import Panel, patches_of
 from flannel.combinations import NeuralWeightModule
+from flannel.data.copies import copies_among
 from flannel.data.diagnosis import LABEL_SETS
+from flannel.data.likeness import hashes_of
 from flannel.data.manifest import load_manifest
 from flannel.data.outputs import mark_as_output
 from flannel.data.progress import announce, progress
@@ -120,10 +122,25 @@ def _cohort(trained: Trained, manifest: Path) -> tuple[pd.DataFrame, list[str]]:
             f"{used.sum()} radiographs of the cohort are among those that the fold learned from or "
             "chose by: left out."
         )
-    table = table[~used].assign(split="test", fold=pd.NA)
+    table = table[~used]
+    copies = _copies(trained, table)
+    if copies:
+        notes.append(
+            f"{len(copies)} radiographs of the cohort are copies of those that the fold learned "
+            f"from or chose by: left out ({', '.join(copies)})."
+        )
+    table = table[~table["image_id"].isin(copies)].assign(split="test", fold=pd.NA)
     if table.empty:
         raise EvaluationError(f"{manifest} holds no radiograph that the fold did not learn from.")
     return table.astype({"fold": "Int64"}).reset_index(drop=True), notes
+
+
+def _copies(trained: Trained, table: pd.DataFrame) -> list[str]:
+    """Names the radiographs that show what the fold learned from or chose by in another file."""
+    if trained.hashes is None or table.empty:
+        return []
+    found = copies_among(trained.hashes(), hashes_of(table))
+    return [str(table["image_id"].iloc[row]) for row in sorted(found)]
 
 
 def _choices(trained: Trained, manifest: Path) -> Choices:
@@ -157,7 +174,15 @@ def _claim(out: Path, panel: Panel, table: pd.DataFrame, redo: bool) -> None:
         for name in ("base", "ensemble", "comparison"):
             shutil.rmtree(out / name, ignore_errors=True)
     trained = panel.trained
-    write_json({**note, "name": trained.name, "fold": trained.fold}, path)
+    write_json(
+        {
+            **note,
+            "name": trained.name,
+            "fold": trained.fold,
+            "copies": "left out" if trained.hashes else "not known",
+        },
+        path,
+    )
     mark_as_output(out)
 
 

@@ -252,6 +252,8 @@ class Trained:
         ensembles: The ensembles all of whose learners are among them.
         norms: What the fold's training radiographs look like; None where they are too few.
         known: The study's own radiographs, by the hash of their file; a bundle knows none.
+        hashes: Reads the perceptual hashes of its training and validation radiographs, without
+            names; None where they are not known, as of older bundles.
         notes: Sentences on what is missing or unusual.
         baselines: What else combines them, likewise; none unless asked for.
     """
@@ -266,6 +268,7 @@ class Trained:
     ensembles: tuple[TrainedEnsemble, ...] = ()
     norms: Norms | None = None
     known: Mapping[str, tuple[Known, ...]] = field(default_factory=dict)
+    hashes: Callable[[], tuple[bytes, ...]] | None = None
     notes: tuple[str, ...] = ()
     baselines: tuple[TrainedBaseline, ...] = ()
 

@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -13,8 +14,10 @@ from flannel.baselines import FITTED, recalled
 from flannel.calibration import Temperature, fit_temperature
 from flannel.checkpoints import checkpoint_weights
 from flannel.data.diagnosis import index_of
+from flannel.data.duplicates import has_structure, perceptual_hash
 from flannel.data.files import sha256_of
 from flannel.data.folds import splits_of_fold
+from flannel.data.likeness import hashes_of, remembered_hashes
 from flannel.data.manifest import load_manifest
 from flannel.data.provenance import label_set_of
 from flannel.data.store import Store
@@ -130,6 +133,7 @@ def trained_of_study(
         ensembles=tuple(one for one in whole if isinstance(one, TrainedEnsemble)),
         norms=_norms(study, manifest),
         known=_known(manifest),
+        hashes=partial(_hashes, study, manifest),
         notes=(*notes, *lacking, *of_masks),
         baselines=tuple(one for one in whole if isinstance(one, TrainedBaseline)),
     )
@@ -333,6 +337,25 @@ def _norms(study: Path, manifest: pd.DataFrame) -> Norms | None:
     train = manifest[(manifest["split"] == "train") & manifest["image_id"].isin(store.image_ids)]
     train = train.iloc[:: -(-len(train) // LOOKED_AT) or 1]
     return measure_norms(store, dict(zip(train["image_id"], train["group"], strict=True)))
+
+
+def _hashes(study: Path, manifest: pd.DataFrame) -> tuple[bytes, ...]:
+    """Returns the hashes of training and validation radiographs.
+
+    They are those that the study remembers, else of the files, else of the store.
+    """
+    store, cache = Store(study / "store"), study / "hashes.csv"
+    hashes = remembered_hashes(cache) if cache.is_file() else {}
+    used = manifest[manifest["split"].isin(["train", "val"])]
+    used = used[used["image_id"].isin(store.image_ids)]
+    fresh = used[~used["sha256"].isin(hashes)]
+    hashes |= zip(fresh["sha256"], hashes_of(fresh), strict=True)
+    return tuple(
+        hashes[sha256]
+        if has_structure(hashes[sha256])
+        else perceptual_hash(np.asarray(store.radiograph(image_id)))
+        for image_id, sha256 in zip(used["image_id"], used["sha256"], strict=True)
+    )
 
 
 def _known(manifest: pd.DataFrame) -> dict[str, tuple[Known, ...]]:

@@ -22,6 +22,7 @@ from flannel.calibration import Temperature
 from flannel.checkpoints import CheckpointError
 from flannel.combinations import NeuralWeightModule
 from flannel.data.diagnosis import FLANNEL
+from flannel.data.duplicates import HASH_BYTES
 from flannel.data.folds import splits_of_fold
 from flannel.data.store_files import Settings
 from flannel.metrics import measured_splits
@@ -471,6 +472,37 @@ def rewritten(bundle, name, content):
     (bundle / name).write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     changed(bundle, set_in("files", name, {"bytes": len(content), "sha256": digest}))
+
+
+def with_hashes(trained, base_study, folder, count=3):
+    hashes = tuple(bytes([number]) * HASH_BYTES for number in range(count))
+    write_bundle(replace(trained, hashes=lambda: hashes), base_study.folder, folder)
+    return hashes
+
+
+def test_hashes_come_back_and_the_card_tells_of_them(trained, bundle, base_study, tmp_path):
+    hashes = with_hashes(trained, base_study, tmp_path / "new.flannel")
+    read = trained_of_bundle(tmp_path / "new.flannel").hashes
+    assert read is not None
+    assert set(read()) == set(hashes)
+    assert "hashes.bin" in (tmp_path / "new.flannel" / "MODEL_CARD.md").read_text()
+    assert trained_of_bundle(bundle).hashes is None
+    assert "hashes.bin" not in (bundle / "MODEL_CARD.md").read_text()
+
+
+def test_hashes_that_are_none_or_too_many_are_refused(trained, base_study, tmp_path, monkeypatch):
+    folder = tmp_path / "new.flannel"
+    with_hashes(trained, base_study, folder)
+    rewritten(folder, "hashes.bin", bytes(HASH_BYTES + 1))
+    with pytest.raises(BundleError, match=f"hashes of {HASH_BYTES + 1:,} bytes"):
+        trained_of_bundle(folder)
+    monkeypatch.setattr("flannel.bundle_entries.MOST_HASHES", 1)
+    rewritten(folder, "hashes.bin", bytes(2 * HASH_BYTES))
+    with pytest.raises(BundleError, match=f"hashes of {2 * HASH_BYTES:,} bytes"):
+        trained_of_bundle(folder)
+    changed(folder, set_in("hashes", "../../secret"))
+    with pytest.raises(BundleError, match="not in its list of files"):
+        trained_of_bundle(folder)
 
 
 def test_weights_that_do_not_fit_are_no_numbers_or_no_weights(bundle, trained):

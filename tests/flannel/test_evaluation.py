@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image, ImageOps
 
 from flannel.__main__ import main
 from flannel.asking import Panel
@@ -13,6 +14,7 @@ from flannel.bundle import open_trained
 from flannel.bundle_files import BundleError
 from flannel.comparison import read_comparison
 from flannel.data.diagnosis import COVID_NORMAL, FLANNEL
+from flannel.data.files import sha256_of
 from flannel.data.manifest import load_manifest, save_manifest
 from flannel.data.provenance import label_set_of
 from flannel.evaluation import EvaluationError, evaluate_cohort
@@ -61,15 +63,35 @@ def test_the_studys_test_rows_come_back_and_the_rest_is_left_out(
     comparison = read_comparison(out)
     assert [one.run.arm for one in comparison.results] == ["global", "patched", "fused"]
     asked = (
-        f"Nothing was trained on this cohort: fold 0 of {trained_study.name} was asked about it."
+        f"Fold 0 of {trained_study.name} was asked about this cohort. Identical files, and copies "
+        "that were found, of its training and validation radiographs are left out."
     )
     assert comparison.notes[0] == asked
     assert main(["evaluate", *words, f"--out={out}", "--arm=global"]) == 1
     assert "another trained" in capsys.readouterr().err
 
 
-def test_a_bundle_measures_the_same_and_knows_no_radiograph(trained_study, bundle, tmp_path):
-    trained = open_trained(bundle)
+def test_copies_of_training_radiographs_are_left_out_by_study_and_bundle(
+    trained_study, bundle, tmp_path
+):
+    table = load_manifest(trained_study / "manifest.csv")
+    used = table[table["split"] == "development"].head(10)
+    paths = [tmp_path / f"{number}.jpg" for number in range(len(used))]
+    for old, new in zip(used["path"], paths, strict=True):
+        ImageOps.mirror(Image.open(old).convert("L")).save(new, quality=85)
+    tested = table[table["split"] == "test"].head(4)
+    again = used.assign(path=list(map(str, paths)), sha256=[sha256_of(path) for path in paths])
+    save_manifest(pd.concat([again, tested]), tmp_path / "manifest.csv")
+    for place in (trained_study, bundle):
+        panel = Panel(open_trained(place, arms=["global"]))
+        done = evaluate_cohort(panel, tmp_path / "manifest.csv", tmp_path / f"of-{place.name}")
+        assert done.radiographs == 4
+        assert "10 radiographs of the cohort are copies" in " ".join(done.notes)
+        assert all(image_id in " ".join(done.notes) for image_id in used["image_id"])
+
+
+def test_a_bundle_without_hashes_measures_the_same(trained_study, bundle, tmp_path):
+    trained = replace(open_trained(bundle), hashes=None)
     panel = Panel(trained)
     evaluated = evaluate_cohort(panel, trained_study / "manifest.csv", tmp_path / "out")
     assert evaluated.radiographs == 40
@@ -103,7 +125,9 @@ def test_what_cannot_be_measured_is_said(trained_study, tmp_path):
 
 
 def test_the_label_set_goes_with_the_cohort(trained_study, tmp_path):
-    trained = replace(trained_of_study(trained_study, arms=["global"]), learners=(), known={})
+    trained = replace(
+        trained_of_study(trained_study, arms=["global"]), learners=(), known={}, hashes=None
+    )
     table = load_manifest(trained_study / "manifest.csv")
     table = table[table["diagnosis"].isin(COVID_NORMAL)].head(4)
     save_manifest(table, tmp_path / "manifest.csv")
