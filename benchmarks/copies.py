@@ -11,7 +11,14 @@ import numpy as np
 
 from flannel.data.copies import near_duplicates
 from flannel.data.diagnosis import FLANNEL
-from flannel.data.duplicates import HASH_SIDE, perceptual_hash, unpacked
+from flannel.data.duplicates import (
+    DETAIL_SIDE,
+    HASH_SIDE,
+    WAVES,
+    details,
+    perceptual_hash,
+    unpacked,
+)
 from flannel.data.phantom import draw_phantom
 from flannel.data.registration import blurred
 
@@ -26,14 +33,25 @@ def made_up(count: int) -> list[bytes]:
         draw_phantom(FLANNEL[seed % 4], np.random.default_rng(seed), (160, 192))
         for seed in range(PHANTOMS)
     )
-    bits = unpacked([perceptual_hash(phantom.image) for phantom in phantoms])
+    known = [perceptual_hash(phantom.image) for phantom in phantoms]
+    parts = (unpacked(known), details(known) > 0, details(known) < 0)
     hashes: list[bytes] = []
     while len(hashes) < count:
         noise = generator.normal(size=(AT_ONCE, HASH_SIDE, HASH_SIDE)).astype(np.float32)
-        first, second = bits[generator.integers(0, PHANTOMS, (2, AT_ONCE))]
-        mixed = np.where(blurred(noise, 6.0) > 0, first, second)
-        mixed[::20] = mixed[1::20, :, ::-1]
-        hashes += [np.packbits(one).tobytes() for one in mixed]
+        wavy = blurred(noise, 6.0) > 0
+        place = np.arange(DETAIL_SIDE) * HASH_SIDE // DETAIL_SIDE
+        lines = (wavy, wavy[:, place][:, :, place], wavy[:, place][:, :, place])
+        first, second = generator.integers(0, PHANTOMS, (2, AT_ONCE))
+        mixed = [
+            np.where(line, part[first], part[second])
+            for line, part in zip(lines, parts, strict=True)
+        ]
+        for part in mixed:
+            part[::20] = part[1::20, :, ::-1]
+        mixed.append(generator.integers(0, 2, (AT_ONCE, WAVES, WAVES)).astype(bool))
+        hashes += [
+            b"".join(np.packbits(part[row]).tobytes() for part in mixed) for row in range(AT_ONCE)
+        ]
     return hashes[:count]
 
 
