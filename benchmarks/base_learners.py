@@ -30,12 +30,12 @@ from torch import nn
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.store import Store
-from flannel.datamodule import RadiographDataModule
-from flannel.inference import for_inference, inference_dtype
-from flannel.learner import BaseLearner
+from flannel.learners.datamodule import RadiographDataModule
+from flannel.learners.inference import for_inference, inference_dtype
+from flannel.learners.learner import BaseLearner
+from flannel.learners.prediction_writer import PredictionsWriter
+from flannel.learners.views import normalise
 from flannel.networks import ImageNetNetwork
-from flannel.opinions import PredictionsWriter
-from flannel.views import normalise
 
 NETWORKS = ("densenet161", "inception_v3", "resnet152", "resnext101_32x8d", "vgg19_bn")
 

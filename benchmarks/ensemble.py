@@ -25,10 +25,10 @@ import torch
 from measuring import machine
 from torch.utils.data import DataLoader, TensorDataset
 
-from flannel import ensemble
 from flannel.data.diagnosis import FLANNEL
-from flannel.predictions import probability_columns, save_predictions
-from flannel.stacking import read_stack
+from flannel.ensemble import ensemble
+from flannel.ensemble.stacking import read_stack
+from flannel.study.predictions import probability_columns, save_predictions
 
 ROWS = {"train": 4104, "val": 1026, "test": 1283}
 LEARNERS = [f"global/learner{number}" for number in range(5)]

@@ -113,9 +113,9 @@ def trained_cases(run: Path, study: Path, count: int, step_px: int) -> Iterator[
 
     from flannel.data.greyscale import Box
     from flannel.data.store import Store
-    from flannel.datamodule import RadiographDataModule
-    from flannel.predictions import load_predictions
-    from flannel.views import PatchView, normalise
+    from flannel.learners.datamodule import RadiographDataModule
+    from flannel.learners.views import PatchView, normalise
+    from flannel.study.predictions import load_predictions
 
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     data = RadiographDataModule(**{**config["data"], "study": study})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from flannel.arithmetic import AUTO, device_name, quickest
+from flannel.runs.arithmetic import AUTO, device_name, quickest
 
 
 def alternated(

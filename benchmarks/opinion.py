@@ -19,18 +19,17 @@ from base_learners import NETWORKS, side_px
 from measuring import machine, resolved
 from predict import SIZE_PX, LungsWhateverItSees, write_radiographs
 
-from flannel.asking import Panel
-from flannel.checkpoints import build_module
 from flannel.data.diagnosis import FLANNEL
-from flannel.data.inbox import collect
-from flannel.data.store_files import Settings
-from flannel.predict import PredictOptions, predict_files
-from flannel.preparing import Prepared, prepare
-from flannel.trained import NETWORKS as ALLOWED
-from flannel.trained import Trained, TrainedLearner
+from flannel.data.store.layout import Settings
+from flannel.prediction.asking import Panel
+from flannel.prediction.incoming import Prepared, collect, prepare
+from flannel.prediction.predict import PredictOptions, predict_files
+from flannel.prediction.trained import NETWORKS as ALLOWED
+from flannel.prediction.trained import Trained, TrainedLearner
+from flannel.runs.checkpoints import build_module
 from segmentation.checkpoint import Segmenter, channels_last
 from segmentation.fc_densenet import FCDenseNet103
-from segmentation.pipeline import MaskOptions
+from segmentation.masks.pipeline import MaskOptions
 
 STORE_PX = 1024
 

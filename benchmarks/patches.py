@@ -22,7 +22,7 @@ from plain_patches import plain_patch, write_masked
 
 from flannel.data.manifest import load_manifest
 from flannel.data.store import Store
-from flannel.datamodule import RadiographDataModule
+from flannel.learners.datamodule import RadiographDataModule
 
 WINDOW_PX = 224
 

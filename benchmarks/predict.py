@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.phantom import draw_phantom, varied_size
 from segmentation.checkpoint import Segmenter, channels_last
-from segmentation.devices import device_of
 from segmentation.fc_densenet import FCDenseNet103
-from segmentation.pipeline import MaskOptions
-from segmentation.predict import predict_masks
+from segmentation.inference import class_probabilities, ready_network
+from segmentation.masks.devices import device_of
+from segmentation.masks.pipeline import MaskOptions
+from segmentation.masks.predict import predict_masks
+from segmentation.masks.radiograph_files import radiographs_of
 from segmentation.preprocessing import prepare_target
-from segmentation.probabilities import class_probabilities, ready_network
-from segmentation.radiograph_files import radiographs_of
 
 DRAWN = 12
 """Different phantoms; more files are copies of them."""

@@ -24,12 +24,12 @@ import torch
 from measuring import machine
 from predict import write_radiographs
 
-from flannel.asking import Panel, ReadyLearner
-from flannel.bundle import open_trained
-from flannel.predict import PredictOptions, predict_files
-from flannel.trained import Trained
-from flannel.views import PatchView
-from segmentation.probabilities import class_probabilities, ready_network
+from flannel.bundle.read import open_trained
+from flannel.learners.views import PatchView
+from flannel.prediction.asking import Panel, ReadyLearner
+from flannel.prediction.predict import PredictOptions, predict_files
+from flannel.prediction.trained import Trained
+from segmentation.inference import class_probabilities, ready_network
 
 AT_ONCE = 4
 """Radiographs that `predict_masks` shows the segmenter at once."""

@@ -25,12 +25,12 @@ from measuring import machine
 from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
-from flannel.data.files import sha256_of
 from flannel.data.greyscale import Box, resize
 from flannel.data.phantom import draw_phantom, varied_size
 from flannel.data.radiograph import read_levels, write_mask
 from flannel.data.store import Store, build_store, fill_lung_masks
-from flannel.views import Draw, PatchView
+from flannel.files import sha256_of
+from flannel.learners.views import Draw, PatchView
 
 DRAWN = 4
 """Different phantoms; more files are copies of them."""

@@ -18,9 +18,9 @@ from base_learners import NETWORKS, side_px
 from measuring import machine
 from torch.utils.flop_counter import FlopCounterMode
 
-from flannel.arithmetic import device_name
-from flannel.inference import for_inference, inference_dtype
+from flannel.learners.inference import for_inference, inference_dtype
 from flannel.networks import ImageNetNetwork
+from flannel.runs.arithmetic import device_name
 
 TEAM_HOURS = 144 + 800
 """Global and patched, on V100s (the team's report)."""

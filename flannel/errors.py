@@ -119,3 +119,7 @@ def _full_places() -> str:
         if not room.f_bavail or (room.f_files and not room.f_favail):
             full.append(str(Path(place).resolve()))
     return ", ".join(full)
+
+
+class RunError(FlannelError):
+    """A run that cannot go on, in a sentence."""

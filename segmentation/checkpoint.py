@@ -8,13 +8,17 @@ import torch
 import yaml
 from torch import nn
 
-from flannel.checkpoints import CheckpointError, build_module, hashed_weights, load_weights
-from flannel.runs import is_unfinished
-from segmentation.masks import MaskError
+from flannel.errors import FlannelError
+from flannel.runs.checkpoints import CheckpointError, build_module, hashed_weights, load_weights
+from flannel.runs.run import is_unfinished
 from segmentation.structures import classes_of
 
 NETWORKS = ("segmentation.fc_densenet.", "segmentation_models_pytorch.")
 """Only classes from here are built, so that a run's config.yaml runs no other code."""
+
+
+class MaskError(FlannelError):
+    """Masks that cannot be made or used, in a sentence."""
 
 
 @dataclass(frozen=True)

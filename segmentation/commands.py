@@ -58,15 +58,14 @@ def predict(
         overlays: Draw a picture of each mask into overlays/ beside the masks.
         redo: Make every mask anew, in place of imported references too.
     """
-    from flannel.arithmetic import emulation
+    from flannel.runs.arithmetic import emulation
 
     check_range(1, batch_size=batch_size, devices=devices)
-    from segmentation.checkpoint import find_checkpoint, load_segmenter
-    from segmentation.devices import all_devices, device_of
-    from segmentation.masks import MaskError
-    from segmentation.pipeline import MaskOptions
-    from segmentation.predict import predict_masks
-    from segmentation.radiograph_files import radiographs_of, radiographs_of_study
+    from segmentation.checkpoint import MaskError, find_checkpoint, load_segmenter
+    from segmentation.masks.devices import all_devices, device_of
+    from segmentation.masks.pipeline import MaskOptions
+    from segmentation.masks.predict import predict_masks
+    from segmentation.masks.radiograph_files import radiographs_of, radiographs_of_study
 
     faults: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
@@ -111,7 +110,7 @@ def import_references(study: Path, folder: Path) -> None:
         folder: A set of radiographs with masks that the study was made from, or masks named like
             the radiographs, also in sub-folders; at the radiographs' size.
     """
-    from segmentation.references import import_masks
+    from segmentation.masks.references import import_masks
 
     print(import_masks(study, folder))
     _fill_store(study)
@@ -132,7 +131,7 @@ def compare(
         precision: Arithmetic of the timed networks.
     """
     check_range(0, rounds=rounds)
-    from segmentation.comparison import compare_segmenters, save_comparison
+    from segmentation.training.comparison import compare_segmenters, save_comparison
 
     folder = study / "segmentation"
     print(save_comparison(compare_segmenters(study, against, rounds, precision=precision), folder))

@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from flannel import learner
 from flannel.__main__ import main
-from flannel.cli import StudyCLI
+from flannel.commands.base_models import CONTROLS, base_configs
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
-from flannel.predictions import load_predictions, probability_columns
-from flannel.runs import RunError
-from flannel.stages.base_models import CONTROLS, base_configs
+from flannel.errors import RunError
+from flannel.learners import learner
+from flannel.runs.cli import StudyCLI
+from flannel.study.predictions import load_predictions, probability_columns
 from segmentation.__main__ import main as lungs
 
 LEARNERS = ("densenet161", "inception_v3", "resnet152", "resnext101", "vgg19_bn")

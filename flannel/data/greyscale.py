@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64, Integer, UInt8
+from jaxtyping import Bool, Float32, Float64, Integer, UInt8
 from PIL import Image
 
 from flannel.errors import OptionError
@@ -218,3 +218,11 @@ def to_square(image: np.ndarray, side_px: int, squaring: Squaring) -> np.ndarray
     square = np.zeros((side_px, side_px), image.dtype)
     square[box.top : box.top + box.height, box.left : box.left + box.width] = content
     return square
+
+
+def box_around(mask: Bool[np.ndarray, "side side"]) -> tuple[slice, slice]:
+    """Gives the rows and columns of the smallest box around a mask, nothing if it is empty."""
+    down, across = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(down):
+        return slice(0), slice(0)
+    return slice(down[0], down[-1] + 1), slice(across[0], across[-1] + 1)

@@ -14,7 +14,6 @@ from PIL import ExifTags, Image
 
 from flannel.data.jpeg import jpeg_damage
 from flannel.data.names import is_text, shown
-from flannel.data.progress import progress
 from flannel.data.radiograph import (
     DECODING_FAULTS,
     MAX_BYTES,
@@ -24,6 +23,7 @@ from flannel.data.radiograph import (
     read_levels,
 )
 from flannel.data.remembered import recall, remember
+from flannel.progress import progress
 
 RULES = "files 2"
 """Its number goes up when files are judged by other rules: remembered verdicts are given up."""

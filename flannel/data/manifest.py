@@ -10,16 +10,16 @@ from pathlib import Path
 import pandas as pd
 
 from flannel.data.duplicates import joined_groups
-from flannel.data.files import whole_file
 from flannel.data.findings import MAPPINGS, LabelMapping, SourceError, SourceRow
 from flannel.data.headers import Header, header_of, is_dicom_file
 from flannel.data.inspection import FileFacts, inspect_files
 from flannel.data.names import LONGEST_BYTES, image_id, is_file_name, shown
-from flannel.data.progress import progress
 from flannel.data.projections import AP, FRONTAL, PA, projection_of_words
 from flannel.data.sources import SOURCES
 from flannel.data.walk import NAMES_SHOWN, Left, folders_in, left_in_words, walk
 from flannel.errors import FlannelError
+from flannel.files import whole_file
+from flannel.progress import progress
 
 COLUMNS = (
     "image_id", "path", "source", "patient_id", "group", "diagnosis", "finding", "view", "age",

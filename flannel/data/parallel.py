@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from flannel.data.progress import progress
 from flannel.data.radiograph import RadiographError
+from flannel.progress import progress
 
 
 def in_threads(

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from flannel.data.diagnosis import FLANNEL, LABEL_SETS
-from flannel.data.files import sha256_of, whole_file
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import ManifestError, save_manifest
 from flannel.data.outputs import mark_as_output
+from flannel.files import sha256_of, whole_file
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ from flannel.data.dicom_levels import (
     value_of,
     whole_number_of,
 )
-from flannel.data.files import whole_file
 from flannel.data.formats import KNOWN, NEEDED_BYTES, first_bytes, format_of, is_dicom, is_read
 from flannel.data.greyscale import SPARSE, Polarity, is_flat, range_in_use, to_eight_bits
 from flannel.data.jpeg import jpeg_damage
 from flannel.errors import FlannelError
+from flannel.files import whole_file
 
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 2**30

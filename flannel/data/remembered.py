@@ -6,8 +6,8 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from flannel.data.files import whole_file
-from flannel.data.progress import announce
+from flannel.files import whole_file
+from flannel.progress import announce
 
 
 def recall(path: Path, rules: str) -> list[list[str]]:

@@ -16,22 +16,22 @@ import torch
 import yaml
 from PIL import Image
 
-from flannel.comparison import read_comparison
+from flannel.comparison.measurements import measure_comparison
+from flannel.comparison.related import RelatedStudy, Twin
+from flannel.comparison.results import read_comparison
 from flannel.data.diagnosis import FLANNEL
-from flannel.data.files import sha256_of
 from flannel.data.folds import assign_folds, splits_of_fold
 from flannel.data.manifest import COLUMNS, load_manifest, save_manifest
 from flannel.data.store import build_store, fill_lung_masks
-from flannel.measurements import measure_comparison
-from flannel.patches import Patches, save_patches
-from flannel.predictions import probability_columns, save_predictions
-from flannel.related import RelatedStudy, Twin
+from flannel.files import sha256_of
+from flannel.study.patches import Patches, save_patches
+from flannel.study.predictions import probability_columns, save_predictions
 from segmentation.checkpoint import load_segmenter
 from segmentation.fc_densenet import FCDenseNet
-from segmentation.pipeline import MaskOptions
-from segmentation.predict import predict_masks
+from segmentation.masks.pipeline import MaskOptions
+from segmentation.masks.predict import predict_masks
+from segmentation.masks.radiograph_files import radiographs_of_study
 from segmentation.preprocessing import prepare
-from segmentation.radiograph_files import radiographs_of_study
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
@@ -243,7 +243,8 @@ ENSEMBLE = ("--trainer.max_epochs=1", "--data.learners=[global/small, patched/sm
 @pytest.fixture(scope="session")
 def trained_study(_phantom_study, experiments, tmp_path_factory):
     """A study with all stages trained, a little, whose masks its segmenter has made, mirrored."""
-    from flannel import ensemble, learner  # Lightning, which other tests need not wait for
+    from flannel.ensemble import ensemble  # Lightning, which other tests need not wait for
+    from flannel.learners import learner
 
     place = tmp_path_factory.mktemp("trained")
     study = Path(shutil.copytree(_phantom_study, place / "study"))

@@ -6,22 +6,23 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from flannel import ensemble, learner
 from flannel.__main__ import main
-from flannel.cheats import make_cheats
-from flannel.compare import compare_study
-from flannel.comparison import read_comparison
+from flannel.analysis.patch_report import write_patch_study
+from flannel.comparison.compare import compare_study
+from flannel.comparison.measurements import measure_comparison
+from flannel.comparison.results import read_comparison
+from flannel.comparison.tables import all_tables
+from flannel.comparison.tables.cohort import table_2
 from flannel.data.diagnosis import LABEL_SETS
 from flannel.data.folds import assign_folds
 from flannel.data.manifest import build_manifest
 from flannel.data.provenance import Choices, save_with_provenance
-from flannel.datamodule import CohortError, RadiographDataModule
-from flannel.learner import TrainingError
-from flannel.measurements import measure_comparison
-from flannel.patch_report import write_patch_study
-from flannel.predictions import load_predictions, probability_columns
-from flannel.tables import all_tables
-from flannel.tables.cohort import table_2
+from flannel.ensemble import ensemble
+from flannel.learners import learner
+from flannel.learners.cheats import make_cheats
+from flannel.learners.datamodule import CohortError, RadiographDataModule
+from flannel.learners.learner import TrainingError
+from flannel.study.predictions import load_predictions, probability_columns
 
 TINY = (
     "--name=tiny", "--model.network=flannel.networks.ImageNetNetwork",
@@ -53,7 +54,7 @@ def fit(study, *options):
 @pytest.fixture
 def trained(relabelled, monkeypatch):
     """Makes a study with two learners, their ensemble and the cheats."""
-    monkeypatch.setattr("flannel.data.shortcuts.TREES", 8)
+    monkeypatch.setattr("flannel.data.audit.shortcuts.TREES", 8)
 
     def make(mapping):
         study = relabelled(mapping)

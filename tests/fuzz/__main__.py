@@ -35,10 +35,10 @@ import tiny
 from hypothesis import HealthCheck, given, seed, settings
 from PIL import Image
 
-from flannel.asking import Panel
-from flannel.bundle import open_trained
+from flannel.bundle.read import open_trained
 from flannel.errors import FlannelError
-from flannel.predict import PredictOptions, predict_files
+from flannel.prediction.asking import Panel
+from flannel.prediction.predict import PredictOptions, predict_files
 
 LONGEST_SECONDS = 60
 SPARE_GIB = 6

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flannel.runs import digest_of
+from flannel.files import digest_of
 
 Draw = np.random.Generator
 
@@ -21,7 +21,8 @@ CLASSES = (
     "torchvision.models.detection.MaskRCNN", "torchvision.models.AlexNet", "os.system",
     "segmentation_models_pytorch.Unet", "segmentation_models_pytorch.DeepLabV3Plus",
     "segmentation.fc_densenet.FCDenseNet103", "segmentation.fc_densenet.FCDenseNet",
-    "flannel.combinations.LinearCombination", "flannel.combinations.NeuralWeightModule", "", ".",
+    "flannel.ensemble.combinations.LinearCombination",
+    "flannel.ensemble.combinations.NeuralWeightModule", "", ".",
     "flannel.networks..ImageNetNetwork", "flannel.networks.\0", "torchvision.models.torch.load",
 )  # fmt: skip
 OPTIONS = (

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 import yaml
 
-from flannel.bundle_writing import write_bundle
-from flannel.combinations import NeuralWeightModule
+from flannel.bundle.write import write_bundle
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.phantom import draw_phantom
-from flannel.data.store_files import Settings
-from flannel.doubts import SIDE_PX, norms_of
+from flannel.data.store.layout import Settings
+from flannel.ensemble import NeuralWeightModule
 from flannel.networks import ImageNetNetwork
-from flannel.trained import Trained, TrainedEnsemble, TrainedLearner
+from flannel.prediction.doubts import SIDE_PX, norms_of
+from flannel.prediction.trained import Trained, TrainedEnsemble, TrainedLearner
 from segmentation.checkpoint import load_segmenter
 from segmentation.fc_densenet import FCDenseNet
 from segmentation.preprocessing import prepare
@@ -52,7 +52,7 @@ def tiny(folder: Path) -> Trained:
 def tiny_bundle(folder: Path) -> Path:
     """Writes a bundle of it; without a study there is nothing to say on its card."""
     place = folder / "tiny.flannel"
-    with patch("flannel.bundle_writing.model_card", return_value=""):
+    with patch("flannel.bundle.write.model_card", return_value=""):
         write_bundle(tiny(folder), folder, place)
     return place
 
@@ -78,7 +78,7 @@ def _ensemble() -> TrainedEnsemble:
         arm="fused",
         learner="FLANNEL",
         learners=("global/small", "patched/small"),
-        combination={"class_path": "flannel.combinations.NeuralWeightModule"},
+        combination={"class_path": "flannel.ensemble.combinations.NeuralWeightModule"},
         classes=4,
         weights=NeuralWeightModule(2, 4).state_dict,
         temperature=None,

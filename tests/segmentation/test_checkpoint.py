@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from segmentation.checkpoint import build_network, find_checkpoint, load_segmenter
-from segmentation.masks import MaskError
+from segmentation.checkpoint import MaskError, build_network, find_checkpoint, load_segmenter
 
 SMALL = {"in_channels": 1, "classes": 2, "down": [1], "bottleneck": 1, "up": [1], "growth": 4}
 UNET = {"encoder_name": "resnet18", "encoder_weights": "imagenet", "in_channels": 1, "classes": 4}

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from segmentation.masks import MaskError
-from segmentation.probabilities import class_probabilities, ready_network
+from segmentation.checkpoint import MaskError
+from segmentation.inference import class_probabilities, ready_network
 from segmentation.structures import classes_of
 
 

@@ -7,7 +7,6 @@ from types import MappingProxyType, ModuleType
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.findings import SourceError
-from flannel.data.progress import announce
 from flannel.data.sources import (
     alifrahman,
     ccx,
@@ -29,6 +28,7 @@ from flannel.data.sources.mask_pairs import (
     read_pair_mask,
     read_structure,
 )
+from flannel.progress import announce
 
 __all__ = [
     "CONVENTIONS",

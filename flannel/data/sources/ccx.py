@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from flannel.data.files import whole_file
 from flannel.data.findings import SourceError, SourceRow
 from flannel.data.phantom import draw_phantom, varied_size
+from flannel.files import whole_file
 
 NAME = "ccx"
 NEEDED = ("patientid", "finding", "view", "modality", "filename")

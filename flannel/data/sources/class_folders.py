@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from flannel.data.files import whole_file
 from flannel.data.phantom import Size, draw_phantom
 from flannel.data.walk import walk
+from flannel.files import whole_file
 
 
 def class_folders(

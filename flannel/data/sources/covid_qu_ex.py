@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from flannel.data.files import whole_file
 from flannel.data.findings import FRONTAL, SourceRow
 from flannel.data.phantom import draw_phantom
 from flannel.data.radiograph import write_mask
@@ -24,6 +23,7 @@ from flannel.data.sources.mask_pairs import (
     tell_left_out,
     told_apart,
 )
+from flannel.files import whole_file
 
 NAME = "covid_qu_ex"
 CONVENTION = "covid_qu_ex"

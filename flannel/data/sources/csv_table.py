@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from flannel.data.files import whole_file
 from flannel.data.findings import FRONTAL, SourceError, SourceRow, Split
 from flannel.data.phantom import varied_size
-from flannel.data.progress import announce
 from flannel.data.sources.class_folders import write_phantom
+from flannel.files import whole_file
+from flannel.progress import announce
 
 NAME = "table"
 FILE = "radiographs.csv"

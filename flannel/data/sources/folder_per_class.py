@@ -8,7 +8,6 @@ import numpy as np
 
 from flannel.data.findings import FRONTAL, LABEL_TABLES, SourceRow, Split
 from flannel.data.phantom import varied_size
-from flannel.data.progress import announce
 from flannel.data.sources import (
     alifrahman,
     ccx,
@@ -21,6 +20,7 @@ from flannel.data.sources import (
 )
 from flannel.data.sources.class_folders import images_in, write_phantom
 from flannel.data.walk import folders_in
+from flannel.progress import announce
 
 NAME = "folder_per_class"
 SPLITS: dict[str, Split] = {

@@ -11,7 +11,6 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
-from flannel.data.files import whole_file
 from flannel.data.greyscale import resize
 from flannel.data.phantom import draw_phantom
 from flannel.data.radiograph import JSRT_SIDE_PX
@@ -24,6 +23,7 @@ from flannel.data.sources.mask_pairs import (
     tell_left_out,
 )
 from flannel.data.walk import walk
+from flannel.files import whole_file
 
 NAME = "jsrt_scr"
 CONVENTION = "scr"

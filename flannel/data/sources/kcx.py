@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from flannel.data.files import whole_file
 from flannel.data.findings import SourceRow, Split
 from flannel.data.phantom import draw_phantom, varied_size
 from flannel.data.sources.class_folders import images_in
 from flannel.errors import OptionError
+from flannel.files import whole_file
 
 NAME = "kcx"
 LICENCE = "CC BY 4.0"

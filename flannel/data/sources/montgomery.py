@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
-from flannel.data.files import whole_file
 from flannel.data.phantom import draw_phantom, varied_size
 from flannel.data.radiograph import RadiographError, read_mask, write_mask
 from flannel.data.sources.mask_pairs import (
@@ -20,6 +19,7 @@ from flannel.data.sources.mask_pairs import (
     paired,
     tell_left_out,
 )
+from flannel.files import whole_file
 
 NAME = "montgomery"
 CONVENTION = "montgomery"

@@ -8,10 +8,8 @@ import numpy as np
 from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
-from flannel.data.files import whole_file
 from flannel.data.findings import SourceError
 from flannel.data.phantom import draw_phantom, varied_size
-from flannel.data.progress import announce
 from flannel.data.radiograph import write_mask
 from flannel.data.sources.mask_pairs import (
     LUNGS,
@@ -22,6 +20,8 @@ from flannel.data.sources.mask_pairs import (
     tell_left_out,
     told_apart,
 )
+from flannel.files import whole_file
+from flannel.progress import announce
 
 SPLITS = ("", "train", "val", "test")
 LUNG_COLUMNS = {"mask": LUNGS}

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from flannel.data.files import sha256_of
 from flannel.data.radiograph import write_mask
+from flannel.files import sha256_of
 
 
 class StoreStudy:

@@ -4,9 +4,9 @@ import pytest
 from PIL import Image
 
 from flannel.data import likeness
-from flannel.data.files import sha256_of
 from flannel.data.likeness import joined_near_duplicates
 from flannel.data.phantom import draw_phantom
+from flannel.files import sha256_of
 
 
 def scene(seed):

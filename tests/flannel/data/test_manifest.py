@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from flannel.data.files import sha256_of
 from flannel.data.manifest import (
     COLUMNS,
     ManifestError,
@@ -15,6 +14,7 @@ from flannel.data.manifest import (
     load_manifest,
     save_manifest,
 )
+from flannel.files import sha256_of
 
 REAL = Path(os.environ.get("FLANNEL_REAL_DATA", Path(__file__).parents[4] / "shared" / "data"))
 CLASSIFICATION = REAL / "radiographs" / "classification"

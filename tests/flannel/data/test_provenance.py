@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from flannel.data.diagnosis import COVID_NORMAL, FLANNEL
-from flannel.data.files import sha256_of
 from flannel.data.folds import assign_folds
 from flannel.data.manifest import COLUMNS, ManifestError
 from flannel.data.provenance import (
@@ -13,6 +12,7 @@ from flannel.data.provenance import (
     load_provenance,
     save_with_provenance,
 )
+from flannel.files import sha256_of
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flannel.data.manifest import ManifestError
-from flannel.data.subset import balanced_subset
+from flannel.data.original_cohorts import balanced_subset
 
 TABLE = pd.DataFrame(
     {

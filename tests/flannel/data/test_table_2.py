@@ -1,7 +1,7 @@
 import pandas as pd
 
 from flannel.data.diagnosis import FLANNEL
-from flannel.data.table_2 import (
+from flannel.data.original_cohorts import (
     arithmetic_errors,
     counted_table_2,
     published_table_2,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from flannel.inference import for_inference
+from flannel.learners.inference import for_inference
 from flannel.networks import CovidNet, WeightsError
 from flannel.networks.covid_net import Block
 

@@ -1,0 +1,1 @@
+"""Studies of what was trained: how many patches it takes, and where networks look."""

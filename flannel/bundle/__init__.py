@@ -1,0 +1,1 @@
+"""What a fold has trained in one folder, to hand on; and reading one that nobody vouches for."""

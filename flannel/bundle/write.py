@@ -1,0 +1,284 @@
+"""What one fold of a study has trained, written into one folder that can be handed on.
+
+`flannel.bundle.read` reads it; its files are in `flannel.bundle.layout`, its weights in
+`flannel.bundle.weights`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+import torch
+import torchvision
+from torch import Tensor
+
+from flannel import __version__
+from flannel.bundle.layout import BundleError, write_folder
+from flannel.bundle.values import Entry, table
+from flannel.bundle.weights import save_weights
+from flannel.data.folds import splits_of_fold
+from flannel.data.manifest import load_manifest
+from flannel.data.provenance import load_provenance
+from flannel.metrics.calibration import Temperature
+from flannel.metrics.classification import measured_splits
+from flannel.prediction.trained import (
+    NOTICE,
+    Trained,
+    TrainedEnsemble,
+    TrainedError,
+    TrainedLearner,
+)
+from flannel.runs.checkpoints import CheckpointError
+from flannel.study.contents import find_runs
+from flannel.study.predictions import SPLITS, load_predictions
+from segmentation.checkpoint import Segmenter
+
+SEGMENTER = "segmenter.safetensors"
+CARD = "MODEL_CARD.md"
+HASHES = "hashes.bin"
+
+
+def write_bundle(
+    trained: Trained, study: Path, folder: Path, licence: str = "", redo: bool = False
+) -> None:
+    """Writes a bundle.
+
+    Args:
+        trained: What goes into it; `trained_of_study` gives it.
+        study: Where it comes from: what the model card says of data and results is read there.
+        folder: The bundle's place.
+        licence: Under which the weights are given away; "" says that nothing was stated.
+        redo: Replace a bundle that is there.
+
+    Raises:
+        BundleError: If something is in the way.
+        TrainedError: If weights cannot be read.
+    """
+
+    def fill(beside: Path) -> Entry:
+        learners = [_learner_entry(one, beside) for one in trained.learners]
+        ensembles = [_ensemble_entry(one, beside) for one in trained.ensembles]
+        (beside / CARD).write_text(model_card(trained, study, licence), encoding="utf-8")
+        return {
+            "name": study.resolve().name,
+            "fold": trained.fold,
+            "diagnoses": list(trained.diagnoses),
+            "store": asdict(trained.store),
+            "masks": asdict(trained.masks),
+            "segmenter": _segmenter_entry(trained.segmenter, beside),
+            "hashes": _hashes_entry(trained, beside),
+            "learners": learners,
+            "ensembles": ensembles,
+            "norms": None if trained.norms is None else trained.norms.to_json(),
+            "notes": [note.replace(str(study), study.resolve().name) for note in trained.notes],
+            "licence": licence,
+            "versions": {
+                "flannel": __version__,
+                "torch": torch.__version__,
+                "torchvision": torchvision.__version__,
+            },
+        }
+
+    write_folder(folder, fill, redo)
+
+
+def _learner_entry(learner: TrainedLearner, folder: Path) -> Entry:
+    weights = f"learners/{learner.arm}.{learner.learner}.safetensors"
+    save_weights(_read(learner.weights), folder / weights)
+    return {
+        "arm": learner.arm,
+        "learner": learner.learner,
+        "network": _without_paths(learner.network),
+        "data": learner.data,
+        "vote": learner.vote,
+        "views_at_once": learner.views_at_once,
+        "precision": learner.precision,
+        "temperature": _temperature_entry(learner.temperature),
+        "weights": weights,
+    }
+
+
+def _without_paths(network: Entry) -> Entry:
+    """Leaves out where the pretrained weights lay on the machine that trained."""
+    arguments = table(network.get("init_args") or {})
+    if arguments.get("weights") in (None, "imagenet", "random"):
+        return network
+    return {**network, "init_args": {**arguments, "weights": "later"}}
+
+
+def _ensemble_entry(ensemble: TrainedEnsemble, folder: Path) -> Entry:
+    weights = f"ensembles/{ensemble.arm}.{ensemble.learner}.safetensors"
+    save_weights(_read(ensemble.weights), folder / weights)
+    return {
+        "arm": ensemble.arm,
+        "learner": ensemble.learner,
+        "learners": list(ensemble.learners),
+        "combination": ensemble.combination,
+        "temperature": _temperature_entry(ensemble.temperature),
+        "weights": weights,
+    }
+
+
+def _segmenter_entry(segmenter: Segmenter | None, folder: Path) -> Entry | None:
+    """Describes the segmenter."""
+    if segmenter is None:
+        return None
+    if not segmenter.specification:
+        raise BundleError("The segmenter was made in memory: a bundle needs its best.ckpt.")
+    save_weights(segmenter.network.state_dict(), folder / SEGMENTER)
+    return {
+        "network": segmenter.specification,
+        "size_px": segmenter.size_px,
+        "classes": list(segmenter.classes),
+        "sha256": segmenter.sha256,
+        "weights": SEGMENTER,
+    }
+
+
+def _hashes_entry(trained: Trained, folder: Path) -> str | None:
+    """Writes the hashes of training and validation radiographs, sorted so that none has a place."""
+    if trained.hashes is None:
+        return None
+    (folder / HASHES).write_bytes(b"".join(sorted(trained.hashes())))
+    return HASHES
+
+
+def _temperature_entry(temperature: Temperature | None) -> Entry | None:
+    if temperature is None:
+        return None
+    return {"value": temperature.value, "floor": temperature.floor}
+
+
+def _read(weights: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+    try:
+        return weights()
+    except CheckpointError as fault:
+        raise TrainedError(str(fault)) from fault
+
+
+def model_card(trained: Trained, study: Path, licence: str) -> str:
+    """Writes the card as Markdown.
+
+    Args:
+        trained: What is in the bundle.
+        study: Where manifest and predictions are read.
+        licence: Of the weights; "" says that nothing was stated.
+
+    Raises:
+        ManifestError: If the manifest cannot be read.
+        PredictionsError: If predictions cannot be read.
+    """
+    manifest = load_manifest(study / "manifest.csv")
+    manifest["used"] = splits_of_fold(manifest, trained.fold)
+    sources = [
+        {
+            "source": source,
+            "licence": ", ".join(sorted(set(rows["licence"]) - {""})),
+            "counts": [int((rows["used"] == split).sum()) for split in SPLITS],
+        }
+        for source, rows in manifest.groupby("source")
+    ]
+    noted = (study / "manifest.json").is_file()
+    measured = _measured(trained, study)
+    segmenter = trained.segmenter
+    card = _template("model_card.md.j2").render(
+        name=study.resolve().name,
+        fold=trained.fold,
+        notice=NOTICE,
+        diagnoses=trained.diagnoses,
+        segmenter=None
+        if segmenter is None
+        else {
+            "network": type(segmenter.network).__name__,
+            "size_px": segmenter.size_px,
+            "classes": segmenter.classes,
+        },
+        learners=[_learner(one) for one in trained.learners],
+        ensembles=[_ensemble(one) for one in trained.ensembles],
+        store=trained.store,
+        sources=sources,
+        splits=SPLITS,
+        protocol=load_provenance(study / "manifest.csv").choices.protocol if noted else "unknown",
+        licence=licence,
+        hashes=trained.hashes is not None,
+        images=int((manifest["used"] == "test").sum()),
+        measured=measured,
+        notes=[note.replace(str(study), study.resolve().name) for note in trained.notes],
+        versions={"flannel": __version__, "torch": torch.__version__.split("+")[0]},
+    )
+    return f"{card}\n"
+
+
+def _learner(learner: TrainedLearner) -> dict[str, object]:
+    """Describes a learner in a line."""
+    data = learner.data
+    patched = learner.arm == "patched"
+    return {
+        "arm": learner.arm,
+        "learner": learner.learner,
+        "network": _class_name(learner.network),
+        "size_px": data.get("size_px"),
+        "precision": learner.precision,
+        "answers": f"{data.get('predict_patches')} patches of {data.get('window_px')} px, "
+        f"{learner.vote}"
+        if patched
+        else "the whole radiograph",
+    }
+
+
+def _ensemble(ensemble: TrainedEnsemble) -> dict[str, object]:
+    return {
+        "arm": ensemble.arm,
+        "learner": ensemble.learner,
+        "network": _class_name(ensemble.combination),
+        "learners": ensemble.learners,
+    }
+
+
+def _class_name(specification: object) -> str:
+    """Names a network by its class, and by its architecture where the class has several."""
+    assert isinstance(specification, dict)
+    name = str(specification["class_path"]).rpartition(".")[2]
+    architecture = (specification.get("init_args") or {}).get("architecture")
+    return f"{name} ({architecture})" if architecture else name
+
+
+def _measured(trained: Trained, study: Path) -> list[dict[str, object]]:
+    """Measures the test rows of everything in the bundle, as its runs wrote them."""
+    folders = {
+        (run.arm, run.learner): run.folder for run in find_runs(study) if run.fold == trained.fold
+    }
+    rows = []
+    parts: Sequence[TrainedLearner | TrainedEnsemble] = [*trained.learners, *trained.ensembles]
+    for one in parts:
+        path = folders[one.arm, one.learner] / "predictions.csv"
+        table = load_predictions(path, trained.diagnoses)
+        found = measured_splits(_test(table), trained.diagnoses).get("test")
+        if found is None:
+            continue
+        by_class = found["f1"]
+        assert isinstance(by_class, dict)
+        rows.append(
+            {
+                "name": f"{one.arm} {one.learner}",
+                "macro_f1": found["macro_f1"],
+                "accuracy": found["accuracy"],
+                "f1": [by_class[name] for name in trained.diagnoses],
+                "temperature": one.temperature.value if one.temperature else None,
+            }
+        )
+    return rows
+
+
+def _test(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["split"] == "test"]
+
+
+def _template(name: str) -> jinja2.Template:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("flannel.bundle"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # Markdown, read as text
+    ).get_template(name)

@@ -1,0 +1,218 @@
+"""FLANNEL, its other forms and its baselines, wherever their base predictions are."""
+
+import contextlib
+import io
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from flannel.commands.recipes import check_appended, config_flags, folds_of, recipe_names
+from flannel.errors import FlannelError, RunError
+from flannel.files import whole_file
+from flannel.runs.run import RunHeldError, WandbMode
+
+FORMS = "flannel,best_learner,mean,majority,logistic"
+"""What is made unless others are asked for: the paper's, and baselines of a second each."""
+
+
+def ensembles(
+    study: Path = Path("runs/study"),
+    fold: str = "all",
+    arm: str = "all",
+    form: str = FORMS,
+    append: Path | None = None,
+    experiments: Path = Path("experiments"),
+    learner: str = "all",
+    redo: bool = False,
+    wandb: WandbMode | None = None,
+) -> None:
+    """Makes the ensembles of every arm and fold that has its base predictions.
+
+    A fold that lacks predictions is skipped, by the names of the learners that it lacks. An
+    ensemble that fails does not stop the others; all that failed are named at the end. What another
+    process is making is left to it.
+
+    Args:
+        study: The study folder, with base predictions.
+        fold: A fold, several with commas, or "all".
+        arm: An arm of `experiments/ensemble`, several with commas, or "all".
+        form: A recipe of `experiments/ensemble/forms` (trained; "flannel" is the paper's) or
+            `experiments/ensemble/baselines`, several with commas, or "all".
+        append: A folder whose `ensemble.yaml` is appended to the recipe of a trained form.
+        experiments: The folder of the recipes.
+        learner: "all" of the recipe, or base learners with commas, for a partial study.
+        redo: Replace finished ensembles.
+        wandb: Overrides WANDB_MODE.
+
+    Raises:
+        RunError: If an arm that was asked for, or every arm, lacks its predictions in every fold,
+            or an ensemble failed.
+    """
+    from flannel.ensemble.stacking import ensemble_folder
+
+    check_appended(append, experiments)
+    folder = experiments / "ensemble"
+    arms = recipe_names(folder) if arm == "all" else arm.split(",")
+    jobs: list[_Job] = []
+    skipped: list[str] = []
+    for one_arm in arms:
+        names = _narrowed(folder / f"{one_arm}.yaml", learner)
+        recipes = {one: _command(folder, append, one_arm, one) for one in _forms(folder, form)}
+        ready, lacking = _parted(study, names, folds_of(study, fold))
+        skipped += [f"{one_arm}: {sentence}" for sentence in lacking]
+        for number in ready:
+            options = [f"--study={study}", f"--data.fold={number}", f"--redo={redo}"]
+            options.append(f"--data.learners=[{','.join(names)}]")
+            jobs += [
+                _Job(
+                    one_arm,
+                    f"{one_arm}/{one_form}/fold{number}",
+                    (*command, *options),
+                    study / ensemble_folder(one_arm, one_form, number) / "log.txt",
+                )
+                for one_form, command in recipes.items()
+            ]
+    made, failed = _made(jobs, wandb)
+    for sentence in skipped:
+        print(sentence, flush=True)
+    if failed:
+        raise RunError("\n".join(["Some ensembles failed, the others are finished:", *failed]))
+    bare = [one_arm for one_arm in arms if one_arm not in made]
+    if len(bare) == len(arms) or (bare and arm != "all"):
+        raise RunError(
+            f"No ensemble was made in the arm {', '.join(bare)} of {study}. Run `make base-models` "
+            "first, or narrow the ensemble with `--learner`."
+        )
+    print(f"ensembles: {study / 'ensemble'}")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """An ensemble that is to be made: its arm, what it is called, its command line, its log."""
+
+    arm: str
+    place: str
+    command: tuple[str, ...]
+    log: Path
+
+
+def _made(jobs: Sequence[_Job], wandb: WandbMode | None) -> tuple[set[str], list[str]]:
+    """Makes the ensembles; what another process holds is tried again at the end, and left to it.
+
+    Returns:
+        The arms in which ensembles are made, by whomever, and a sentence for each that failed.
+    """
+    from flannel.ensemble.stacking import MissingPredictionsError
+
+    made: set[str] = set()
+    failed: list[str] = []
+    waiting, held = deque(jobs), set[str]()
+    while waiting:
+        job = waiting.popleft()
+        try:
+            print(f"{job.place}: {_run(list(job.command), wandb, job.log)}", flush=True)
+            made.add(job.arm)
+        except RunHeldError:
+            if job.place in held:
+                print(f"{job.place}: another process is making it, and it is left to that one.")
+                made.add(job.arm)
+            else:
+                held.add(job.place)
+                waiting.append(job)
+        except MissingPredictionsError as lacking:  # of the other folds
+            print(f"{job.place}: not made. {lacking}", flush=True)
+        except FlannelError as fault:
+            failed.append(f"  {job.place}: {fault}")
+    return made, failed
+
+
+def _parted(
+    study: Path, learners: Sequence[str], folds: Sequence[int]
+) -> tuple[list[int], list[str]]:
+    """Parts the folds that have all base predictions from the others, and says what those lack."""
+    from flannel.ensemble.stacking import MissingPredictionsError, check_predictions
+
+    ready: list[int] = []
+    lacking: dict[tuple[str, ...], list[int]] = {}
+    for fold in folds:
+        try:
+            check_predictions(study, learners, [fold])
+            ready.append(fold)
+        except MissingPredictionsError as missing:
+            lacking.setdefault(missing.lacking[fold], []).append(fold)
+    sentences = []
+    for names, without in lacking.items():
+        several = len(without) > 1
+        whose = f"all {len(names)} learners" if len(names) == len(learners) else ", ".join(names)
+        sentences.append(
+            f"no ensemble for fold{'s' if several else ''} {', '.join(map(str, without))}, which "
+            f"lack{'' if several else 's'} the finished predictions of {whose}"
+        )
+    return ready, sentences
+
+
+def _run(command: list[str], wandb: WandbMode | None, log: Path) -> str:
+    """Makes one ensemble, keeps in its log what it says on the way, and gives its last line."""
+    from flannel.ensemble import baselines, ensemble
+
+    program, *arguments = command
+    news = io.StringIO()
+    with contextlib.redirect_stdout(news):
+        if program == "baseline":
+            baselines.main(arguments)
+        else:
+            ensemble.main([*arguments, *([f"--wandb={wandb}"] if wandb else [])])
+    *earlier, last = news.getvalue().splitlines()
+    if earlier:  # it was made now, not skipped
+        with whole_file(log) as beside:
+            beside.write_text(news.getvalue(), encoding="utf-8")
+    return last
+
+
+def _command(folder: Path, append: Path | None, arm: str, form: str) -> list[str]:
+    """Gives the command that makes a form, and its recipes in the order in which they are merged.
+
+    Raises:
+        RunError: If there is no such form.
+    """
+    recipe = folder / f"{arm}.yaml"
+    if (folder / "forms" / f"{form}.yaml").is_file():
+        chain = [folder / "_common.yaml", recipe, folder / "forms" / f"{form}.yaml"]
+        if append is not None and (append / "ensemble.yaml").is_file():
+            chain.append(append / "ensemble.yaml")
+        return ["ensemble", "fit", *config_flags(chain), f"--name={form}"]
+    if (folder / "baselines" / f"{form}.yaml").is_file():
+        chain = [recipe, folder / "baselines" / f"{form}.yaml"]
+        return ["baseline", *config_flags(chain), f"--name={form}"]
+    raise RunError(f"There is no form {form!r}; choose of {', '.join(_forms(folder, 'all'))}.")
+
+
+def _forms(folder: Path, form: str) -> list[str]:
+    if form != "all":
+        return form.split(",")
+    return [*recipe_names(folder / "forms"), *recipe_names(folder / "baselines")]
+
+
+def _narrowed(recipe: Path, learner: str) -> list[str]:
+    """Gives the learners of an arm's recipe, or those of them that were asked for.
+
+    Raises:
+        RunError: If there is no such recipe, or it lists no learner of that name.
+    """
+    if not recipe.is_file():
+        known = ", ".join(recipe_names(recipe.parent)) or "none found"
+        raise RunError(f"There is no ensemble recipe {recipe}. Arms: {known}.")
+    listed = list(yaml.safe_load(recipe.read_text(encoding="utf-8"))["data"]["learners"])
+    if learner == "all":
+        return listed
+    asked = learner.split(",")
+    known_names = {name.partition("/")[2] for name in listed}
+    unknown = [name for name in asked if name not in known_names]
+    if unknown:
+        raise RunError(
+            f"learner names {', '.join(unknown)}; {recipe} lists {', '.join(sorted(known_names))}."
+        )
+    return [name for name in listed if name.partition("/")[2] in asked]

@@ -1,0 +1,55 @@
+"""A trained study measured on a cohort from elsewhere."""
+
+from pathlib import Path
+
+from flannel.commands.recipes import chosen
+from flannel.errors import check_range
+from flannel.runs.run import Answering
+
+
+def evaluate(
+    manifest: Path,
+    out: Path,
+    study: Path = Path("runs/study"),
+    fold: int | None = None,
+    arm: str = "all",
+    learner: str = "all",
+    segmenter: Path | None = None,
+    patches: int | None = None,
+    precision: Answering = "auto",
+    redo: bool = False,
+) -> None:
+    """Predicts every radiograph of another cohort, and writes the study's tables and report of it.
+
+    All of its radiographs are test radiographs, but for those that the fold learned from or chose
+    by, which are left out as far as a study knows them; a bundle knows none.
+
+    Args:
+        manifest: The cohort's manifest.csv (flannel manifest), of the same label set.
+        out: A new folder, which becomes a study of test radiographs.
+        study: A study folder, or a bundle.
+        fold: The fold of a study, the first that was trained by default; a bundle holds one.
+        arm: "all", or arms with commas; an ensemble brings its learners.
+        learner: "all", or base learners with commas; ensembles that lack one are left out.
+        segmenter: A best.ckpt; by default the one that made the study's masks.
+        patches: Patches a radiograph; by default as each learner's recipe says.
+        precision: Arithmetic: "auto" is that of the training where this machine computes it
+            natively, and else the quickest; "as_trained" is that of the training.
+        redo: Replace an evaluation that is there.
+    """
+    check_range(0, fold=fold)
+    check_range(1, patches=patches)
+    from flannel.bundle.read import open_trained
+    from flannel.comparison.compare import compare_study
+    from flannel.prediction.asking import Panel
+    from flannel.prediction.external import evaluate_cohort
+
+    trained = open_trained(study, fold, chosen(arm), chosen(learner), segmenter)
+    evaluated = evaluate_cohort(
+        Panel(trained, patches=patches, precision=precision), manifest, out, redo
+    )
+    compare_study(out, wandb="off")
+    for note in evaluated.notes:
+        print(note)
+    print(f"{evaluated.radiographs} radiographs of {manifest}, by fold {trained.fold} of {study}")
+    print(f"evaluation: {out / 'comparison' / 'report.html'}")

@@ -1,0 +1,159 @@
+"""A comparison, measured once: every row with its intervals, and the pairs worth asking about."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from flannel.comparison.results import Comparison
+from flannel.metrics.calibration import Calibration, calibrate
+from flannel.metrics.intervals import GroupDraws, Measured, draw_groups, measured
+from flannel.metrics.significance import differences, paired_tests
+from flannel.study.contents import CHEAT, ENSEMBLE, OUT_OF_FOLD, Stage
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One row of the tables: a learner, an ensemble or a cheat, in an arm, over its folds.
+
+    Attributes:
+        stage: What left its files.
+        arm: The study arm.
+        learner: The base learner, the ensemble's form, or the cheat's kind.
+        tests: Test rows of the predictions by fold.
+        validations: Validation rows by fold.
+        measured: What the test rows are worth.
+    """
+
+    stage: Stage
+    arm: str
+    learner: str
+    tests: Mapping[int, pd.DataFrame]
+    validations: Mapping[int, pd.DataFrame]
+    measured: Measured
+
+    @property
+    def name(self) -> str:
+        """The row in words, such as `patched FLANNEL`."""
+        return f"{self.arm} {self.learner}"
+
+    @cached_property
+    def calibrations(self) -> dict[int, Calibration]:
+        """Each fold's probabilities without and with the temperature of its validation rows.
+
+        Folds whose predictions hold no validation row are left out.
+        """
+        return {
+            fold: calibrate(self.tests[fold], rows, self.measured.diagnoses)
+            for fold, rows in self.validations.items()
+            if len(rows)
+        }
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows on the same radiographs; a difference is the second minus the first."""
+
+    first: Row
+    second: Row
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """Every number's difference with interval and p value (`significance.differences`)."""
+        return differences(self.first.measured, self.second.measured)
+
+    @cached_property
+    def tests(self) -> pd.DataFrame:
+        """McNemar's and DeLong's tests (`significance.paired_tests`)."""
+        return paired_tests(self.first.tests, self.second.tests, self.first.measured.diagnoses)
+
+    def of(self, name: str, measure: str = "f1") -> pd.Series:
+        """Gives one difference by class (or "macro", "overall") and measure."""
+        table = self.differences
+        return table[(table["class"] == name) & (table["measure"] == measure)].iloc[0]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """The rows of a comparison, all measured in the same resamples of groups of patients.
+
+    Attributes:
+        comparison: What was measured.
+        draws: The resamples.
+        rows: In the order of the tables.
+    """
+
+    comparison: Comparison
+    draws: GroupDraws
+    rows: tuple[Row, ...]
+
+    def row(self, arm: str, learner: str) -> Row | None:
+        """Gives a row, None where the study has none."""
+        found = [row for row in self.rows if (row.arm, row.learner) == (arm, learner)]
+        return found[0] if found else None
+
+    @property
+    def ensembles(self) -> list[Row]:
+        """FLANNEL's rows, one per arm."""
+        return [row for row in self.rows if row.learner == ENSEMBLE]
+
+    @property
+    def cheats(self) -> list[Row]:
+        """The rows of the forests that see no lungs."""
+        return [row for row in self.rows if row.arm == CHEAT]
+
+    @cached_property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The pairs worth asking about, those that share a fold.
+
+        Arm against arm for every learner, whole radiographs first; each other form of an ensemble
+        against FLANNEL, and one that learns out of fold against itself in sample; and FLANNEL, or
+        where there is none each learner, against the cheats.
+        """
+        return tuple(
+            Pair(first, second)
+            for first, second in (*self._arms(), *self._forms(), *self._cheats())
+            if set(first.measured.folds) & set(second.measured.folds)
+        )
+
+    def _arms(self) -> Iterator[tuple[Row, Row]]:
+        arms = [arm for arm in self.comparison.arms if arm != CHEAT]
+        for place, arm in enumerate(arms):
+            for other in arms[place + 1 :]:
+                for row in self.rows:
+                    twin = self.row(other, row.learner)
+                    if row.arm == arm and twin is not None:
+                        yield row, twin
+
+    def _forms(self) -> Iterator[tuple[Row, Row]]:
+        for row in self.rows:
+            paper = self.row(row.arm, ENSEMBLE)
+            if row.stage == "ensemble" and paper is not None and paper is not row:
+                yield paper, row
+            in_sample = self.row(row.arm, row.learner.removesuffix(f" {OUT_OF_FOLD}"))
+            if in_sample is not None and in_sample is not row and in_sample is not paper:
+                yield in_sample, row
+
+    def _cheats(self) -> Iterator[tuple[Row, Row]]:
+        networks = self.ensembles or [row for row in self.rows if row.stage == "base"]
+        for cheat in self.cheats:
+            for row in networks:
+                yield cheat, row
+
+
+def measure_comparison(comparison: Comparison) -> Measurements:
+    """Measures every row of a comparison in the same resamples of groups of patients."""
+    groups = {group for result in comparison.results for group in result.predictions["group"]}
+    draws = draw_groups(groups)
+    rows = []
+    for arm in comparison.arms:
+        for learner in comparison.learners:
+            results = comparison.of(arm, learner)
+            if not results:
+                continue
+            tests = {result.run.fold: result.predictions for result in results}
+            validations = {result.run.fold: result.validation for result in results}
+            one = measured(tests, draws, comparison.diagnoses)
+            rows.append(Row(results[0].run.stage, arm, learner, tests, validations, one))
+    return Measurements(comparison, draws, tuple(rows))

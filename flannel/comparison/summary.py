@@ -1,0 +1,192 @@
+"""Five sentences on a comparison, made from its numbers, that say nothing they do not show."""
+
+from collections import Counter
+
+import numpy as np
+
+from flannel.comparison.measurements import Measurements, Pair, Row
+from flannel.comparison.related import recipe_of
+from flannel.comparison.results import Comparison
+from flannel.comparison.tables.cells import difference_cell, listed, measure_cell
+from flannel.metrics.classification import MACRO
+from flannel.study.contents import ENSEMBLE, OUT_OF_FOLD, arm_place
+
+NOT_SHOWN = "no difference shown"
+
+SEEN = {
+    "global": "whole radiographs",
+    "masked": "masked radiographs",
+    "cropped": "cropped radiographs",
+    "background": "radiographs without lungs",
+    "patched": "patches",
+}
+"""What the learners of an arm see; other arms are called by their names."""
+
+
+def summary(measurements: Measurements) -> list[str]:
+    """Says what was tested, how well it went, what differs, what a cheat does, and the doubt."""
+    return [
+        _tested(measurements),
+        _reached(measurements),
+        _arms(measurements),
+        _cheat(measurements),
+        _doubt(measurements),
+    ]
+
+
+def _tested(measurements: Measurements) -> str:
+    comparison = measurements.comparison
+    sizes = comparison.test_sizes
+    table = comparison.results[0].predictions
+    counts = Counter(table["diagnosis"])
+    held = listed([f"{counts[name]} {name}" for name in comparison.diagnoses])
+    if len(sizes) > 1:
+        return (
+            f"Each of the {len(sizes)} folds has a test set of its own, of {listed(sizes)} "
+            f"radiographs; that of fold {comparison.folds[0]} holds {held}."
+        )
+    return (
+        f"The test set holds {len(table)} radiographs of {table['group'].nunique()} groups of "
+        f"patients ({held})."
+    )
+
+
+def _reached(measurements: Measurements) -> str:
+    covid = measurements.comparison.diagnoses[0]
+    rows = measurements.ensembles
+    if rows:
+        said = [
+            f"{measure_cell(row.measured, MACRO, 'f1')} in the arm {row.arm} "
+            f"({covid}: {measure_cell(row.measured, covid, 'f1')})"
+            for row in rows
+        ]
+        return f"{ENSEMBLE} reaches macro F1 {'; '.join(said)}{_stacking(measurements)}."
+    base = [row for row in measurements.rows if row.stage == "base"]
+    if not base:
+        return "No network's predictions are finished: only cheats stand in the tables."
+    plan = measurements.comparison.plan
+    lacking = "No ensemble is finished; the" if plan is None or plan.ensembles else "The"
+    means = [(row.measured.interval(MACRO, "f1").value, row) for row in base]
+    low, high = (pick(means, key=lambda one: one[0]) for pick in (min, max))
+    return (
+        f"{lacking} base learners' macro F1 goes from {low[0]:.3f} ({low[1].name}) to "
+        f"{high[0]:.3f} ({high[1].name})."
+    )
+
+
+def _stacking(measurements: Measurements) -> str:
+    """Says what it changes that FLANNEL learns from images its learners have not seen."""
+    said = [
+        f"{_difference(pair, MACRO, 'out of fold', 'in sample')} in the arm {pair.first.arm}"
+        for pair in measurements.pairs
+        if (pair.first.learner, pair.second.learner) == (ENSEMBLE, f"{ENSEMBLE} {OUT_OF_FOLD}")
+    ]
+    if not said:
+        return ""
+    return (
+        "; learning out of fold, from radiographs that its learners were not trained on, instead "
+        f"of in sample, as the paper, changes this by {', '.join(said)}"
+    )
+
+
+def _arms(measurements: Measurements) -> str:
+    """Compares the other arms that the study is about with its first."""
+    first, *others = _compared(measurements.comparison)
+    if not others:
+        return f"All runs are of the arm {first}, so that no arms are compared."
+    said = "; ".join(_against(measurements, first, other) for other in others)
+    return f"{said[0].upper()}{said[1:]}."
+
+
+def _compared(comparison: Comparison) -> list[str]:
+    """Names the arms that a study is about: whole radiographs and patches, or those of its plan."""
+    if comparison.plan is None:
+        return ["global", "patched"]
+    learners = comparison.plan.runs.values()
+    return sorted({arm for arms in learners for arm in arms}, key=arm_place)
+
+
+def _against(measurements: Measurements, first: str, other: str) -> str:
+    """Compares one arm with another, by the ensemble or else by each base learner."""
+    pairs = [
+        pair
+        for pair in measurements.pairs
+        if (pair.first.arm, pair.second.arm) == (first, other)
+        and pair.first.learner == pair.second.learner == recipe_of(pair.first.learner)
+    ]
+    ours, theirs = SEEN.get(other, other), SEEN.get(first, first)
+    if not pairs:
+        return f"{ours} cannot be compared with {theirs}: one of the two arms is missing"
+    chosen = [pair for pair in pairs if pair.first.learner == ENSEMBLE]
+    if chosen:
+        covid = measurements.comparison.diagnoses[0]
+        return (
+            f"{ENSEMBLE} on {ours} minus {ENSEMBLE} on {theirs} is "
+            f"{_difference(chosen[0], MACRO, ours, theirs)} in macro F1, and "
+            f"{_difference(chosen[0], covid, ours, theirs)} in {covid} F1"
+        )
+    said = [f"{_difference(pair, MACRO, ours, theirs)} for {pair.first.learner}" for pair in pairs]
+    return f"{ours} minus {theirs}, in macro F1, is {', '.join(said)}"
+
+
+def _cheat(measurements: Measurements) -> str:
+    if not measurements.cheats:
+        return (
+            "How much of this a program could tell that sees no lung is not measured: there is "
+            "no cheat's row in this study."
+        )
+    best = max(measurements.cheats, key=_macro)
+    sentence = (
+        f"The best cheat ({best.learner}), which sees no lung, reaches macro F1 "
+        f"{measure_cell(best.measured, MACRO, 'f1')}"
+    )
+    networks = [row for row in measurements.rows if row.stage == "base"]
+    chosen = measurements.ensembles or sorted(networks, key=_macro)[-1:]
+    said = [
+        f"{pair.second.name} minus this cheat is "
+        f"{_difference(pair, MACRO, pair.second.arm, 'the cheat')}"
+        for pair in measurements.pairs
+        if pair.first is best and any(pair.second is row for row in chosen)
+    ]
+    return "; ".join([sentence, *said]) + "."
+
+
+def _doubt(measurements: Measurements) -> str:
+    comparison = measurements.comparison
+    folds = comparison.folds
+    if len(folds) == 1:
+        training = f"one fold ({folds[0]}) was run, so that how much training varies is not known"
+    else:
+        training = (
+            f"± is the sample deviation over {_counted(measurements)}, how much training varies"
+        )
+    scope = f" {comparison.scope}" if comparison.scope else ""
+    return (
+        "Brackets hold 95 % intervals, how much other patients of the same kind would change a "
+        f"number, and {training}; other hospitals are not told by either.{scope}"
+    )
+
+
+def _counted(measurements: Measurements) -> str:
+    """Counts the folds of the rows, of which some may have fewer than others."""
+    counts = sorted({len(row.tests) for row in measurements.rows})
+    if len(counts) == 1:
+        return f"{counts[0]} folds"
+    return f"the folds that each row names, {counts[0]} to {counts[-1]} of them"
+
+
+def _difference(pair: Pair, name: str, second: str, first: str) -> str:
+    """Writes a difference, and which side is higher only where the interval leaves zero out."""
+    one = pair.of(name)
+    text = difference_cell(one["difference"], (one["low"], one["high"]))
+    if np.isnan(one["low"]):
+        return f"{text} (too few patients for an interval)"
+    if one["low"] > 0:
+        return f"{text} ({second} higher)"
+    if one["high"] < 0:
+        return f"{text} ({first} higher)"
+    return f"{text} ({NOT_SHOWN})"
+
+
+def _macro(row: Row) -> float:
+    return row.measured.interval(MACRO, "f1").value

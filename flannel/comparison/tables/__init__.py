@@ -1,0 +1,36 @@
+"""The tables: what they say, and how they are written in Markdown, CSV and LaTeX."""
+
+from collections.abc import Sequence
+
+from flannel.comparison.costs import Cost
+from flannel.comparison.measurements import Measurements
+from flannel.comparison.tables.calibration import calibrations_table, operating_points_table
+from flannel.comparison.tables.cohort import table_1, table_2
+from flannel.comparison.tables.cost import cost_table
+from flannel.comparison.tables.f1 import table_3
+from flannel.comparison.tables.layout import Table
+from flannel.comparison.tables.measures import measures_tables
+from flannel.comparison.tables.pairs import differences_table, tests_table
+from flannel.comparison.tables.parts import parts_table
+from flannel.comparison.tables.recipes import recipes_table
+
+__all__ = ["all_tables"]
+
+
+def all_tables(measurements: Measurements, costs: Sequence[Cost]) -> list[Table]:
+    """Makes every table that the study has numbers for, the paper's three first."""
+    study = measurements.comparison.study
+    tables = [
+        table_1(study),
+        table_2(study),
+        table_3(measurements),
+        *measures_tables(measurements),
+        differences_table(measurements),
+        tests_table(measurements),
+        parts_table(measurements),
+        calibrations_table(measurements),
+        operating_points_table(measurements),
+        cost_table(costs),
+        recipes_table(measurements.comparison),
+    ]
+    return [table for table in tables if table is not None]

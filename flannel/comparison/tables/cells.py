@@ -1,0 +1,88 @@
+"""What stands in the cells and captions of the tables."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from flannel.comparison.results import Comparison
+from flannel.metrics.intervals import Measured
+
+UNDEFINED = "–"
+
+
+def caption_of(comparison: Comparison) -> str:
+    """Says what a cell is: on how many radiographs, over which folds, with what doubt."""
+    sizes = comparison.test_sizes
+    if len(comparison.folds) == 1:
+        spread = f"Fold {comparison.folds[0]} only, so that no deviation is given"
+    elif len(sizes) == 1:
+        spread = "Mean ± sample deviation over folds, which share one test set"
+    else:
+        spread = "Mean ± sample deviation over folds, each with a test set of its own"
+    scope = f" {comparison.scope}" if comparison.scope else ""
+    return (
+        f"{listed(sizes)} test radiographs, one diagnosis against the rest. {spread}; in brackets "
+        f"the 95 % interval, by bootstrap over groups of patients.{scope}"
+    )
+
+
+def measure_cell(one: Measured, name: str, measure: str) -> str:
+    """Writes one number of a row: mean, deviation over folds and interval."""
+    values, interval = one.values(name, measure), one.interval(name, measure)
+    deviation = values.std(ddof=1) if len(values) > 1 else np.nan
+    return score_cell(interval.value, deviation, (interval.low, interval.high))
+
+
+def score_cell(
+    mean: float,
+    deviation: float = np.nan,
+    interval: tuple[float, float] = (np.nan, np.nan),
+    digits: tuple[int, int] = (3, 3),
+) -> str:
+    """Writes a score: `0.924 ± 0.010 [0.901, 0.945]`, without what there is not.
+
+    Args:
+        mean: A dash where it is NaN.
+        deviation: Sample deviation over folds; NaN where there is one fold.
+        interval: The 95 % interval; NaN where there is none.
+        digits: Decimal places of the mean and its interval, and of the deviation.
+    """
+    if np.isnan(mean):
+        return UNDEFINED
+    text = _number(mean, digits[0])
+    if not np.isnan(deviation):
+        text += f" ± {_number(deviation, digits[1])}"
+    return text + interval_text(interval, digits[0])
+
+
+def difference_cell(difference: float, interval: tuple[float, float]) -> str:
+    """Writes a difference with its sign: `+0.030 [−0.010, 0.070]`."""
+    if np.isnan(difference):
+        return UNDEFINED
+    sign = "+" if difference > 0 else ""
+    return sign + _number(difference, 3) + interval_text(interval, 3)
+
+
+def interval_text(interval: tuple[float, float], digits: int) -> str:
+    """Writes an interval in brackets after a space, nothing where there is none."""
+    low, high = interval
+    if np.isnan(low) or np.isnan(high):
+        return ""
+    return f" [{_number(low, digits)}, {_number(high, digits)}]"
+
+
+def listed(names: Sequence[object]) -> str:
+    """Joins names with commas."""
+    return ", ".join(str(name) for name in names)
+
+
+def _number(value: float, digits: int) -> str:
+    # Adding 0.0 turns a rounded -0.0 into 0.0.
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
+def p_cell(value: float) -> str:
+    """Writes a p value with three places."""
+    if np.isnan(value):
+        return UNDEFINED
+    return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,67 @@
+"""What stages and arms take: the comparison of run times that paper 004 promises (Section 4)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from flannel.comparison.costs import YARDSTICK, Cost
+from flannel.comparison.tables.cells import UNDEFINED
+from flannel.comparison.tables.layout import Line, Table
+
+
+def cost_table(costs: Sequence[Cost]) -> Table | None:
+    """Lists minutes by stage and arm, a run of the arm `global` being 1; None without costs."""
+    if not costs:
+        return None
+    lines = [
+        Line(
+            (
+                one.stage,
+                one.arm,
+                str(one.runs),
+                *(
+                    _minutes(value)
+                    for value in (one.minutes, one.training, one.prediction, one.minutes_per_run)
+                ),
+                UNDEFINED if np.isnan(one.ratio) else f"{one.ratio:.2g}",
+                one.devices,
+            ),
+            opens=place > 0 and one.stage != costs[place - 1].stage,
+        )
+        for place, one in enumerate(costs)
+    ]
+    return Table(
+        name="cost",
+        title="Cost",
+        caption="Minutes of all runs of a stage and arm, of these for training and for "
+        "predicting, and of one run on average; last, how many times as long a run takes as one "
+        f"of the arm {YARDSTICK}, over the learners and folds that both have on the same device.",
+        head=(
+            "stage", "arm", "runs", "minutes", "training", "predicting", "per run",
+            f"× {YARDSTICK}", "device",
+        ),
+        lines=tuple(lines),
+        numbers=pd.DataFrame(
+            [
+                {
+                    "stage": one.stage,
+                    "arm": one.arm,
+                    "runs": one.runs,
+                    "minutes": one.minutes,
+                    "training_minutes": one.training,
+                    "prediction_minutes": one.prediction,
+                    "minutes_per_run": one.minutes_per_run,
+                    f"times_{YARDSTICK}": one.ratio,
+                    "device": one.devices,
+                }
+                for one in costs
+            ]
+        ),
+    )  # fmt: skip
+
+
+def _minutes(value: float) -> str:
+    if 0 < value < 0.05:
+        return "< 0.1"
+    return f"{value:.1f}" if value else UNDEFINED

@@ -1,0 +1,117 @@
+"""Row against row on the same radiographs: differences, intervals and tests."""
+
+from typing import Literal
+
+import pandas as pd
+
+from flannel.comparison.measurements import Measurements, Pair
+from flannel.comparison.tables.cells import UNDEFINED, difference_cell, p_cell
+from flannel.comparison.tables.layout import Line, Table
+from flannel.metrics.classification import MACRO
+from flannel.study.contents import ENSEMBLE
+
+CAPTION = (
+    "Second minus first on the same radiographs, mean over the folds that both have; in brackets "
+    "the 95 % interval in the same resamples of groups of patients. Where it covers zero, no "
+    "difference is shown."
+)
+
+
+def differences_table(measurements: Measurements) -> Table | None:
+    """Lists the differences in F1 of all pairs, None where there is no pair."""
+    if not measurements.pairs:
+        return None
+    names = (*measurements.comparison.diagnoses, MACRO)
+    lines: list[Line] = []
+    numbers: list[pd.DataFrame] = []
+    for pair in measurements.pairs:
+        cells = []
+        for name in names:
+            one = pair.of(name)
+            cells.append(difference_cell(one["difference"], (one["low"], one["high"])))
+        opens = bool(lines) and lines[-1].cells[:2] != (pair.first.arm, pair.second.arm)
+        lines.append(
+            Line((pair.first.arm, pair.second.arm, _who(pair), *cells), _kind(pair), opens)
+        )
+        numbers.append(_named(pair, pair.differences))
+    return Table(
+        name="differences",
+        title="Differences in F1 between rows",
+        caption=CAPTION,
+        head=("first", "second", "learner", *names),
+        lines=tuple(lines),
+        numbers=pd.concat(numbers, ignore_index=True),
+        names=3,
+    )
+
+
+def tests_table(measurements: Measurements) -> Table | None:
+    """Lists p values of the pairs of ensembles: bootstrap, McNemar and DeLong, None without one.
+
+    Where there is no ensemble, the base learners' pairs stand here.
+    """
+    pairs = [
+        pair for pair in measurements.pairs if ENSEMBLE in (pair.first.learner, pair.second.learner)
+    ]
+    pairs = pairs or list(measurements.pairs)
+    if not pairs:
+        return None
+    lines: list[Line] = []
+    numbers: list[pd.DataFrame] = []
+    for pair in pairs:
+        found = pair.tests.set_index(["test", "class"])
+        for place, name in enumerate((*measurements.comparison.diagnoses, MACRO)):
+            one = pair.of(name)
+            cells = [difference_cell(one["difference"], (one["low"], one["high"]))]
+            cells += [p_cell(one["p"]), p_cell(one["p_holm"])]
+            # McNemar's test over all diagnoses stands in the line of the macro mean.
+            key = "overall" if name == MACRO else name
+            for test in ("mcnemar", "delong"):
+                there = (test, key) in found.index
+                cells += [
+                    p_cell(found.loc[(test, key), column]) if there else UNDEFINED
+                    for column in ("p", "p_holm")
+                ]
+            lines.append(
+                Line(
+                    (pair.first.name, pair.second.name, name, *cells),
+                    _kind(pair) if name == MACRO else "plain",
+                    opens=place == 0 and bool(lines),
+                )
+            )
+        numbers.append(_named(pair, pair.tests))
+    return Table(
+        name="tests",
+        title="Tests of the differences",
+        caption="Bootstrap p values belong to the difference in F1 and its interval. McNemar's "
+        "exact test asks for whom more radiographs are right (in the line macro: over all "
+        "diagnoses), DeLong's whether the areas under the ROC curve differ, both on "
+        "probabilities averaged over folds and as if the radiographs were independent. Holm "
+        "corrects over the diagnoses of one test.",
+        head=(
+            "first", "second", "class", "difference in F1", "p", "Holm", "McNemar p", "Holm",
+            "DeLong p", "Holm",
+        ),
+        lines=tuple(lines),
+        numbers=pd.concat(numbers, ignore_index=True),
+        names=3,
+    )  # fmt: skip
+
+
+def _who(pair: Pair) -> str:
+    one, other = pair.first.learner, pair.second.learner
+    return one if one == other else f"{one} → {other}"
+
+
+def _kind(pair: Pair) -> Literal["plain", "strong"]:
+    return "strong" if pair.second.learner == ENSEMBLE else "plain"
+
+
+def _named(pair: Pair, table: pd.DataFrame) -> pd.DataFrame:
+    known = {
+        "first_arm": pair.first.arm,
+        "first_learner": pair.first.learner,
+        "second_arm": pair.second.arm,
+        "second_learner": pair.second.learner,
+    }
+    return table.assign(**known)[[*known, *table.columns]]

@@ -1,0 +1,231 @@
+"""Shortcuts: how well diagnosis, source and view are told with no lung, or hardly one, in view."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+
+from flannel.data.audit.evidence import Evidence
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestClassifier
+
+TARGETS = ("diagnosis", "source", "view")
+SIZE_AND_BORDER = "image size and border"
+THUMBNAIL = "thumbnail"
+LUNGS_HIDDEN = "thumbnail with the lungs blacked out"
+CENTRE_HIDDEN = "thumbnail with the centre blacked out"
+LUNG_MASK = "lung mask alone"
+GREY_VALUES = "grey values alone"
+
+BLIND = (SIZE_AND_BORDER, LUNGS_HIDDEN, CENTRE_HIDDEN)
+"""Evidence without any lung, so without the disease."""
+
+EXPLAINED: Mapping[str, str] = {
+    SIZE_AND_BORDER: "width, height and aspect of the file, grey values along the four edges",
+    THUMBNAIL: "the radiograph shrunk to 16 x 16 pixels; some of the disease may show",
+    LUNGS_HIDDEN: "the thumbnail, with everything in the smallest box around the lung mask black",
+    CENTRE_HIDDEN: "the thumbnail, with one box black that holds nearly all lungs, because less "
+    "than nine of ten radiographs have a lung mask",
+    LUNG_MASK: "the outline of the lungs shrunk to 16 x 16 pixels, and no grey value; the disease "
+    "may dent it",
+    GREY_VALUES: "how often each of 64 grey values occurs, and nothing of where; some of "
+    "the disease may show",
+}
+"""What a cheat sees, in words."""
+
+MASKED_SHARE = 0.9
+FOLDS = 5
+TREES = 50
+TREE_IMAGES = 1500
+"""Images that a tree grows on, at most: more tell little more and take long."""
+
+RESAMPLINGS = 1000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """How well one thing is told from one kind of evidence.
+
+    Attributes:
+        target: What is told: `diagnosis`, `source` or `view`.
+        evidence: What is seen, a key of `EXPLAINED`.
+        images: Radiographs that were told.
+        macro_f1: Mean over the classes of F1, one class against the rest.
+        low: Lower end of its 95 % interval over other patients.
+        high: Upper end.
+        chance: Macro F1 of guessing by the classes' shares.
+        f1: F1 of each class.
+        left_out: Radiographs of classes with fewer groups than folds.
+    """
+
+    target: str
+    evidence: str
+    images: int
+    macro_f1: float
+    low: float
+    high: float
+    chance: float
+    f1: Mapping[str, float]
+    left_out: Mapping[str, int]
+
+
+def find_shortcuts(
+    manifest: pd.DataFrame, evidence: Evidence, groups: Sequence[str], seed: int = 1
+) -> list[Shortcut]:
+    """Tries every target from every kind of evidence; what has a single class is passed over.
+
+    Args:
+        manifest: The radiographs, by diagnosis, source and view.
+        evidence: Of the same rows.
+        groups: Which radiographs must stay together.
+        seed: Of forests, folds and resampling.
+    """
+    owners = np.asarray(groups)
+    found = []
+    for target in TARGETS:
+        truth = manifest[target].to_numpy(str)
+        for name, (numbers, seen) in views_of(evidence).items():
+            counts = _groups_by_class(truth[seen], owners[seen])
+            kept = [label for label, count in counts.items() if count >= FOLDS and label]
+            rows = seen & np.isin(truth, kept)
+            if len(kept) > 1:
+                others = truth[seen & ~rows].tolist()
+                left_out = {label: others.count(label) for label in sorted(set(others))}
+                told = tell(numbers[rows], truth[rows], owners[rows], seed)
+                found.append(_judged(target, name, truth[rows], told, owners[rows], left_out, seed))
+    return found
+
+
+def views_of(
+    evidence: Evidence,
+) -> Mapping[str, tuple[Float[np.ndarray, "images numbers"], Bool[np.ndarray, " images"]]]:
+    """Names what a cheat may see: its numbers for each image, and which images have them.
+
+    The lungs are hidden by the box around their mask if at least nine of ten images have a mask;
+    otherwise by one fixed box for all, because who has a mask could tell the source.
+    """
+    everybody = np.ones(len(evidence.has_mask), bool)
+    views = {
+        SIZE_AND_BORDER: (evidence.frame, everybody),
+        THUMBNAIL: (evidence.thumbnail, everybody),
+    }
+    if evidence.has_mask.mean() >= MASKED_SHARE:
+        views[LUNGS_HIDDEN] = (evidence.lungs_hidden, evidence.has_mask)
+    else:
+        views[CENTRE_HIDDEN] = (evidence.centre_hidden, everybody)
+    if evidence.has_mask.any():
+        views[LUNG_MASK] = (evidence.lungs, evidence.has_mask)
+    return {**views, GREY_VALUES: (evidence.histogram, everybody)}
+
+
+def tell(
+    numbers: Float[np.ndarray, "images numbers"],
+    truth: np.ndarray,
+    groups: np.ndarray,
+    seed: int = 1,
+) -> np.ndarray:
+    """Tells the class of every image with random forests that saw only other groups.
+
+    Args:
+        numbers: What is seen of each image.
+        truth: The classes, each in at least FOLDS groups.
+        groups: Which images must stay together.
+        seed: Of forests and folds.
+    """
+    # scikit-learn takes long to import, and `--help` needs the command table only.
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    told = np.empty_like(truth)
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # A class with few images is told badly, and its F1 shows it.
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        for training, asked in folds.split(numbers, truth, groups):
+            forest = grown_forest(numbers[training], truth[training], seed)
+            told[asked] = forest.predict(numbers[asked])
+    return told
+
+
+def grown_forest(
+    numbers: Float[np.ndarray, "images numbers"], truth: np.ndarray, seed: int
+) -> "RandomForestClassifier":
+    """Grows the forest that a cheat tells with; the same input and seed give the same forest.
+
+    Args:
+        numbers: What is seen of each image.
+        truth: The classes, which weigh alike however many images they have.
+        seed: Of the forest.
+    """
+    from sklearn.ensemble import RandomForestClassifier
+
+    forest = RandomForestClassifier(
+        TREES,
+        class_weight="balanced",
+        max_samples=min(TREE_IMAGES, len(truth)),
+        random_state=seed,
+        n_jobs=1,
+    )
+    return forest.fit(numbers, truth)
+
+
+def f1_by_class(confusion: Int[np.ndarray, "*draws classes classes"]) -> np.ndarray:
+    """Gives 2 TP / (2 TP + FP + FN) of each class, 0 where it neither occurs nor is told.
+
+    Args:
+        confusion: Images by true class (rows) and told class (columns).
+    """
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    all_named = confusion.sum(axis=-1) + confusion.sum(axis=-2)
+    return np.divide(2 * right, all_named, out=np.zeros(right.shape), where=all_named > 0)
+
+
+def _judged(
+    target: str,
+    evidence: str,
+    truth: np.ndarray,
+    told: np.ndarray,
+    groups: np.ndarray,
+    left_out: Mapping[str, int],
+    seed: int,
+) -> Shortcut:
+    classes, true = np.unique(truth, return_inverse=True)
+    owners, owner = np.unique(groups, return_inverse=True)
+    cells = np.zeros((len(owners), len(classes), len(classes)), int)
+    np.add.at(cells, (owner, true, np.searchsorted(classes, told)), 1)
+    scores = f1_by_class(cells.sum(axis=0))
+    low, high = _interval(cells, seed)
+    return Shortcut(
+        target=target,
+        evidence=evidence,
+        images=len(truth),
+        macro_f1=float(scores.mean()),
+        low=low,
+        high=high,
+        # Guessing class c with its share p gives precision and recall p, so F1 is p; shares sum
+        # to 1, and their mean is this.
+        chance=1 / len(classes),
+        f1=dict(zip(classes.tolist(), scores.tolist(), strict=True)),
+        left_out=left_out,
+    )
+
+
+def _interval(cells: np.ndarray, seed: int) -> tuple[float, float]:
+    """Gives the 95 % interval of macro F1 when whole groups are drawn anew (bootstrap)."""
+    draws = np.random.default_rng(seed).multinomial(
+        len(cells), np.full(len(cells), 1 / len(cells)), size=RESAMPLINGS
+    )
+    flat = cells.reshape(len(cells), -1).astype(np.float64)
+    confusions = (draws.astype(np.float64) @ flat).reshape(RESAMPLINGS, *cells.shape[1:])
+    ends = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    low, high = np.quantile(f1_by_class(confusions).mean(axis=1), ends)
+    return float(low), float(high)
+
+
+def _groups_by_class(truth: np.ndarray, groups: np.ndarray) -> Mapping[str, int]:
+    return pd.Series(groups).groupby(truth).nunique().to_dict()

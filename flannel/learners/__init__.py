@@ -1,0 +1,1 @@
+"""The base learners: what they see of a radiograph (whole, lung crop, patches), how they train."""

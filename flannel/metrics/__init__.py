@@ -1,0 +1,1 @@
+"""The numbers: F1, AUC and calibration, with their intervals over patients and their tests."""

@@ -1,0 +1,110 @@
+"""What a prediction leaves: a table with a row per radiograph and learner, and the same as JSON."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from flannel.files import whole_file, write_json
+from flannel.prediction.trained import NOTICE, Trained
+from flannel.prediction.verdicts import Judged, Row, Verdict
+from flannel.study.predictions import probability_columns
+
+TABLE, DOCUMENT, PICTURES = "predictions.csv", "predictions.json", "pictures"
+
+
+def save_table(judged: Sequence[Judged], diagnoses: Sequence[str], path: Path) -> None:
+    """Writes a row per radiograph and learner or ensemble; withheld answers leave their row empty.
+
+    Columns: image_id, file, split, arm, learner, diagnosis, p_<diagnosis>, calibrated_<diagnosis>,
+    low_<diagnosis>, high_<diagnosis>, patches, coverage, mask_flag, doubts.
+    """
+    rows = [
+        {**_about(one), **_cells(verdict, diagnoses), **_care(one)}
+        for one in judged
+        for verdict in one.verdicts or (None,)
+    ]
+    with whole_file(path) as beside:
+        pd.DataFrame(rows).to_csv(beside, index=False, float_format="%.8g")
+
+
+def save_document(
+    trained: Trained, judged: Sequence[Judged], faults: Sequence[str], pictures: bool, path: Path
+) -> None:
+    """Writes all of a prediction as JSON, with what it was made of."""
+    write_json(
+        {
+            "notice": NOTICE,
+            "trained": trained.name,
+            "identity": trained.identity,
+            "fold": trained.fold,
+            "diagnoses": list(trained.diagnoses),
+            "notes": list(trained.notes),
+            "faults": list(faults),
+            "radiographs": [_as_json(one, trained.diagnoses, pictures) for one in judged],
+        },
+        path,
+    )
+
+
+def picture_name(image_id: str) -> str:
+    """Names a radiograph's picture within the prediction's folder."""
+    return f"{PICTURES}/{image_id}.png"
+
+
+def _about(one: Judged) -> dict[str, object]:
+    split = one.known.split if one.known else ""
+    return {"image_id": one.image_id, "file": one.path, "split": split}
+
+
+def _care(one: Judged) -> dict[str, object]:
+    doubts = "; ".join(doubt.name for doubt in one.doubts)
+    return {"mask_flag": one.mask_flag, "doubts": doubts}
+
+
+def _cells(verdict: Verdict | None, diagnoses: Sequence[str]) -> dict[str, object]:
+    parts = ("p", "calibrated", "low", "high")
+    if verdict is None:
+        empty = dict.fromkeys(f"{part}_{name}" for part in parts for name in diagnoses)
+        return {"arm": None, "learner": None, "diagnosis": None} | empty
+    values = (verdict.probabilities, verdict.calibrated, verdict.low, verdict.high)
+    cells: dict[str, object] = {
+        "arm": verdict.arm,
+        "learner": verdict.learner,
+        "diagnosis": diagnoses[int(verdict.probabilities.argmax())],
+    }
+    for part, row in zip(parts, values, strict=True):
+        named = [column.replace("p_", f"{part}_", 1) for column in probability_columns(diagnoses)]
+        cells |= dict(zip(named, [None] * len(diagnoses) if row is None else row, strict=True))
+    return cells | {"patches": verdict.patches, "coverage": verdict.coverage}
+
+
+def _as_json(one: Judged, diagnoses: Sequence[str], pictures: bool) -> dict[str, object]:
+    def named(row: Row | None) -> dict[str, float] | None:
+        return None if row is None else dict(zip(diagnoses, _plain(row), strict=True))
+
+    return {
+        **_about(one),
+        "mask_flag": one.mask_flag,
+        "doubts": [{"name": doubt.name, "grave": doubt.grave} for doubt in one.doubts],
+        "picture": picture_name(one.image_id) if pictures else None,
+        "verdicts": [
+            {
+                "arm": verdict.arm,
+                "learner": verdict.learner,
+                "diagnosis": diagnoses[int(verdict.probabilities.argmax())],
+                "probabilities": named(verdict.probabilities),
+                "calibrated": named(verdict.calibrated),
+                "low": named(verdict.low),
+                "high": named(verdict.high),
+                "patches": verdict.patches,
+                "coverage": verdict.coverage,
+            }
+            for verdict in one.verdicts
+        ],
+    }
+
+
+def _plain(row: Row) -> list[float]:
+    return [float(f"{value:.8g}") for value in np.asarray(row)]

@@ -1,0 +1,320 @@
+"""A radiograph in, a diagnosis with its picture out: by all that a fold of a study has trained.
+
+Files go through the same store, segmenter, views and networks as the study's own radiographs, so
+that a radiograph of the study gets the numbers of the study's predictions tables again.
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flannel import __version__
+from flannel.data.headers import header_of
+from flannel.data.outputs import MARKER, mark_as_output
+from flannel.errors import FlannelError
+from flannel.files import digest_of, read_json, write_json
+from flannel.learners.grad_cam import SaliencyError
+from flannel.learners.views import PatchView
+from flannel.prediction.asking import Answer, Panel, patches_of
+from flannel.prediction.doubts import Doubt, doubts_of, thumbnail
+from flannel.prediction.incoming import Prepared, collect, oddities, prepare
+from flannel.prediction.output import (
+    DOCUMENT,
+    PICTURES,
+    TABLE,
+    picture_name,
+    save_document,
+    save_table,
+)
+from flannel.prediction.picture import Drawing, Shown, draw_opinions
+from flannel.prediction.resume import Kept
+from flannel.prediction.trained import NOTICE, Trained, TrainedLearner
+from flannel.prediction.verdicts import Judged, verdicts_on
+from flannel.progress import announce, progress
+from flannel.runs.run import RunFinishedError, lock_folder
+
+WORK, MASKS, FINGERPRINT = "work", "masks", "fingerprint.json"
+
+
+class PredictError(FlannelError):
+    """Radiographs that cannot be answered for, in a sentence."""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How a prediction is made.
+
+    Attributes:
+        redraws: Redraws of the patches, for the intervals; 0 makes none.
+        pictures: Draw a picture of each radiograph.
+        saliency: Show in it where the learners found what they say.
+        doubtful: Answer for radiographs with a grave doubt too.
+        redo: Replace an earlier prediction.
+    """
+
+    redraws: int = 200
+    pictures: bool = True
+    saliency: bool = True
+    doubtful: bool = False
+    redo: bool = False
+
+
+@dataclass(frozen=True)
+class PredictionReport:
+    """What a prediction did.
+
+    Attributes:
+        folder: Where its files lie.
+        judged: The radiographs.
+        faults: A sentence for each file that could not be used.
+        notes: Sentences on what is unusual about what was trained.
+        passed_over: A line for each reason to pass over files of a folder.
+    """
+
+    folder: Path
+    judged: tuple[Judged, ...]
+    faults: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def answered(self) -> int:
+        """How many radiographs have an answer."""
+        return sum(bool(one.verdicts) for one in self.judged)
+
+    def __str__(self) -> str:
+        """Gives the report as text."""
+        doubted = [one for one in self.judged if one.doubts]
+        lines = [*self.notes, f"{self.answered} of {len(self.judged)} radiographs answered"]
+        if doubted:
+            lines.append(f"{len(doubted)} with a doubt (predictions.csv, column doubts):")
+            lines += [
+                f"  {one.path}: {'; '.join(doubt.name for doubt in one.doubts)}"
+                + ("" if one.verdicts else "; no answer is given (--doubtful true gives one)")
+                for one in doubted
+            ]
+        if self.faults:
+            lines.append(f"{len(self.faults)} files or folders that cannot be used:")
+            lines += [f"  {fault}" for fault in self.faults]
+        if self.passed_over:
+            lines += ["passed over:", *(f"  {line}" for line in self.passed_over)]
+        return "\n".join([*lines, f"predictions: {self.folder / TABLE}", NOTICE])
+
+
+def predict_files(
+    panel: Panel,
+    places: Sequence[Path],
+    out: Path,
+    options: PredictOptions | None = None,
+) -> PredictionReport:
+    """Answers for radiographs of any files and folders, and writes tables and pictures.
+
+    A finished prediction is neither made twice nor overwritten. One that was killed goes on with
+    the radiographs, masks, answers and pictures that are there, as far as nothing that they hang on
+    has changed.
+
+    Args:
+        panel: Who answers.
+        places: Files, and folders with their sub-folders.
+        out: A new folder, or one of an earlier prediction.
+        options: How; the default ones when None.
+
+    Raises:
+        PredictError: If no radiograph can be read, or `out` holds anything else.
+        RunFinishedError: If `out` holds this very prediction.
+        RunHeldError: If another process works in `out`.
+    """
+    options = options or PredictOptions()
+    trained = panel.trained
+    inbox = collect(places, out, lambda path, sha256: _known_name(trained, path, sha256))
+    if inbox.table.empty:
+        raise PredictError(
+            "No radiograph can be read:\n  " + "\n  ".join((*inbox.faults, *inbox.passed_over))
+        )
+    parts = {
+        "radiographs": digest_of(inbox.table[["image_id", "sha256"]].to_numpy().tolist()),
+        "trained": panel.identity,
+        "options": digest_of(
+            [
+                asdict(options) | {"redo": False},
+                *(panel.patches, panel.until_sure, *panel.chosen_precision),
+            ]
+        ),
+        "code": __version__,
+    }
+    _check_folder(out)
+    lock = lock_folder(out)
+    try:
+        _start(out, parts, options.redo)
+        prepared = prepare(trained, inbox.table, out / WORK / "store", out / MASKS)
+        kept = Kept(out / WORK / "answers", panel, prepared.store)
+        judged, shown = _judge(kept, prepared, options)
+        if options.pictures:
+            drawings = [
+                Drawing(one, shown.get(one.image_id, []), out / picture_name(one.image_id))
+                for one in judged
+            ]
+            waiting = [one for one in drawings if not one.path.is_file()]
+            drawn = draw_opinions(waiting, trained.diagnoses, prepared.store)
+            for _ in progress(drawn, len(waiting), "Drawing pictures"):
+                pass
+        faults = (*inbox.faults, *prepared.faults)
+        save_table(judged, trained.diagnoses, out / TABLE)
+        save_document(trained, judged, faults, options.pictures, out / DOCUMENT)
+        write_json({"finished": True, "parts": parts}, out / FINGERPRINT)
+        shutil.rmtree(out / WORK, ignore_errors=True)
+    finally:
+        lock.release()
+    notes = (*trained.notes, *_spared(panel, judged))
+    return PredictionReport(out, tuple(judged), faults, notes, inbox.passed_over)
+
+
+def _spared(panel: Panel, judged: Sequence[Judged]) -> Iterator[str]:
+    """Says how many patches were left out because the vote was known without them."""
+    if panel.until_sure is None:
+        return
+    wanted = {
+        (learner.arm, learner.learner): panel.patches or learner.view_options.patches["predict"]
+        for learner in panel.trained.learners
+    }
+    counts = [
+        (one.patches, wanted[one.arm, one.learner])
+        for radiograph in judged
+        for one in radiograph.verdicts
+        if one.patches
+    ]
+    asked, of = (sum(count) for count in zip(*counts, strict=True)) if counts else (0, 0)
+    yield f"{asked} of {of} patches were asked; without the others the votes were known."
+
+
+def _known_name(trained: Trained, path: Path, sha256: str) -> str | None:
+    """Gives a radiograph of the study its own image_id, which decides where its patches lie."""
+    known = [one.image_id for one in trained.known.get(sha256, ())]
+    like = [name for name in known if name.endswith(f"-{path.stem}-{sha256[:8]}")]
+    return next(iter([*like, *known]), None)
+
+
+def _check_folder(out: Path) -> None:
+    """Refuses a folder that holds anything else, because predictions may be replaced there."""
+    if out.is_file():
+        raise PredictError(f"out is {out}, which is a file; name a new folder.")
+    inside = {path.name for path in out.iterdir()} - {".lock", MARKER} if out.is_dir() else set()
+    if inside and FINGERPRINT not in inside:
+        raise PredictError(
+            f"{out} holds other files, first {min(inside)}; name a new folder with --out."
+        )
+
+
+def _start(out: Path, parts: dict[str, str], redo: bool) -> None:
+    """Notes what the prediction is made of; clears what an earlier one left that does not go on.
+
+    Raises:
+        PredictError: If another finished prediction is there.
+        RunFinishedError: If this one is there.
+    """
+    path = out / FINGERPRINT
+    before = read_json(path) if path.is_file() else {}
+    found = before.get("parts")
+    known = found if isinstance(found, dict) else {}
+    changed = ", ".join(name for name in parts if parts[name] != known.get(name))
+    if before.get("finished") and not redo:
+        if not changed:
+            raise RunFinishedError(f"{out} holds this prediction already: nothing to do.")
+        raise PredictError(
+            f"{out} holds a prediction with another {changed}. Name another folder with --out, or "
+            "say --redo true to replace it."
+        )
+    if known and changed and not redo:
+        announce(
+            f"{out} holds an unfinished prediction with another {changed}: what hangs on it is "
+            "made anew."
+        )
+    # Store, masks and answers tell by themselves what was made otherwise; pictures do not.
+    other_radiographs = known.get("radiographs") != parts["radiographs"]
+    stale = (PICTURES, WORK, MASKS) if redo or other_radiographs else (PICTURES,)
+    for name in stale if redo or changed else ():
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in (TABLE, DOCUMENT):
+        (out / name).unlink(missing_ok=True)
+    write_json({"finished": False, "parts": parts}, path)
+    mark_as_output(out)
+
+
+def _judge(
+    kept: Kept, prepared: Prepared, options: PredictOptions
+) -> tuple[list[Judged], dict[str, list[Shown]]]:
+    """Asks every learner about every radiograph, with one network in memory at a time."""
+    trained, store = kept.panel.trained, prepared.store
+    paths = dict(zip(prepared.table["image_id"], prepared.table["path"], strict=True))
+    doubts = {
+        image_id: tuple(_doubts(trained, prepared, image_id, Path(path)))
+        for image_id, path in progress(paths.items(), len(paths), "Comparing with the training")
+    }
+    asked = [i for i in paths if options.doubtful or not any(one.grave for one in doubts[i])]
+    answers: dict[str, dict[str, Answer]] = {image_id: {} for image_id in paths}
+    shown: dict[str, list[Shown]] = {}
+    kinds: set[bool] = set()
+    for learner in trained.learners:
+        able = [i for i in asked if not learner.needs_mask or store.has_mask(i)]
+        if not able:
+            continue
+        found = kept.answers(learner, able)
+        for answer in progress(found, len(able), f"Asking {learner.name}"):
+            answers[answer.image_id][learner.name] = answer
+        patched = isinstance(learner.view_options.view, PatchView)
+        if options.pictures and patched not in kinds:  # one of whole radiographs, one of patches
+            kinds.add(patched)
+            said = [answers[image_id][learner.name] for image_id in able]
+            for answer, part in zip(said, _shown(kept, learner, said, options), strict=True):
+                shown.setdefault(answer.image_id, []).append(part)
+    sha256 = dict(zip(prepared.table["image_id"], prepared.table["sha256"], strict=True))
+    judged = []
+    for image_id, path in paths.items():
+        known = trained.known.get(sha256[image_id], ())
+        mask = prepared.masks.get(image_id)
+        judged.append(
+            Judged(
+                image_id,
+                path,
+                known=next((one for one in known if one.image_id == image_id), None),
+                mask_flag=mask.quality.flag if mask else None,
+                doubts=doubts[image_id],
+                verdicts=verdicts_on(trained, answers[image_id], options.redraws),
+            )
+        )
+    return judged, shown
+
+
+def _doubts(trained: Trained, prepared: Prepared, image_id: str, path: Path) -> Iterator[Doubt]:
+    for oddity in oddities(path):
+        yield Doubt(oddity)
+    header = header_of(path)
+    if header is not None and header.has_unknown_part:
+        yield Doubt(f"unknown body part {header.body_part}", grave=False)
+    store, mask = prepared.store, None
+    if store.has_mask(image_id):
+        mask = store.lung_mask(image_id)
+    elif trained.segmenter is not None:
+        mask = np.zeros((store.size_px, store.size_px), bool)
+    thumb, negative = (thumbnail(store, image_id, inverted) for inverted in (False, True))
+    yield from doubts_of(thumb, negative, mask, trained.norms)
+
+
+def _shown(
+    kept: Kept, learner: TrainedLearner, answers: Sequence[Answer], options: PredictOptions
+) -> Iterator[Shown]:
+    """Gives what the pictures show of a learner: its patches, and where it found what it says."""
+    view = learner.view_options.view
+    heats: list[Path | None] = [None] * len(answers)
+    if options.saliency:
+        maps = progress(kept.maps(learner, answers), len(answers), f"Saliency of {learner.name}")
+        try:
+            heats = list(maps)
+        except SaliencyError as fault:
+            announce(str(fault))
+    for answer, heat in zip(answers, heats, strict=True):
+        patches = patches_of([answer], view) if isinstance(view, PatchView) else None
+        yield Shown(learner.name, int(answer.confidences.argmax()), patches, heat)

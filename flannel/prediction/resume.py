@@ -1,0 +1,154 @@
+"""What a prediction keeps while it goes on, so that one that was killed asks no network twice."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from flannel import __version__
+from flannel.data.greyscale import resize
+from flannel.data.store import Store
+from flannel.files import digest_of, whole_file
+from flannel.learners.grad_cam import GradCam
+from flannel.learners.views import Places
+from flannel.prediction.asking import Answer, Panel
+from flannel.prediction.trained import TrainedLearner
+from flannel.progress import announce
+
+SHOWN_PX = 256
+"""Side of a map of saliency that is kept for a picture."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A folder of answers, a file for each batch that a learner was asked, and of saliency maps.
+
+    Their names say what they hang on: the learner, K, the radiographs, their masks and where the
+    asking ends. What was asked otherwise is therefore never found, and is asked anew.
+
+    Attributes:
+        folder: Where they lie.
+        panel: Who is asked.
+        store: Holds the radiographs.
+    """
+
+    folder: Path
+    panel: Panel
+    store: Store
+
+    def answers(self, learner: TrainedLearner, image_ids: Sequence[str]) -> Iterator[Answer]:
+        """Answers for each image, in the order given, from the folder as far as it has them.
+
+        The batches are those of an asking without interruption, so that the numbers are too. Where
+        no answer is missing, the network is not even built.
+
+        Args:
+            learner: One of the panel's.
+            image_ids: Which.
+        """
+        size = learner.view_options.predict_batch_size
+        parts = [image_ids[start : start + size] for start in range(0, len(image_ids), size)]
+        folder = self._folder(learner)
+        files = [folder / f"{digest_of(list(part))}.npz" for part in parts]
+        found = [_read_answers(path) for path in files]
+        missing = [i for part, kept in zip(parts, found, strict=True) if not kept for i in part]
+        if len(missing) < len(image_ids):
+            known = len(image_ids) - len(missing)
+            announce(f"{learner.name} has answered {known} of {len(image_ids)} already.")
+        asked = self.panel.ready(learner).answers(self.store, missing) if missing else iter(())
+        for part, path, kept in zip(parts, files, found, strict=True):
+            answers = kept or list(islice(asked, len(part)))
+            if not kept:
+                _write_answers(answers, path)
+            yield from answers
+
+    def maps(self, learner: TrainedLearner, answers: Sequence[Answer]) -> Iterator[Path]:
+        """Gives files with where a learner found what it says (`load_map`), for each answer.
+
+        Args:
+            learner: One of the panel's.
+            answers: Its answers.
+
+        Raises:
+            SaliencyError: If its network has no feature map.
+        """
+        cam, folder = None, self._folder(learner)
+        for answer in answers:
+            path = folder / f"{answer.image_id}.npy"
+            if not path.is_file():
+                ready = self.panel.ready(learner)
+                cam = cam or GradCam(
+                    ready.network,
+                    ready.options.view,
+                    ready.options.normalisation,
+                    self.store.size_px,
+                    learner.views_at_once,
+                )
+                pixels, places = ready.see(self.store, answer.image_id)
+                heat = cam.map_of(pixels, places, int(answer.confidences.argmax())).numpy()
+                side = min(SHOWN_PX, self.store.size_px)
+                with whole_file(path) as beside:
+                    np.save(beside, np.clip(resize(heat, side, side), 0, 1).astype(np.float16))
+            yield path
+
+    def _folder(self, learner: TrainedLearner) -> Path:
+        panel, fingerprint = self.panel, self.store.fingerprint()
+        held = fingerprint["masks" if learner.needs_mask else "store"]
+        asked = [learner.identity, learner.precision, panel.patches, panel.until_sure]
+        parts = [*asked, held, __version__]
+        return self.folder / f"{learner.arm}.{learner.learner}-{digest_of(parts)}"
+
+
+def load_map(path: Path) -> Float32[np.ndarray, "side side"]:
+    """Reads a map of saliency: in [0, 1], over the store's square."""
+    return np.asarray(np.load(path, allow_pickle=False), np.float32)
+
+
+def _write_answers(answers: Sequence[Answer], path: Path) -> None:
+    places = [answer.places for answer in answers]
+    with whole_file(path) as beside:
+        np.savez(
+            beside,
+            image_id=np.array([answer.image_id for answer in answers]),
+            views=np.array([len(answer.logits) for answer in answers]),
+            logits=np.concatenate([answer.logits for answer in answers]),
+            confidences=np.stack([answer.confidences for answer in answers]),
+            centres=torch.cat([one.centres for one in places]).numpy(),
+            windows_px=torch.cat([one.windows_px for one in places]).numpy(),
+            weights=torch.cat([one.weights for one in places]).numpy(),
+            coverage=torch.stack([one.coverage for one in places]).numpy(),
+            box=torch.stack([one.box for one in places]).numpy(),
+        )
+
+
+def _read_answers(path: Path) -> list[Answer]:
+    """Gives the answers of a file; none where it is missing, or was damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            kept = dict(file)
+    except (OSError, ValueError, EOFError, BadZipFile):
+        return []
+    ends = kept["views"].cumsum()[:-1]
+    logits, centres, windows_px, weights = (
+        np.split(kept[name], ends) for name in ("logits", "centres", "windows_px", "weights")
+    )
+    return [
+        Answer(
+            image_id=str(image_id),
+            logits=logits[row],
+            places=Places(
+                torch.from_numpy(centres[row]),
+                torch.from_numpy(windows_px[row]),
+                torch.from_numpy(weights[row]),
+                torch.tensor(kept["coverage"][row]),
+                torch.from_numpy(kept["box"][row]),
+            ),
+            confidences=kept["confidences"][row],
+        )
+        for row, image_id in enumerate(kept["image_id"])
+    ]

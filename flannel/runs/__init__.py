@@ -1,0 +1,1 @@
+"""How a run is started, fingerprinted, locked, queued, resumed and logged."""

@@ -1,0 +1,58 @@
+"""Class paths of earlier versions, which recipes, finished studies and bundles still name."""
+
+import re
+from typing import Any
+
+from jsonargparse import get_loader, set_loader
+from yaml import YAMLError
+
+MOVED = {
+    "flannel.baselines": "flannel.ensemble.baselines",
+    "flannel.callbacks": "flannel.runs.callbacks",
+    "flannel.combinations": "flannel.ensemble.combinations",
+    "flannel.schedules": "flannel.runs.schedules",
+}
+"""Modules that classes are named from in YAML: where they were, and where they are."""
+
+RECIPES = "recipes"
+"""The mode of jsonargparse in which YAML may hold class paths of earlier versions."""
+
+SHORTENED = {"flannel.ensemble": "flannel.ensemble.combinations"}
+"""Rooms that export a class, by which jsonargparse names it instead of by its module."""
+
+_FIRST = {new: old for old, new in MOVED.items()}
+_FIRST |= {room: _FIRST[module] for room, module in SHORTENED.items()}
+
+
+def present_paths(text: str) -> str:
+    """Returns a text with every class path by its module of today.
+
+    Args:
+        text: A class path, an argument, or a whole YAML file.
+    """
+    return _renamed(text, MOVED | SHORTENED)
+
+
+def as_first_named(value: Any) -> Any:  # noqa: ANN401  a tree of plain values
+    """Returns a config with every class path as its first version named it.
+
+    A fingerprint hashes these, so that a run of an earlier version is still known as finished.
+    """
+    if isinstance(value, dict):
+        return {key: as_first_named(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_first_named(item) for item in value]
+    return _renamed(value, _FIRST) if isinstance(value, str) else value
+
+
+def _renamed(text: str, names: dict[str, str]) -> str:
+    modules = "|".join(map(re.escape, names))
+    pattern = rf"(?<![\w.])({modules})(?=\.[A-Z]\w*(?![\w.]))"
+    return re.sub(pattern, lambda match: names[match[1]], text)
+
+
+def _load_recipe(text: str) -> Any:  # noqa: ANN401  whatever the YAML holds
+    return get_loader("yaml")(present_paths(text))
+
+
+set_loader(RECIPES, _load_recipe, exceptions=(YAMLError,))

@@ -1,0 +1,541 @@
+"""How a run is started: LightningCLI with a run folder, a fingerprint, and resumable habits."""
+
+import contextlib
+import logging
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from filelock import BaseFileLock
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from flannel import __version__
+from flannel.errors import RunError
+from flannel.files import digest_of, read_json, whole_file, write_json
+from flannel.runs.arithmetic import (
+    AUTO,
+    PrecisionError,
+    answering_precision,
+    check_precision,
+    device_of_trainer,
+    emulation,
+    lightnings_name,
+    quickest,
+)
+from flannel.runs.callbacks import (
+    EpochLine,
+    RefreshBatchNorm,
+    SeedEachEpoch,
+    StayStopped,
+    SteadyEarlyStopping,
+)
+from flannel.runs.checkpoint_io import WholeCheckpointIO, check_resumable
+from flannel.runs.checkpoints import CheckpointError, load_weights, read_checkpoint
+from flannel.runs.class_paths import RECIPES, as_first_named, present_paths
+from flannel.runs.run import Run, RunFinishedError, WandbMode, wandb_mode
+from flannel.runs.schedules import OneCycle, over_all_steps
+from flannel.runs.signals import Stopped
+from flannel.runs.wandb_runs import log_final_values, wandb_logger, without_machine
+
+# What libraries say to each other, or of things that are meant here; nothing that a user can mend.
+_LIBRARY_NOISE = (
+    r"(?s).*JSONARGPARSE_DEPRECATION_WARNINGS",
+    r"(?s).*was deprecated in v4\.49\.0",
+    r".*isinstance\(treespec, LeafSpec\)",
+    r".*exists and is not empty",
+    r".*is smaller than the logging interval",
+    r".*does not have many workers",
+    r".*_dataloader.* does not have",
+    r".*`srun` command is available",  # the queue starts the processes of a run, on a cluster too
+)
+
+LAST_EPOCH = "last"
+"""The `--selection` that selects nothing: the last epoch is taken, as papers 002 and 003 do."""
+
+
+@dataclass(frozen=True)
+class RunPlace:
+    """Where a run belongs, and what its result hangs on beside config and code.
+
+    Attributes:
+        folder: Relative to the study, for example `base/global/vgg19_bn/fold0`.
+        labels: What dashboards group by: stage, arm, learner, fold.
+        inputs: Named hashes of its inputs, for example split, store and masks.
+    """
+
+    folder: str
+    labels: dict[str, str | int]
+    inputs: dict[str, str]
+
+
+class StudyTrainer(Trainer):
+    """Lightning's Trainer whose precision may be the word "auto" in a recipe.
+
+    `StudyCLI` settles what the word becomes before a Trainer is built.
+
+    Args:
+        precision: "auto", or one of Lightning's names.
+        **kwargs: Lightning's own.
+    """
+
+    def __init__(self, *, precision: int | str | None = None, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(precision=precision, **kwargs)  # type: ignore[arg-type]  # was checked
+
+
+class StudyCLI(LightningCLI):
+    """LightningCLI whose runs live in a study folder.
+
+    `fit` skips a finished run, continues a killed one, selects the best epoch, lets `conclude`
+    write what the stage leaves on disk, and marks the run finished.
+
+    Args:
+        model_class: The stage's LightningModule.
+        datamodule_class: The stage's LightningDataModule; it takes `study`.
+        place: Finds the run's place from the parsed arguments of the sub-command.
+        selection: The metric that chooses the epoch; the larger, the better.
+        conclude: Called after training with the best weights loaded.
+        args: The command line; `sys.argv` when None.
+        mixes: Whether the model can train in mixed precision; if not, "auto" is float32.
+    """
+
+    def __init__(
+        self,
+        model_class: type[LightningModule],
+        datamodule_class: type[LightningDataModule],
+        *,
+        place: Callable[[Namespace, Path], RunPlace],
+        selection: str,
+        conclude: Callable[["StudyCLI", Run], None],
+        args: list[str] | None = None,
+        mixes: bool = True,
+    ) -> None:
+        self._mixes = mixes
+        self._find_place = place
+        self._selection = selection
+        self._conclude = conclude
+        # Without this, `--trainer.max_epoch` would pass as an abbreviation of max_epochs.
+        strict: dict[str, Any] = {"allow_abbrev": False, "parser_mode": RECIPES}
+        self._lock: BaseFileLock | None = None
+        self._wandb: WandbLogger | None = None
+        try:
+            with _hushed_libraries():
+                super().__init__(  # parses, builds and runs
+                    model_class,
+                    datamodule_class,
+                    trainer_class=StudyTrainer,
+                    save_config_callback=None,
+                    seed_everything_default=1,
+                    parser_kwargs={**strict, **{name: dict(strict) for name in self.subcommands()}},
+                    load_from_checkpoint_support=False,
+                    args=args,
+                )
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+            if self._wandb is not None:
+                import wandb
+
+                wandb.finish()  # else the next run of this process would go on in this one
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Gives the sub-commands; predictions are written by `fit` itself."""
+        skipped = {"model", "dataloaders", "datamodule", "weights_only"}
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
+            "validate": skipped,
+            "test": skipped,
+        }
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401
+        """Parses the given command line, whatever `sys.argv` holds.
+
+        Raises:
+            RunError: If the checkpoint that it names is an address.
+            CheckpointError: If it cannot be read. Lightning, which reads it next, has no sentence.
+        """
+        self.config = parser.parse_args(args and [present_paths(word) for word in args])
+        ckpt_path = self.config[self.config["subcommand"]].get("ckpt_path")
+        if ckpt_path and "://" in str(ckpt_path):
+            raise RunError(f"ckpt_path {ckpt_path} is an address; give a file on this machine.")
+        if ckpt_path:
+            read_checkpoint(Path(ckpt_path))
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds what every stage knows: study, name, redo, selection, W&B, early stopping."""
+        parser.add_argument("--study", type=Path, default=Path("runs/study"), help="study folder")
+        parser.add_argument("--name", type=str, required=True, help="the run's name in the study")
+        parser.add_argument("--redo", type=bool, default=False, help="replace an existing run")
+        parser.add_argument(
+            "--selection",
+            type=str,
+            default=self._selection,
+            help=f"metric that chooses the epoch, or {LAST_EPOCH}: none does",
+        )
+        parser.add_argument(
+            "--wandb", type=WandbMode, default=wandb_mode(), help="or WANDB_MODE in the environment"
+        )
+        parser.add_argument(
+            "--log_images",
+            type=bool | None,
+            default=None,
+            help="let W&B have pictures that show radiographs; by default only offline",
+        )
+        parser.add_argument(
+            "--refresh_batch_norm",
+            type=int,
+            default=0,
+            help="training batches that BatchNorm's statistics are estimated on; 0 keeps them",
+        )
+        parser.add_argument(
+            "--resume_every",
+            type=int,
+            default=1,
+            help="epochs between the states that a killed run continues from; 0 keeps none",
+        )
+        parser.add_lightning_class_args(SteadyEarlyStopping, "early_stopping")
+        parser.set_defaults({"early_stopping.mode": "max", "early_stopping.patience": 10_000})
+        parser.link_arguments("selection", "early_stopping.monitor", compute_fn=self._watched)
+        parser.link_arguments("study", "data.study")
+        parser.set_defaults(
+            {
+                "trainer.enable_progress_bar": False,
+                "trainer.enable_model_summary": False,
+                "trainer.num_sanity_val_steps": 0,
+                "trainer.use_distributed_sampler": False,  # the data modules shard by themselves
+                "trainer.sync_batchnorm": True,  # over several devices: the recipe's batch
+                "trainer.log_every_n_steps": 10,
+            }
+        )
+
+    def _watched(self, selection: str) -> str:
+        """Gives the metric that is shown, and that early stopping would go by."""
+        return self._selection if selection == LAST_EPOCH else selection
+
+    @property
+    def selecting(self) -> str | None:
+        """The metric that chooses the epoch; None where the last one is taken."""
+        selection = str(self.arguments.selection)
+        return None if selection == LAST_EPOCH else selection
+
+    @staticmethod
+    def configure_optimizers(
+        lightning_module: LightningModule,
+        optimizer: Optimizer,
+        lr_scheduler: LRScheduler | ReduceLROnPlateau | None = None,
+    ) -> Any:  # noqa: ANN401  Lightning's signature
+        """Leaves frozen parameters out, and lays a one-cycle schedule over the steps to come.
+
+        Raises:
+            RunError: If the steps have no known number.
+        """
+        for group in optimizer.param_groups:
+            group["params"] = [one for one in group["params"] if one.requires_grad]
+        if isinstance(lr_scheduler, OneCycle):
+            in_steps = over_all_steps(lr_scheduler, lightning_module)
+            return {"optimizer": optimizer, "lr_scheduler": in_steps}
+        return LightningCLI.configure_optimizers(lightning_module, optimizer, lr_scheduler)
+
+    @property
+    def arguments(self) -> Namespace:
+        """The parsed arguments of the sub-command."""
+        return cast(Namespace, self.config[str(self.subcommand)])
+
+    def before_instantiate_classes(self) -> None:
+        """Finds the run's place and settles whether it may run, before anything heavy is built.
+
+        Raises:
+            RunFinishedError: If the run is there already.
+            RunHeldError: If another process works on it.
+            RunError: If it exists with another fingerprint.
+            PrecisionError: If the precision does not exist or cannot be had here.
+        """
+        arguments = self.arguments
+        ckpt_path = arguments.get("ckpt_path")
+        self.study = Path(arguments.study)
+        self.place = self._find_place(arguments, self.study)
+        parts = {
+            **self.place.inputs,
+            "config": digest_of(as_first_named(without_machine(arguments.as_dict()))),
+            "code": __version__,
+        }
+        self.run = Run(self.study / self.place.folder, parts)
+        if self.subcommand == "fit" and _is_first_rank():
+            self._lock = self.run.lock()
+            self.run.check(arguments.redo)
+        if self.subcommand != "fit":
+            self._weights = Path(ckpt_path) if ckpt_path else self.run.trained(self.place.inputs)
+        self._settle_precision()
+        self._config_text = present_paths(
+            self._parser(self.subcommand).dump(arguments, skip_unset=False)
+        )
+
+    def _settle_precision(self) -> None:
+        """Puts what "auto" becomes into the arguments, after the word itself was hashed.
+
+        A run that goes on, or is measured again, keeps the arithmetic of its own config.yaml; so
+        do the further processes of a run, whose first one has written it.
+        """
+        options = self.arguments.trainer
+        asked, device = options.precision, device_of_trainer(str(options.accelerator))
+        if asked is None:
+            self._remark = ""
+            return
+        if asked == AUTO:
+            going_on = self.run.last.is_file() and not self.arguments.redo
+            held = going_on or self.subcommand != "fit" or not _is_first_rank()
+            begun = self.run.precision if held else None
+            kept = ", in which the run was begun" if begun else ""
+            if begun == "16-mixed" and device.type == "cpu" and self.subcommand == "fit":
+                raise PrecisionError(
+                    f"{self.run.folder} was begun in 16-mixed on a GPU, in which no CPU trains. "
+                    "Continue it on a GPU, or start it anew with --redo true."
+                )
+            if begun is not None and self.subcommand != "fit":
+                begun = answering_precision(begun, AUTO, device)
+            options.precision = begun or (quickest(device) if self._mixes else "32-true")
+            self._remark = f"precision auto: {options.precision}{kept}"
+        else:
+            check_precision(lightnings_name(asked), device)
+            self._remark = ""
+        slow = emulation(lightnings_name(options.precision), device)
+        self._remark = "; ".join(part for part in (self._remark, slow) if part)
+
+    def before_fit(self) -> None:
+        """Takes the run's folder into use, now that everything could be built.
+
+        Raises:
+            RunError: If the batch or BatchNorm cannot be spread over the devices.
+        """
+        self._check_devices()
+        if not _is_first_rank():
+            return
+        if not self.arguments.redo:
+            self._put_damaged_state_aside()
+        self.run.start(self.arguments.redo)
+        with whole_file(self.run.folder / "config.yaml") as beside:
+            beside.write_text(self._config_text, encoding="utf-8")
+        word = "continuing" if self.run.last.is_file() else "starting"
+        print(f"{word} {self.run.folder}, {time.strftime('%Y-%m-%d %H:%M')}", flush=True)
+        if self._remark:
+            print(self._remark, flush=True)
+
+    def _put_damaged_state_aside(self) -> None:
+        """Lets a run start anew that cannot go on from its state, and says so."""
+        if not self.run.last.exists():
+            return
+        try:
+            check_resumable(self.run.last, self.run.best, self.model)
+        except CheckpointError as fault:
+            aside = [self.run.put_aside(p) for p in (self.run.last, self.run.best) if p.exists()]
+            names = " and ".join(path.name for path in aside)
+            print(f"{fault}\nThe run starts anew; what was there is {names} now.", flush=True)
+
+    def _check_devices(self) -> None:
+        ranks, batch_size = self.trainer.world_size, self.arguments.data.get("batch_size")
+        if batch_size and batch_size % ranks:
+            raise RunError(
+                f"The batch of {batch_size} does not divide over {ranks} devices. Choose a number "
+                "of devices that divides it (DEVICES=n, or --trainer.devices), or another "
+                "data.batch_size."
+            )
+        normed = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.model.modules())
+        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        if ranks > 1 and on_cpu and normed and self.arguments.trainer.sync_batchnorm:
+            raise RunError(
+                f"BatchNorm cannot be synchronised over {ranks} processes on the CPU. Train in one "
+                "process, or say --trainer.sync_batchnorm=false: each then normalises its share "
+                "of the batch by itself, which the recipe does not."
+            )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401  Lightning's signature
+        """Builds the Trainer with the run folder's loggers and callbacks."""
+        selection = self.arguments.selection
+        self.epoch_line = EpochLine(self._watched(selection), self.run.folder / "curves.csv")
+        common: dict[str, Any] = {"dirpath": self.run.folder, "enable_version_counter": False}
+        callbacks = [
+            StayStopped(),
+            SeedEachEpoch(self.arguments.seed_everything),
+            ModelCheckpoint(
+                filename="best",
+                monitor=self.selecting,
+                mode="max",
+                save_weights_only=True,
+                **common,
+            ),
+            self.epoch_line,
+        ]
+        if self.arguments.resume_every:
+            callbacks.append(
+                ModelCheckpoint(
+                    filename="last",
+                    every_n_epochs=self.arguments.resume_every,
+                    save_on_train_epoch_end=True,
+                    **common,
+                )
+            )
+        if self.arguments.refresh_batch_norm:
+            callbacks.insert(0, RefreshBatchNorm(self.arguments.refresh_batch_norm))
+        if self.subcommand == "fit":  # which alone leaves pictures in the run's folder
+            callbacks += self.stage_callbacks()
+        self.trainer_defaults = {"callbacks": callbacks}
+        if self.subcommand == "fit" and self.arguments.wandb != "off":
+            self._wandb = wandb_logger(
+                self.study,
+                "/".join(self.place.folder.split("/")[1:]),
+                self.place.labels,
+                self.arguments.as_dict(),
+                self.arguments.wandb,
+            )
+        trainer = super().instantiate_trainer(
+            logger=self._wandb or False,  # `curves.csv` is written in any case
+            default_root_dir=str(self.run.folder),
+            **kwargs,
+        )
+        trainer.strategy.checkpoint_io = WholeCheckpointIO()
+        return trainer
+
+    def stage_callbacks(self) -> list[Callback]:
+        """Gives what a stage adds to the callbacks of every run; nothing, unless it says so."""
+        return []
+
+    @property
+    def logs_images(self) -> bool:
+        """Whether pictures that show radiographs go to W&B: offline, or when asked for."""
+        asked: bool | None = self.arguments.log_images
+        return self.arguments.wandb == "offline" if asked is None else asked
+
+    def fit(self, model: LightningModule, datamodule: LightningDataModule, ckpt_path: Any) -> None:  # noqa: ANN401
+        """Trains, or continues where a killed run stopped, and concludes the run.
+
+        Raises:
+            Stopped: If a signal ends the run, with what the same command will find.
+        """
+        try:
+            self._train(model, datamodule, ckpt_path)
+        except (Stopped, SIGTERMException) as fault:
+            # Lightning's own exception, a SystemExit, would end the process with status 0.
+            stop = fault if isinstance(fault, Stopped) else Stopped(signal.SIGTERM)
+            if self.run.last.is_file():
+                stop.remains = f"The same command goes on after the last epoch in {self.run.last}."
+            launcher = self.trainer.strategy.launcher
+            if launcher is not None:  # the others would wait for this one, and keep nothing
+                launcher.kill(signal.SIGKILL)
+            raise stop from None
+
+    def _train(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        ckpt_path: Any,  # noqa: ANN401  Lightning's signature
+    ) -> None:
+        if ckpt_path is not None:
+            check_resumable(Path(ckpt_path), None, model)
+        elif self.run.last.is_file():
+            ckpt_path = self.run.last
+        self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+        if not self.run.best.is_file():
+            raise RunError(
+                f"{self.arguments.selection} was never measured, so no epoch could be selected. "
+                "Give validation images, or another --selection."
+            )
+        load_weights(model, read_checkpoint(self.run.best)["state_dict"], str(self.run.best))
+        started = time.monotonic()
+        self._conclude(self, self.run)
+        if self.trainer.is_global_zero:
+            write_json(
+                {
+                    **self.place.labels,
+                    "train_seconds": round(self.epoch_line.seconds, 1),
+                    "predict_seconds": round(time.monotonic() - started, 1),
+                    "seconds": round(self.epoch_line.seconds + time.monotonic() - started, 1),
+                    "epochs": self.trainer.current_epoch,
+                    "device": _device_name(self.trainer),
+                    "devices": self.trainer.world_size,
+                    "precision": str(self.trainer.precision),
+                    "threads": torch.get_num_threads(),
+                    "torch": torch.__version__,
+                },
+                self.run.folder / "cost.json",
+            )
+            if self._wandb is not None:
+                files = {name: self.run.folder / f"{name}.json" for name in ("metrics", "cost")}
+                found = {name: read_json(file) for name, file in files.items() if file.is_file()}
+                log_final_values(self._wandb, found)
+            self.run.finish()
+
+    def validate(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        ckpt_path: Any,  # noqa: ANN401  Lightning's signature
+        verbose: bool,
+    ) -> None:
+        """Measures trained weights on the validation images."""
+        self._load_trained(model)
+        self.trainer.validate(model, datamodule=datamodule, verbose=verbose)
+
+    def test(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule,
+        ckpt_path: Any,  # noqa: ANN401  Lightning's signature
+        verbose: bool,
+    ) -> None:
+        """Measures trained weights on the test images."""
+        self._load_trained(model)
+        self.trainer.test(model, datamodule=datamodule, verbose=verbose)
+
+    def _load_trained(self, model: LightningModule) -> None:
+        """Loads the weights that were named, or the run's; a random network is never measured."""
+        load_weights(model, read_checkpoint(self._weights)["state_dict"], str(self._weights))
+        print(f"weights: {self._weights}", flush=True)
+
+
+def run_stage(start: Callable[[], StudyCLI]) -> int:
+    """Runs one StudyCLI invocation; a run that is already finished is said to be, and is no error.
+
+    Returns:
+        The exit status, 0.
+    """
+    try:
+        start()
+    except RunFinishedError as finished:
+        print(finished, flush=True)
+    return 0
+
+
+@contextlib.contextmanager
+def _hushed_libraries() -> Iterator[None]:
+    """Keeps from the screen what libraries say to each other."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in _LIBRARY_NOISE:
+            warnings.filterwarnings("ignore", message)
+        yield
+
+
+def _is_first_rank() -> bool:
+    return (
+        int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+    )
+
+
+def _device_name(trainer: Trainer) -> str:
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,252 @@
+"""What a study's folder holds: its runs, finished or not, and whether they belong together."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from flannel.data.folds import splits_of_fold
+from flannel.data.store import Store
+from flannel.errors import FlannelError
+from flannel.files import digest_of
+
+CHEAT = "cheat"
+"""The arm of the forests that see no lungs (flannel.learners.cheats), beside which every learner
+stands."""
+
+WHOLE_ARMS = ("global", "masked", "cropped", "background")
+"""The arms in which a network sees one view of a radiograph, by the global recipe."""
+
+ARMS = (*WHOLE_ARMS, "patched", "fused", CHEAT)
+"""The study arms in the order of every table and figure."""
+
+LEARNERS = ("densenet161", "inception_v3", "resnet152", "resnext101", "vgg19_bn")
+"""The base learners in the paper's order (paper 004, Table 3)."""
+
+ENSEMBLE = "FLANNEL"
+
+EVALUATION = "evaluation.json"
+"""In a study of test radiographs alone: who was asked about them
+(`flannel.prediction.external`)."""
+
+OUT_OF_FOLD = "out of fold"
+"""How the name of a form ends that learns from images its learners were not trained on."""
+
+NAMED = 6
+"""How many runs of one fault are named."""
+
+Stage = Literal["base", "ensemble", "cheat"]
+
+
+class StudyError(FlannelError):
+    """A study that cannot be compared, in a sentence."""
+
+
+@dataclass(frozen=True, eq=False)
+class StudyRun:
+    """One finished or unfinished run: a learner, an ensemble, or a cheat, of an arm in a fold."""
+
+    stage: Stage
+    arm: str
+    learner: str
+    fold: int
+    folder: Path
+    finished: bool
+    parts: dict[str, str]
+
+    def name_in(self, study: Path) -> str:
+        """Gives the run's folder as seen from the study's, such as `base/global/vgg19_bn/fold0`."""
+        return self.folder.relative_to(study).as_posix()
+
+
+def find_runs(study: Path) -> list[StudyRun]:
+    """Finds every run folder of base learners, ensembles and cheats, in the order of the tables.
+
+    Raises:
+        StudyError: If a fingerprint cannot be read, or two folders are one run's.
+    """
+    runs: dict[tuple[str, str, int], StudyRun] = {}
+    for folder, stage, arm, learner in _run_folders(study):
+        if fold := re.fullmatch(r"fold(\d+)", folder.name):
+            finished, parts = _fingerprint(folder)
+            run = StudyRun(stage, arm, learner, int(fold[1]), folder, finished, parts)
+            twin = runs.setdefault((arm, learner, run.fold), run)
+            if twin is not run:
+                raise StudyError(
+                    f"{twin.name_in(study)} and {run.name_in(study)} are both {arm} {learner} "
+                    f"fold {run.fold}: move the one that does not count out of the study."
+                )
+    return sorted(
+        runs.values(), key=lambda run: (arm_place(run.arm), learner_place(run.learner), run.fold)
+    )
+
+
+def _run_folders(study: Path) -> Iterator[tuple[Path, Stage, str, str]]:
+    """Yields folder, stage, arm and learner of all that may be runs, in the order of names."""
+    for folder in sorted(study.glob("base/*/*/fold*")):
+        yield folder, "base", folder.parts[-3], folder.parts[-2]
+    for folder in sorted(study.glob("ensemble/*/fold*")):
+        yield folder, "ensemble", folder.parts[-2], ENSEMBLE
+    for folder in sorted(study.glob("ensemble/*/*/fold*")):
+        yield folder, "ensemble", folder.parts[-3], form_name(folder.parts[-2])
+    for folder in sorted(study.glob("cheat/*/fold*")):
+        yield folder, "cheat", CHEAT, form_name(folder.parts[-2])
+
+
+def form_name(folder: str) -> str:
+    """Names another form of the ensemble, a baseline or a cheat as tables do, by its folder's name.
+
+    `flannel_out_of_fold` is "FLANNEL out of fold", `size_and_border` is "size and border". There is
+    no list of them: a form that somebody adds by a recipe of their own is a row too.
+    """
+    return folder.replace("flannel", ENSEMBLE).replace("_", " ")
+
+
+def check_fingerprints(study: Path, runs: Sequence[StudyRun]) -> None:
+    """Refuses runs that were made from different splits, stores, masks or code.
+
+    Splits are compared fold by fold, because each fold has its own; masks only among the arms
+    that use them, all but `global`.
+
+    Raises:
+        StudyError: Naming the runs and the part in which they differ from the others.
+    """
+    folds = sorted({run.fold for run in runs})
+    for fold in folds:
+        _agree(study, "split", [run for run in runs if run.fold == fold])
+    for part in ("store", "code"):
+        _agree(study, part, runs)
+    _agree(study, "masks", [run for run in runs if run.arm != "global"])
+
+
+def _agree(study: Path, part: str, runs: Sequence[StudyRun]) -> None:
+    """Refuses runs of which some differ from the most usual value of one fingerprint part."""
+    held = {run.name_in(study): run.parts[part] for run in runs if part in run.parts}
+    if len(set(held.values())) < 2:
+        return
+    usual, _ = Counter(held.values()).most_common(1)[0]
+    odd = [name for name, value in held.items() if value != usual]
+    like = next(name for name, value in held.items() if value == usual)
+    named = ", ".join(odd[:NAMED]) + (f" and {len(odd) - NAMED} more" if len(odd) > NAMED else "")
+    raise StudyError(
+        f"These runs were made from another {part} than {like} and cannot stand in one "
+        f"table with it: {named}. Make them again with --redo true, or move them out."
+    )
+
+
+def _fingerprint(folder: Path) -> tuple[bool, dict[str, str]]:
+    """Reads whether a run is finished, and the parts of its fingerprint."""
+    path = folder / "fingerprint.json"
+    if not path.is_file():
+        return False, {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        parts = {str(key): str(value) for key, value in content["parts"].items()}
+        finished = content["finished"] is True
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise StudyError(
+            f'{path} is no fingerprint (expected {{"finished": true, "parts": {{...}}}}): '
+            f"{fault!r}. Make the run again with --redo true."
+        ) from fault
+    return finished and (folder / "predictions.csv").is_file(), parts
+
+
+def narrowed(runs: Sequence[StudyRun], learners: Sequence[str] | None) -> list[StudyRun]:
+    """Keeps the asked-for base learners, the ensembles and the cheats.
+
+    Raises:
+        StudyError: If no base learner of the study has such a name.
+    """
+    if learners is None:
+        return list(runs)
+    found = {run.learner for run in runs if run.stage == "base"}
+    unknown = sorted(set(learners) - found)
+    if unknown:
+        raise StudyError(
+            f"No run of the learner {', '.join(unknown)}; the study holds "
+            f"{', '.join(sorted(found, key=learner_place)) or 'none'}."
+        )
+    return [run for run in runs if run.stage != "base" or run.learner in learners]
+
+
+def gaps(
+    study: Path, runs: Sequence[StudyRun], planned: Collection[tuple[str, str]] | None = None
+) -> list[str]:
+    """Names the runs that are unfinished, and those that are missing.
+
+    Args:
+        study: The study's folder.
+        runs: All that were found.
+        planned: Arm and learner of the runs that the study set out to make; None for one without
+            such a list, in which every arm is expected to have the learners of the others, and
+            FLANNEL over them.
+    """
+    notes = []
+    unfinished = [run.name_in(study) for run in runs if not run.finished]
+    if unfinished:
+        notes.append(f"Not finished, so not in the tables: {', '.join(unfinished)}.")
+    networks = [run for run in runs if run.stage != "cheat"]
+    folds = sorted({run.fold for run in networks})
+    there = {(run.arm, run.learner, run.fold) for run in networks}
+    expected = {(arm, learner) for arm, learner, _ in there}
+    expected |= _like_the_others(networks) if planned is None else set(planned)
+    absent = [
+        f"{arm} {learner} fold {fold}"
+        for arm, learner in sorted(
+            expected, key=lambda one: (arm_place(one[0]), learner_place(one[1]))
+        )
+        for fold in folds
+        if (arm, learner, fold) not in there
+    ]
+    if absent:
+        notes.append(f"Missing, so not in the tables: {', '.join(absent)}.")
+    if len(networks) == len(runs):
+        notes.append(
+            "There is no cheat's row: what the networks know beyond the size and border of the "
+            "files is not told here."
+        )
+    return notes
+
+
+def _like_the_others(networks: Sequence[StudyRun]) -> set[tuple[str, str]]:
+    """Expects the learners of any arm in every arm that has base learners, and FLANNEL in all."""
+    base = [run for run in networks if run.stage == "base"]
+    learners = product({run.arm for run in base}, {run.learner for run in base})
+    return {*learners, *((run.arm, ENSEMBLE) for run in networks)}
+
+
+def arm_place(arm: str) -> tuple[int, str]:
+    """Gives where an arm stands in the tables."""
+    return (ARMS.index(arm) if arm in ARMS else len(ARMS), arm)
+
+
+def learner_place(learner: str) -> tuple[int, str]:
+    """Gives where a learner stands in the tables: the paper's order, others, FLANNEL's forms."""
+    if learner.startswith(ENSEMBLE):
+        return (len(LEARNERS) + 1, learner)
+    return (LEARNERS.index(learner) if learner in LEARNERS else len(LEARNERS), learner)
+
+
+def fold_inputs(manifest: pd.DataFrame, store: Store, fold: int, masks: bool) -> dict[str, str]:
+    """Gives the parts of a fingerprint that are not the run's own: split, store and masks.
+
+    Args:
+        manifest: The study's, with folds.
+        store: The study's.
+        fold: The fold.
+        masks: Whether the run sees lung masks.
+
+    Raises:
+        ManifestError: If the fold does not exist.
+    """
+    table = manifest.sort_values("image_id")
+    rows = zip(table["image_id"], table["diagnosis"], splits_of_fold(table, fold), strict=True)
+    stored = store.fingerprint()
+    parts = {"split": digest_of([list(row) for row in rows]), "store": stored["store"]}
+    return parts | {"masks": stored["masks"]} if masks else parts

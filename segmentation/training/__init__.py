@@ -1,0 +1,1 @@
+"""How a segmenter is trained on pairs of radiograph and lung mask, and measured."""

@@ -1,0 +1,64 @@
+"""The model card of a trained segmenter: what it learned from, how good it is, what it cannot."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+import torch
+
+from flannel.data.sources import CONVENTIONS
+from flannel.files import whole_file
+from segmentation.training.data import LungDataModule
+from segmentation.training.pairs import SPLITS
+from segmentation.training.task import LungSegmenter
+
+
+def write_model_card(
+    folder: Path,
+    data: LungDataModule,
+    model: LungSegmenter,
+    measures: Mapping[str, float | int | str],
+    epochs: int,
+    precision: str,
+    version: str,
+) -> None:
+    """Writes `MODEL_CARD.md` beside the checkpoint.
+
+    Args:
+        folder: The run's folder.
+        data: The pairs it was trained and measured on.
+        model: The segmenter.
+        measures: The content of `metrics.json`.
+        epochs: Epochs trained.
+        precision: Lightning's name for the arithmetic of the training.
+        version: Version of this code.
+    """
+    found = {split: [pair.origin for pair in data.datasets[split].pairs] for split in SPLITS}
+    names = sorted({origin for members in found.values() for origin in members})
+
+    def interval(name: str) -> str:
+        mean, low, high = (measures[name + end] for end in ("", "_low", "_high"))
+        return f"{mean:.4f} ({low:.4f} to {high:.4f})"
+
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("segmentation.training"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # Markdown, read as text
+    )
+    card = templates.get_template("model_card.md.j2").render(
+        network=type(model.network).__name__,
+        classes=model.classes,
+        data=data,
+        origins={name: [found[split].count(name) for split in SPLITS] for name in names},
+        conventions=[
+            f"`{name}`. {CONVENTIONS[name]}" for name in data.convention.split(" + ") if name
+        ],
+        measures=measures,
+        interval=interval,
+        epochs=epochs,
+        precision=precision,
+        version=version,
+        torch=torch.__version__.split("+")[0],
+    )
+    with whole_file(folder / "MODEL_CARD.md") as beside:
+        beside.write_text(card + "\n", encoding="utf-8")
