@@ -21,9 +21,9 @@ from predict import SIZE_PX, LungsWhateverItSees, write_radiographs
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.store.layout import Settings
-from flannel.prediction.asking import Panel
 from flannel.prediction.incoming import Prepared, collect, prepare
 from flannel.prediction.predict import PredictOptions, predict_files
+from flannel.prediction.predictors import Panel
 from flannel.prediction.trained import NETWORKS as ALLOWED
 from flannel.prediction.trained import Trained, TrainedLearner
 from flannel.runs.checkpoints import build_module
@@ -60,7 +60,7 @@ def seconds_of(panel: Panel, place: int, prepared: Prepared, image_id: str) -> f
     ready = panel.ready(panel.trained.learners[place])
     ready.seconds_an_image()  # not counted: the first time is slower
     started = time.perf_counter()
-    list(ready.answers(prepared.store, [image_id]))
+    list(ready.predict(prepared.store, [image_id]))
     return time.perf_counter() - started
 
 

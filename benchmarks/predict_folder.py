@@ -26,8 +26,8 @@ from predict import write_radiographs
 
 from flannel.bundle.read import open_trained
 from flannel.learners.views import PatchView
-from flannel.prediction.asking import Panel, ReadyLearner
 from flannel.prediction.predict import PredictOptions, predict_files
+from flannel.prediction.predictors import Panel, ReadyLearner
 from flannel.prediction.trained import Trained
 from segmentation.inference import class_probabilities, ready_network
 

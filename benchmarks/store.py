@@ -30,7 +30,7 @@ from flannel.data.phantom import draw_phantom, varied_size
 from flannel.data.radiograph import read_levels, write_mask
 from flannel.data.store import Store, build_store, fill_lung_masks
 from flannel.files import sha256_of
-from flannel.learners.views import Draw, PatchView
+from flannel.learners.views import PatchView, ViewSampling
 
 DRAWN = 4
 """Different phantoms; more files are copies of them."""
@@ -97,7 +97,7 @@ def compare_reading(folder: Path, repeats: int) -> None:
         store.part(image_id, Box(top, left, PATCH_PX, PATCH_PX), masked=True)
 
     view = PatchView((PATCH_PX,), PATCH_PX, "uniform", "inside", masked=True)
-    draw = Draw(torch.Generator().manual_seed(1), training=True, patches=1)
+    draw = ViewSampling(torch.Generator().manual_seed(1), training=True, patches=1)
 
     chosen = generator.choice(store.image_ids, repeats).tolist()
     alone = [1000 * seconds(lambda name=name: patch(name)) for name in chosen]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from flannel.data.store import Store
 from flannel.learners.grad_cam import GradCam, inside_lungs
-from flannel.learners.views import Places
+from flannel.learners.views import PatchLocations
 from flannel.progress import progress
 from flannel.study.predictions import probability_columns
 
@@ -38,7 +38,7 @@ class Example:
     predicted: str
 
 
-Sample = tuple[Example, UInt8[Tensor, "views 1 side side"], Places]
+Sample = tuple[Example, UInt8[Tensor, "views 1 side side"], PatchLocations]
 """A radiograph with its views, and where they lie."""
 
 

@@ -18,7 +18,7 @@ from flannel.data.outputs import mark_as_output
 from flannel.data.provenance import label_set_of
 from flannel.data.store import Store
 from flannel.learners.grad_cam import GradCam, SaliencyError
-from flannel.prediction.asking import ReadyLearner
+from flannel.prediction.predictors import ReadyLearner
 from flannel.prediction.trained_study import trained_learner
 from flannel.runs.arithmetic import AUTO, answering_precision
 from flannel.runs.run import Answering

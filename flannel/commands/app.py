@@ -66,7 +66,7 @@ def app(
     from functools import partial
 
     from flannel.bundle.read import open_trained
-    from flannel.prediction.asking import Panel
+    from flannel.prediction.predictors import Panel
     from flannel.runs.screen import spoken
 
     trained = open_trained(study, fold, chosen(arm), chosen(learner))

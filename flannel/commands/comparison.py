@@ -35,7 +35,7 @@ def cheats(study: Path = Path("runs/study"), seed: int = 1) -> None:
         seed: Of the forests.
     """
     check_range(0, LARGEST_SEED, seed=seed)
-    from flannel.learners.cheats import make_cheats
+    from flannel.learners.shortcut_baselines import make_cheats
 
     for sentence in make_cheats(study, seed):
         print(sentence)

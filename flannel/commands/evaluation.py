@@ -41,8 +41,8 @@ def evaluate(
     check_range(1, patches=patches)
     from flannel.bundle.read import open_trained
     from flannel.comparison.compare import compare_study
-    from flannel.prediction.asking import Panel
     from flannel.prediction.external import evaluate_cohort
+    from flannel.prediction.predictors import Panel
 
     trained = open_trained(study, fold, chosen(arm), chosen(learner), segmenter)
     evaluated = evaluate_cohort(

@@ -73,8 +73,8 @@ def predict(
     check_range(1, patches=patches)
     check_range(0, 1, until_sure=until_sure)
     from flannel.bundle.read import open_trained
-    from flannel.prediction.asking import Panel
     from flannel.prediction.predict import PredictOptions, predict_files
+    from flannel.prediction.predictors import Panel
     from flannel.runs.run import RunFinishedError
     from flannel.study.contents import form_name
 

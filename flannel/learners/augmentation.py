@@ -30,13 +30,13 @@ class AugmentationError(FlannelError):
     """An augmentation that cannot be, in a sentence."""
 
 
-class Departures(NamedTuple):
+class AugmentationParams(NamedTuple):
     """What was drawn for one image, or for each image of a batch; None where nothing was asked.
 
     Attributes:
         mirrored: Whether left and right are exchanged, before all else.
         source: Matrix that takes a place of the result to the place of the view that is seen there.
-            Places are across and down from the middle, in half sides, and 1.
+            PatchLocations are across and down from the middle, in half sides, and 1.
         tone: Shift and slope of the grey values' logits, after all else.
         interpolation: How grey levels are read between pixels.
     """
@@ -120,7 +120,7 @@ class Augmentation:
                     f"The augmentation's {name} is {value}; expected 0 to {end:g}."
                 )
 
-    def draw(self, generator: torch.Generator) -> Departures | None:
+    def draw(self, generator: torch.Generator) -> AugmentationParams | None:
         """Draws how the views of one image depart; None where none ever does.
 
         Args:
@@ -138,7 +138,7 @@ class Augmentation:
             source = torch.from_numpy(seen.astype(np.float32))
         if self.lighting:
             tone = torch.tensor(self._exposed(generator))
-        return Departures(mirrored, source, tone, "bilinear" if bends else "nearest")
+        return AugmentationParams(mirrored, source, tone, "bilinear" if bends else "nearest")
 
     def _happens(self, generator: torch.Generator) -> bool:
         return self.probability == 1 or _uniform(generator, 0, 1) < self.probability
@@ -181,7 +181,7 @@ NONE = Augmentation()
 """The views as they are."""
 
 
-def stacked(departures: Sequence[Departures | None]) -> Departures | None:
+def stacked(departures: Sequence[AugmentationParams | None]) -> AugmentationParams | None:
     """Makes of single images' departures, all drawn by one augmentation, those of a batch."""
     drawn = [one for one in departures if one is not None]
     if not drawn:
@@ -190,7 +190,7 @@ def stacked(departures: Sequence[Departures | None]) -> Departures | None:
         None if parts[0] is None else torch.stack(parts)
         for parts in zip(*(one[:3] for one in drawn), strict=True)
     )
-    return Departures(mirrored, source, tone, drawn[0].interpolation)
+    return AugmentationParams(mirrored, source, tone, drawn[0].interpolation)
 
 
 def perspective(quadrilateral: Sequence[tuple[float, float]]) -> Matrix:

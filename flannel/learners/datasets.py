@@ -15,8 +15,8 @@ from flannel.data.diagnosis import index_of
 from flannel.data.store import Store
 from flannel.errors import OptionError
 from flannel.files import derived_seed
-from flannel.learners.augmentation import NONE, Augmentation, Departures, stacked
-from flannel.learners.views import Draw, Normalisation, PatchView, Places, WholeView
+from flannel.learners.augmentation import NONE, Augmentation, AugmentationParams, stacked
+from flannel.learners.views import Normalisation, PatchLocations, PatchView, ViewSampling, WholeView
 
 Order = Literal["listed", "shuffled", "fixed", "balanced"]
 
@@ -38,9 +38,9 @@ class Batch(NamedTuple):
     pixels: UInt8[Tensor, "images views 1 side side"]
     target: Int[Tensor, " images"]
     image_ids: list[str]
-    places: Places
+    places: PatchLocations
     normalisation: Normalisation
-    departures: Departures | None
+    departures: AugmentationParams | None
 
 
 class Key(NamedTuple):
@@ -182,8 +182,8 @@ class RadiographDataset(Dataset[Batch]):
         image_id = self.image_ids[key.row]
         moment = ("epoch", key.epoch, key.turn) if self.anew else ("fixed",)
         generator = torch.Generator().manual_seed(derived_seed(self.seed, *moment, image_id))
-        draw = Draw(generator, self.training, self.patches)
-        pixels, places = self.view.views(self.store, image_id, draw)
+        sampling = ViewSampling(generator, self.training, self.patches)
+        pixels, places = self.view.views(self.store, image_id, sampling)
         departures = self.augmentation.draw(generator)
         target = torch.tensor(self.targets[key.row])
         return Batch(pixels, target, [image_id], places, self.normalisation, departures)
@@ -195,7 +195,7 @@ def collate(items: Sequence[Batch]) -> Batch:
         torch.stack([item.pixels for item in items]),
         torch.stack([item.target for item in items]),
         [image_id for item in items for image_id in item.image_ids],
-        Places(*map(torch.stack, zip(*(item.places for item in items), strict=True))),
+        PatchLocations(*map(torch.stack, zip(*(item.places for item in items), strict=True))),
         items[0].normalisation,
         stacked([item.departures for item in items]),
     )

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules import pooling
 
 from flannel.errors import FlannelError
-from flannel.learners.views import Normalisation, PatchView, Places, WholeView, normalise
+from flannel.learners.views import Normalisation, PatchLocations, PatchView, WholeView, normalise
 from patching.saliency import grad_cam, probabilistic_cam, resized, stretched_to_one
 
 _POOLING = (
@@ -65,7 +65,7 @@ class GradCam:
         self.layer = layer or last_feature_map(network, maps)
 
     def map_of(
-        self, pixels: UInt8[Tensor, "views 1 side side"], places: Places, diagnosis: int
+        self, pixels: UInt8[Tensor, "views 1 side side"], places: PatchLocations, diagnosis: int
     ) -> Float32[Tensor, "store store"]:
         """Gives how much each place of a radiograph speaks for a diagnosis.
 
@@ -88,7 +88,7 @@ class GradCam:
             return self._whole(self.view, maps[0], places)
         return self._over_patches(maps, torch.cat(probabilities), places)
 
-    def seen(self, places: Places) -> Bool[Tensor, "store store"]:
+    def seen(self, places: PatchLocations) -> Bool[Tensor, "store store"]:
         """Gives where the views lie: True where at least one of them looked."""
         if isinstance(self.view, WholeView):
             return self._whole(self.view, torch.ones(1, 1), places) > 0
@@ -99,7 +99,7 @@ class GradCam:
         self,
         maps: Float32[Tensor, "k side side"],
         probabilities: Float32[Tensor, " k"],
-        places: Places,
+        places: PatchLocations,
     ) -> Float32[Tensor, "store store"]:
         assert isinstance(self.view, PatchView)
         image_px = (self.store_px, self.store_px)
@@ -108,7 +108,7 @@ class GradCam:
         return probabilistic_cam(maps, probabilities, centres, windows_px, image_px, border)
 
     def _whole(
-        self, view: WholeView, cam: Float32[Tensor, "side side"], places: Places
+        self, view: WholeView, cam: Float32[Tensor, "side side"], places: PatchLocations
     ) -> Float32[Tensor, "store store"]:
         """Puts a map back at the middle of the radiograph, or of the part that the view shows."""
         box = places.box.tolist() if places.box.any() else [0, 0, self.store_px, self.store_px]

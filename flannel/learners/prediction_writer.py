@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
-from flannel.learners.views import PatchView, Places, WholeView
+from flannel.learners.views import PatchLocations, PatchView, WholeView
 from flannel.study.patches import Patches, save_patches
 from flannel.study.predictions import (
     IDENTITY,
@@ -36,7 +36,7 @@ class Opinion(NamedTuple):
     image_ids: list[str]
     logits: Float[Tensor, "images views classes"]
     confidences: Float[Tensor, "images classes"]
-    places: Places
+    places: PatchLocations
 
 
 class PredictionsWriter(BasePredictionWriter):

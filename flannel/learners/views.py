@@ -38,7 +38,7 @@ _STATISTICS: dict[Normalisation, tuple[tuple[float, ...], tuple[float, ...]]] = 
 }
 
 
-class Places(NamedTuple):
+class PatchLocations(NamedTuple):
     """Where the views of one image, or of each image of a batch, lie in the store's radiograph.
 
     Attributes:
@@ -58,7 +58,7 @@ class Places(NamedTuple):
     box: Int64[Tensor, "*images 4"] = torch.zeros(4, dtype=torch.int64)
 
 
-WHOLE = Places(
+WHOLE = PatchLocations(
     torch.full((1, 2), -1),
     torch.zeros(1, dtype=torch.int64),
     torch.ones(1),
@@ -67,7 +67,7 @@ WHOLE = Places(
 
 
 @dataclass(frozen=True)
-class Draw:
+class ViewSampling:
     """The randomness of one image: its generator, and what it is used for."""
 
     generator: torch.Generator
@@ -102,7 +102,9 @@ class WholeView:
     greyscale: Greyscale = "plain"
     crop_margin_px: int = 0
 
-    def views(self, store: Store, image_id: str, draw: Draw) -> tuple[Tensor, Places]:
+    def views(
+        self, store: Store, image_id: str, sampling: ViewSampling
+    ) -> tuple[Tensor, PatchLocations]:
         """Gives pixels (1, 1, size, size), and that they are of the whole radiograph."""
         box = Box(0, 0, store.size_px, store.size_px)
         places = WHOLE
@@ -120,7 +122,9 @@ class WholeView:
         )
         slack = self.resize_px - self.size_px
         top, left = (
-            draw.integers(slack + 1, 2) if draw.training else (round(slack / 2), round(slack / 2))
+            sampling.integers(slack + 1, 2)
+            if sampling.training
+            else (round(slack / 2), round(slack / 2))
         )
         crop = resized[:, top : top + self.size_px, left : left + self.size_px]
         return crop[None], places
@@ -151,12 +155,14 @@ class PatchView:
     weights: PatchWeights = "equal"
     lung_box: bool = False
 
-    def views(self, store: Store, image_id: str, draw: Draw) -> tuple[Tensor, Places]:
+    def views(
+        self, store: Store, image_id: str, sampling: ViewSampling
+    ) -> tuple[Tensor, PatchLocations]:
         """Gives pixels (views, 1, size, size), and where they were cut."""
-        sides = self._sides(draw)
-        centres = self._centres(store, image_id, draw)
+        sides = self._sides(sampling)
+        centres = self._centres(store, image_id, sampling)
         weights, seen = torch.ones(len(sides)), torch.tensor(float("nan"))
-        if not draw.training:
+        if not sampling.training:
             lungs = torch.from_numpy(store.lung_mask(image_id))
             seen = torch.tensor(covered(lungs, centres, torch.tensor(sides)), dtype=torch.float32)
             if self.weights == "area":
@@ -167,23 +173,25 @@ class PatchView:
             centres = torch.cat([centres, middle[None]])
             weights = torch.cat([weights, torch.ones(1)])
         pixels = self._cut(store, image_id, centres, sides)
-        return pixels, Places(centres, torch.tensor(sides), weights, seen)
+        return pixels, PatchLocations(centres, torch.tensor(sides), weights, seen)
 
-    def _sides(self, draw: Draw) -> list[int]:
+    def _sides(self, sampling: ViewSampling) -> list[int]:
         """Gives each patch its side; in training the turn begins anywhere, for it may be short."""
         scales = len(self.windows_px)
-        first = draw.integers(scales, 1)[0] if draw.training and scales > 1 else 0
-        return [self.windows_px[(first + n) % scales] for n in range(draw.patches)]
+        first = sampling.integers(scales, 1)[0] if sampling.training and scales > 1 else 0
+        return [self.windows_px[(first + n) % scales] for n in range(sampling.patches)]
 
-    def _centres(self, store: Store, image_id: str, draw: Draw) -> Int64[Tensor, "patches 2"]:
+    def _centres(
+        self, store: Store, image_id: str, sampling: ViewSampling
+    ) -> Int64[Tensor, "patches 2"]:
         """Draws the centres; uniform ones by number, from the packed mask."""
         if self.centres == "uniform":
             numbers = torch.randint(
-                store.lung_area(image_id), (draw.patches,), generator=draw.generator
+                store.lung_area(image_id), (sampling.patches,), generator=sampling.generator
             )
             return torch.from_numpy(store.lung_pixels(image_id, numbers.numpy()))
         lungs = torch.from_numpy(store.lung_mask(image_id))
-        return sample_centres(lungs, draw.patches, draw.generator, self.centres)
+        return sample_centres(lungs, sampling.patches, sampling.generator, self.centres)
 
     def _cut(
         self, store: Store, image_id: str, centres: Int64[Tensor, "views 2"], sides: Sequence[int]

@@ -133,7 +133,7 @@ def fit_temperature(
     radiograph, which changes nothing. So shares of votes and ensembles are scaled like networks.
 
     Args:
-        true: Places in the label set.
+        true: PatchLocations in the label set.
         probabilities: Of validation rows, which need not sum to 1.
         floor: By default half of the smallest probability above 0 that occurs: with K votes, half
             a vote.

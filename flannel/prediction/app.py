@@ -31,16 +31,16 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flannel.errors import sentence_of
-from flannel.prediction.asking import Panel
 from flannel.prediction.output import picture_name
 from flannel.prediction.predict import PredictOptions, predict_files
+from flannel.prediction.predictors import Panel
+from flannel.prediction.results import Prediction, RadiographResult, leading
 from flannel.prediction.trained import NOTICE
 from flannel.prediction.upload_folders import (
     empty_upload_folders,
     remove_left_uploads,
     upload_folder,
 )
-from flannel.prediction.verdicts import Judged, Verdict, leading
 from flannel.templates import page_environment
 
 HOSTS = ("127.0.0.1", "localhost")
@@ -63,12 +63,12 @@ class Opinion:
         picture: A PNG; empty where there is none.
     """
 
-    judged: Judged | None
+    judged: RadiographResult | None
     faults: tuple[str, ...]
     picture: bytes
 
     @property
-    def leading(self) -> Verdict | None:
+    def leading(self) -> Prediction | None:
         """The verdict that is shown first."""
         return None if self.judged is None else leading(self.judged.verdicts)
 

@@ -37,8 +37,8 @@ from flannel.errors import FlannelError
 from flannel.files import digest_of, read_json, write_json
 from flannel.learners.views import PatchView
 from flannel.metrics.classification import measured_splits
-from flannel.prediction.asking import Panel, patches_of
 from flannel.prediction.incoming import prepare
+from flannel.prediction.predictors import Panel, patches_of
 from flannel.prediction.trained import Trained, TrainedEnsemble, TrainedLearner
 from flannel.progress import announce, progress
 from flannel.runs.run import Run, RunFinishedError
@@ -208,7 +208,7 @@ def _learner_run(
     able = [i for i in table["image_id"] if not learner.needs_mask or store.has_mask(i)]
     if not able:
         raise EvaluationError(f"No radiograph has a lung mask, which {learner.name} needs.")
-    asked = progress(panel.ready(learner).answers(store, able), len(able), f"Asking {learner.name}")
+    asked = progress(panel.ready(learner).predict(store, able), len(able), f"Asking {learner.name}")
     answers = list(asked)
     patched = isinstance(learner.view_options.view, PatchView)
     columns = probability_columns(trained.diagnoses)

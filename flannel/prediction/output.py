@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 
 from flannel.files import whole_file, write_json
+from flannel.prediction.results import Prediction, RadiographResult, Row
 from flannel.prediction.trained import NOTICE, Trained
-from flannel.prediction.verdicts import Judged, Row, Verdict
 from flannel.study.predictions import probability_columns
 
 TABLE, DOCUMENT, PICTURES = "predictions.csv", "predictions.json", "pictures"
 
 
-def save_table(judged: Sequence[Judged], diagnoses: Sequence[str], path: Path) -> None:
+def save_table(judged: Sequence[RadiographResult], diagnoses: Sequence[str], path: Path) -> None:
     """Writes a row per radiograph and learner or ensemble; withheld answers leave their row empty.
 
     Columns: image_id, file, split, arm, learner, diagnosis, p_<diagnosis>, calibrated_<diagnosis>,
@@ -30,7 +30,11 @@ def save_table(judged: Sequence[Judged], diagnoses: Sequence[str], path: Path) -
 
 
 def save_document(
-    trained: Trained, judged: Sequence[Judged], faults: Sequence[str], pictures: bool, path: Path
+    trained: Trained,
+    judged: Sequence[RadiographResult],
+    faults: Sequence[str],
+    pictures: bool,
+    path: Path,
 ) -> None:
     """Writes all of a prediction as JSON, with what it was made of."""
     write_json(
@@ -53,17 +57,17 @@ def picture_name(image_id: str) -> str:
     return f"{PICTURES}/{image_id}.png"
 
 
-def _about(one: Judged) -> dict[str, object]:
+def _about(one: RadiographResult) -> dict[str, object]:
     split = one.known.split if one.known else ""
     return {"image_id": one.image_id, "file": one.path, "split": split}
 
 
-def _care(one: Judged) -> dict[str, object]:
+def _care(one: RadiographResult) -> dict[str, object]:
     doubts = "; ".join(doubt.name for doubt in one.doubts)
     return {"mask_flag": one.mask_flag, "doubts": doubts}
 
 
-def _cells(verdict: Verdict | None, diagnoses: Sequence[str]) -> dict[str, object]:
+def _cells(verdict: Prediction | None, diagnoses: Sequence[str]) -> dict[str, object]:
     parts = ("p", "calibrated", "low", "high")
     if verdict is None:
         empty = dict.fromkeys(f"{part}_{name}" for part in parts for name in diagnoses)
@@ -80,7 +84,7 @@ def _cells(verdict: Verdict | None, diagnoses: Sequence[str]) -> dict[str, objec
     return cells | {"patches": verdict.patches, "coverage": verdict.coverage}
 
 
-def _as_json(one: Judged, diagnoses: Sequence[str], pictures: bool) -> dict[str, object]:
+def _as_json(one: RadiographResult, diagnoses: Sequence[str], pictures: bool) -> dict[str, object]:
     def named(row: Row | None) -> dict[str, float] | None:
         return None if row is None else dict(zip(diagnoses, _plain(row), strict=True))
 

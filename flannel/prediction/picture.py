@@ -25,9 +25,9 @@ from flannel.comparison.radiograph_figures.votes import draw_patches
 from flannel.data.greyscale import resize
 from flannel.data.store import Store
 from flannel.files import whole_file
-from flannel.prediction.resume import load_map
+from flannel.prediction.answer_cache import load_map
+from flannel.prediction.results import Prediction, RadiographResult, leading
 from flannel.prediction.trained import NOTICE
-from flannel.prediction.verdicts import Judged, Verdict, leading
 from flannel.runs.signals import leave_interrupts_to_parent
 from flannel.study.patches import Patches
 
@@ -48,7 +48,8 @@ class Shown:
         learner: Its name, `<arm>/<learner>`.
         diagnosis: Index of the one that it names.
         patches: What it saw of this radiograph, to be drawn; None where it saw the whole.
-        heat: File with where it found the diagnosis that it names (`Kept.maps`); None draws none.
+        heat: File with where it found the diagnosis that it names (`AnswerCache.maps`), or
+            None.
     """
 
     learner: str
@@ -67,7 +68,7 @@ class Drawing:
         path: Where it goes.
     """
 
-    judged: Judged
+    judged: RadiographResult
     shown: Sequence[Shown]
     path: Path
 
@@ -104,7 +105,7 @@ def _draw(drawing: Drawing, diagnoses: Sequence[str], store: Store) -> Path:
 
 
 def opinion_picture(
-    judged: Judged, diagnoses: Sequence[str], store: Store, shown: Sequence[Shown]
+    judged: RadiographResult, diagnoses: Sequence[str], store: Store, shown: Sequence[Shown]
 ) -> Figure:
     """Draws what is said of one radiograph, and always that it is no diagnosis.
 
@@ -145,7 +146,7 @@ def opinion_picture(
     return figure
 
 
-def _title(judged: Judged, first: Verdict | None, diagnoses: Sequence[str]) -> str:
+def _title(judged: RadiographResult, first: Prediction | None, diagnoses: Sequence[str]) -> str:
     said = [shortened(Path(judged.path).name, TITLES)]
     if first is not None:
         share = first.probabilities.max() / max(first.probabilities.sum(), 1e-9)
@@ -160,7 +161,7 @@ def _title(judged: Judged, first: Verdict | None, diagnoses: Sequence[str]) -> s
     return "\n".join(said)
 
 
-def _radiograph(axes: Axes, judged: Judged, store: Store) -> None:
+def _radiograph(axes: Axes, judged: RadiographResult, store: Store) -> None:
     show(axes, store.radiograph(judged.image_id))
     title = "radiograph"
     if store.has_mask(judged.image_id):
@@ -193,7 +194,7 @@ def _heat(
     axes.set_xlabel(f"{shown.learner}\nfor {diagnoses[shown.diagnosis]}", fontsize=6.5)
 
 
-def _bars(axes: Axes, verdict: Verdict, diagnoses: Sequence[str]) -> None:
+def _bars(axes: Axes, verdict: Prediction, diagnoses: Sequence[str]) -> None:
     places = range(len(diagnoses))
     axes.barh(places, verdict.probabilities, color=CLASS_COLOURS[: len(diagnoses)])
     if verdict.low is not None and verdict.high is not None:
@@ -216,7 +217,7 @@ def _bars(axes: Axes, verdict: Verdict, diagnoses: Sequence[str]) -> None:
     axes.set_title(f"{verdict.arm} {verdict.learner}")
 
 
-def _table(axes: Axes, verdicts: Sequence[Verdict], diagnoses: Sequence[str]) -> None:
+def _table(axes: Axes, verdicts: Sequence[Prediction], diagnoses: Sequence[str]) -> None:
     numbers = np.stack([one.probabilities for one in verdicts])
     axes.imshow(numbers, cmap="Greys", vmin=0, vmax=1.25, aspect="auto")
     for row, line in enumerate(numbers):

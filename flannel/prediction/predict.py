@@ -18,7 +18,7 @@ from flannel.errors import FlannelError
 from flannel.files import digest_of, read_json, write_json
 from flannel.learners.grad_cam import SaliencyError
 from flannel.learners.views import PatchView
-from flannel.prediction.asking import Answer, Panel, patches_of
+from flannel.prediction.answer_cache import AnswerCache
 from flannel.prediction.doubts import Doubt, doubts_of, thumbnail
 from flannel.prediction.incoming import Prepared, collect, oddities, prepare
 from flannel.prediction.output import (
@@ -30,9 +30,9 @@ from flannel.prediction.output import (
     save_table,
 )
 from flannel.prediction.picture import Drawing, Shown, draw_opinions
-from flannel.prediction.resume import Kept
+from flannel.prediction.predictors import Answer, Panel, patches_of
+from flannel.prediction.results import RadiographResult, verdicts_on
 from flannel.prediction.trained import NOTICE, Trained, TrainedLearner
-from flannel.prediction.verdicts import Judged, verdicts_on
 from flannel.progress import announce, progress
 from flannel.runs.run import RunFinishedError, lock_folder
 
@@ -75,7 +75,7 @@ class PredictionReport:
     """
 
     folder: Path
-    judged: tuple[Judged, ...]
+    judged: tuple[RadiographResult, ...]
     faults: tuple[str, ...]
     notes: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
@@ -150,7 +150,7 @@ def predict_files(
     try:
         _start(out, parts, options.redo)
         prepared = prepare(trained, inbox.table, out / WORK / "store", out / MASKS)
-        kept = Kept(out / WORK / "answers", panel, prepared.store)
+        kept = AnswerCache(out / WORK / "answers", panel, prepared.store)
         judged, shown = _judge(kept, prepared, options)
         if options.pictures:
             drawings = [
@@ -172,7 +172,7 @@ def predict_files(
     return PredictionReport(out, tuple(judged), faults, notes, inbox.passed_over)
 
 
-def _spared(panel: Panel, judged: Sequence[Judged]) -> Iterator[str]:
+def _spared(panel: Panel, judged: Sequence[RadiographResult]) -> Iterator[str]:
     """Says how many patches were left out because the vote was known without them."""
     if panel.until_sure is None:
         return
@@ -244,8 +244,8 @@ def _start(out: Path, parts: dict[str, str], redo: bool) -> None:
 
 
 def _judge(
-    kept: Kept, prepared: Prepared, options: PredictOptions
-) -> tuple[list[Judged], dict[str, list[Shown]]]:
+    kept: AnswerCache, prepared: Prepared, options: PredictOptions
+) -> tuple[list[RadiographResult], dict[str, list[Shown]]]:
     """Asks every learner about every radiograph, with one network in memory at a time."""
     trained, store = kept.panel.trained, prepared.store
     paths = dict(zip(prepared.table["image_id"], prepared.table["path"], strict=True))
@@ -261,7 +261,7 @@ def _judge(
         able = [i for i in asked if not learner.needs_mask or store.has_mask(i)]
         if not able:
             continue
-        found = kept.answers(learner, able)
+        found = kept.predict(learner, able)
         for answer in progress(found, len(able), f"Asking {learner.name}"):
             answers[answer.image_id][learner.name] = answer
         patched = isinstance(learner.view_options.view, PatchView)
@@ -276,7 +276,7 @@ def _judge(
         known = trained.known.get(sha256[image_id], ())
         mask = prepared.masks.get(image_id)
         judged.append(
-            Judged(
+            RadiographResult(
                 image_id,
                 path,
                 known=next((one for one in known if one.image_id == image_id), None),
@@ -304,7 +304,7 @@ def _doubts(trained: Trained, prepared: Prepared, image_id: str, path: Path) -> 
 
 
 def _shown(
-    kept: Kept, learner: TrainedLearner, answers: Sequence[Answer], options: PredictOptions
+    kept: AnswerCache, learner: TrainedLearner, answers: Sequence[Answer], options: PredictOptions
 ) -> Iterator[Shown]:
     """Gives what the pictures show of a learner: its patches, and where it found what it says."""
     view = learner.view_options.view

@@ -17,8 +17,7 @@ from flannel.errors import FlannelError
 from flannel.files import digest_of
 
 CHEAT = "cheat"
-"""The arm of the forests that see no lungs (flannel.learners.cheats), beside which every learner
-stands."""
+"""The arm of the forests that see no lungs (`flannel.learners.shortcut_baselines`)."""
 
 WHOLE_ARMS = ("global", "masked", "cropped", "background")
 """The arms in which a network sees one view of a radiograph, by the global recipe."""

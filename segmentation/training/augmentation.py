@@ -50,7 +50,7 @@ def augment(
 
     Args:
         radiograph: Grey values in 0..255.
-        target: Places in `classes_of(structures)`.
+        target: PatchLocations in `classes_of(structures)`.
         augmentation: The bounds.
         structures: What the target tells apart.
         generator: Decides the draw.

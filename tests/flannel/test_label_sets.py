@@ -19,9 +19,9 @@ from flannel.data.manifest import build_manifest
 from flannel.data.provenance import Choices, save_with_provenance
 from flannel.ensemble import ensemble
 from flannel.learners import learner
-from flannel.learners.cheats import make_cheats
 from flannel.learners.datamodule import CohortError, RadiographDataModule
 from flannel.learners.learner import TrainingError
+from flannel.learners.shortcut_baselines import make_cheats
 from flannel.study.predictions import load_predictions, probability_columns
 
 TINY = (

@@ -37,8 +37,8 @@ from PIL import Image
 
 from flannel.bundle.read import open_trained
 from flannel.errors import FlannelError
-from flannel.prediction.asking import Panel
 from flannel.prediction.predict import PredictOptions, predict_files
+from flannel.prediction.predictors import Panel
 
 LONGEST_SECONDS = 60
 SPARE_GIB = 6

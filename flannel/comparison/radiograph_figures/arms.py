@@ -14,7 +14,7 @@ from flannel.comparison.radiograph_figures.drawing import show
 from flannel.comparison.results import Result
 from flannel.data.store import Store
 from flannel.learners.datamodule import view_options_of
-from flannel.learners.views import Draw, PatchView, WholeView
+from flannel.learners.views import PatchView, ViewSampling, WholeView
 
 
 def seen_by_arms(
@@ -43,13 +43,13 @@ def seen_by_arms(
     first = {name: part for name, part in first.items() if len(part)}
     if len(views) < 2 or not first:
         return None
-    draw = Draw(torch.Generator(), training=False, patches=1)
+    sampling = ViewSampling(torch.Generator(), training=False, patches=1)
     with drawn_in_style():
         figure = Figure(figsize=(2.4 * len(views), 2.6 * len(first)), layout="constrained")
         panels = figure.subplots(len(first), len(views), squeeze=False)
         for line, (name, part) in zip(panels, first.items(), strict=True):
             for axes, (arm, view) in zip(line, views.items(), strict=True):
-                pixels, _ = view.views(store, str(part["image_id"].iloc[0]), draw)
+                pixels, _ = view.views(store, str(part["image_id"].iloc[0]), sampling)
                 show(axes, pixels[0, 0].numpy())
                 axes.set_title(f"{name}\n{arm}", fontsize=8)
     return figure

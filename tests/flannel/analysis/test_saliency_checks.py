@@ -17,7 +17,7 @@ from flannel.analysis.saliency_checks import (
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.store import Store
 from flannel.learners.grad_cam import GradCam
-from flannel.learners.views import Draw, WholeView
+from flannel.learners.views import ViewSampling, WholeView
 from flannel.study.predictions import probability_columns
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
@@ -103,7 +103,7 @@ def test_rank_correlation_is_of_what_was_looked_at():
 def test_maps_of_radiographs_are_checked(network, study_files):
     study_files.pictures()
     store = Store(study_files.folder / "store")
-    draw = Draw(torch.Generator(), training=False, patches=1)
+    draw = ViewSampling(torch.Generator(), training=False, patches=1)
     samples = [
         (Example(image_id, diagnosis, NORMAL), *VIEW.views(store, image_id, draw))
         for image_id, diagnosis in (("test-0", COVID), ("test-6", NORMAL))

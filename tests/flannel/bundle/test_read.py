@@ -26,7 +26,7 @@ from flannel.files import digest_of
 from flannel.metrics.calibration import Temperature
 from flannel.metrics.classification import measured_splits
 from flannel.networks import ImageNetNetwork
-from flannel.prediction.asking import Panel
+from flannel.prediction.predictors import Panel
 from flannel.prediction.trained import Trained, TrainedEnsemble, TrainedError, TrainedLearner
 from flannel.runs.checkpoints import CheckpointError
 from flannel.study.predictions import SPLITS, load_predictions

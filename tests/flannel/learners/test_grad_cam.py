@@ -7,7 +7,7 @@ from torchvision.models.resnet import BasicBlock
 
 from flannel.learners.grad_cam import GradCam, SaliencyError, feature_maps, inside_lungs
 from flannel.learners.inference import for_inference
-from flannel.learners.views import WHOLE, PatchView, Places, WholeView, normalise
+from flannel.learners.views import WHOLE, PatchLocations, PatchView, WholeView, normalise
 from flannel.networks import ImageNetNetwork
 from patching.saliency import grad_cam, probabilistic_cam, stretched_to_one
 
@@ -17,7 +17,7 @@ PATCH_VIEW = PatchView((32,), 32, "uniform", "inside", masked=True)
 
 def places_of(centres, side):
     count = len(centres)
-    return Places(
+    return PatchLocations(
         torch.tensor(centres), torch.full((count,), side), torch.ones(count), torch.tensor(1.0)
     )
 

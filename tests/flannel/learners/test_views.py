@@ -9,7 +9,7 @@ import torch
 from torchvision.transforms.v2 import functional as pictures
 
 from flannel.data.store import Store
-from flannel.learners.views import Draw, PatchView, WholeArm, WholeView, box_with_margin
+from flannel.learners.views import PatchView, ViewSampling, WholeArm, WholeView, box_with_margin
 from flannel.study.contents import WHOLE_ARMS
 from patching.coverage import area_weights, coverage
 from patching.sampling import crop_patches, sample_centres
@@ -23,7 +23,7 @@ def store(_phantom_study):
 
 
 def draw(training, patches=5, seed=3):
-    return Draw(torch.Generator().manual_seed(seed), training, patches)
+    return ViewSampling(torch.Generator().manual_seed(seed), training, patches)
 
 
 def prepared(store, image_id, masked, greyscale):

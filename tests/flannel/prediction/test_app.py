@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from flannel.data.diagnosis import FLANNEL
 from flannel.prediction.app import MOST_UPLOADS, Opinion, create_app
 from flannel.prediction.doubts import Doubt
+from flannel.prediction.results import Prediction, RadiographResult
 from flannel.prediction.trained import NOTICE
-from flannel.prediction.verdicts import Judged, Verdict
 
 HERE = "http://127.0.0.1:8765"
 PNG = b"\x89PNG made up"
@@ -29,7 +29,7 @@ PNG = b"\x89PNG made up"
 def verdict(arm, learner, probabilities, patches):
     row = np.array(probabilities)
     spread = (None, None) if patches == 0 else (row - 0.1, row + 0.1)
-    return Verdict(arm, learner, row, None, *spread, patches=patches, coverage=None)
+    return Prediction(arm, learner, row, None, *spread, patches=patches, coverage=None)
 
 
 VERDICTS = (
@@ -55,7 +55,7 @@ class Asked:
 
 
 def judged(doubts=(), verdicts=VERDICTS):
-    return Judged("a-1", "a.png", None, "", doubts, verdicts)
+    return RadiographResult("a-1", "a.png", None, "", doubts, verdicts)
 
 
 def client_of(asked, limit_mb=1, **options):

@@ -25,10 +25,10 @@ from flannel.data.diagnosis import FLANNEL
 from flannel.data.formats import KNOWN
 from flannel.data.manifest import load_manifest
 from flannel.prediction.app import Opinion, create_app, opinion_on
-from flannel.prediction.asking import Panel
 from flannel.prediction.predict import PredictOptions, predict_files
+from flannel.prediction.predictors import Panel
+from flannel.prediction.results import Prediction, RadiographResult, leading
 from flannel.prediction.trained_study import trained_of_study
-from flannel.prediction.verdicts import Judged, Verdict, leading
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -111,8 +111,8 @@ def test_a_radiograph_is_dropped_on_the_page(tmp_path):
     picture = io.BytesIO()
     Image.new("L", (1500, 900), 90).save(picture, "PNG")
     says = np.array([0.7, 0.1, 0.1, 0.1])
-    verdict = Verdict("patched", "resnext101", says, None, says, says, patches=12, coverage=0.9)
-    judged = Judged("dropped-1", "dropped.png", None, "", (), (verdict,))
+    verdict = Prediction("patched", "resnext101", says, None, says, says, patches=12, coverage=0.9)
+    judged = RadiographResult("dropped-1", "dropped.png", None, "", (), (verdict,))
     contents = []
 
     def opinion(path):

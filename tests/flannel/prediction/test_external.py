@@ -16,8 +16,8 @@ from flannel.data.diagnosis import COVID_NORMAL, FLANNEL
 from flannel.data.manifest import load_manifest, save_manifest
 from flannel.data.provenance import label_set_of
 from flannel.files import sha256_of
-from flannel.prediction.asking import Panel
 from flannel.prediction.external import EvaluationError, evaluate_cohort
+from flannel.prediction.predictors import Panel
 from flannel.prediction.trained_study import trained_of_study
 from flannel.study.patches import load_patches
 from flannel.study.predictions import load_predictions, probability_columns

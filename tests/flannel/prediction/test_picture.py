@@ -12,8 +12,8 @@ from flannel.data.store import Store
 from flannel.prediction import picture
 from flannel.prediction.doubts import INVERTED
 from flannel.prediction.picture import Drawing, Shown, draw_opinions, opinion_picture
+from flannel.prediction.results import Prediction, RadiographResult
 from flannel.prediction.trained import NOTICE, Known
-from flannel.prediction.verdicts import Judged, Verdict
 from flannel.study.patches import Patches
 
 SURE = np.array([0.1, 0.7, 0.2, 0.0], np.float32)
@@ -43,11 +43,11 @@ def test_everything_that_is_said_is_drawn(store, tmp_path):
     np.save(heat, np.eye(64, dtype=np.float16))
     shown = [Shown("patched/small", 1, PATCHES, heat)]
     verdicts = (
-        Verdict("patched", "small", SURE, SURE[::-1], SURE * 0.5, SURE, 2, 0.5),
-        Verdict("patched", "FLANNEL", SURE, None, None, None, None, None),
+        Prediction("patched", "small", SURE, SURE[::-1], SURE * 0.5, SURE, 2, 0.5),
+        Prediction("patched", "FLANNEL", SURE, None, None, None, None, None),
     )
     known = Known("test-0", "train")
-    judged = Judged("test-0", "/in/one.png", known, "one lung", (), verdicts)
+    judged = RadiographResult("test-0", "/in/one.png", known, "one lung", (), verdicts)
     figure = opinion_picture(judged, FLANNEL, store, shown)
     figure.canvas.draw()
     said = texts(figure)
@@ -60,7 +60,7 @@ def test_everything_that_is_said_is_drawn(store, tmp_path):
 
 
 def test_a_withheld_answer_shows_the_doubt_and_no_number(store):
-    judged = Judged("test-1", "/in/" + "x" * 90 + ".png", None, "", (INVERTED,), ())
+    judged = RadiographResult("test-1", "/in/" + "x" * 90 + ".png", None, "", (INVERTED,), ())
     figure = opinion_picture(judged, FLANNEL, store, [])
     figure.canvas.draw()
     said = texts(figure)
@@ -81,7 +81,7 @@ def test_a_withheld_answer_shows_the_doubt_and_no_number(store):
     ],
 )
 def test_any_name_is_drawn_without_a_warning(store, name, drawn, caplog):
-    judged = Judged("test-1", f"/in/{name}", None, "", (INVERTED,), ())
+    judged = RadiographResult("test-1", f"/in/{name}", None, "", (INVERTED,), ())
     figure = opinion_picture(judged, FLANNEL, store, [])
     figure.canvas.draw()
     assert texts(figure).count(drawn) == 1
@@ -102,7 +102,7 @@ def test_many_pictures_are_drawn_by_several_processes(store, tmp_path, monkeypat
                 pickle.loads(pickle.dumps(work)), pickle.loads(pickle.dumps(drawings))
             )
 
-    judged = Judged("test-1", "/in/one.png", None, "", (INVERTED,), ())
+    judged = RadiographResult("test-1", "/in/one.png", None, "", (INVERTED,), ())
     shown = (Shown("patched/small", 1, PATCHES, None),)
     one, *others = [Drawing(judged, shown, tmp_path / f"{number}.png") for number in range(3)]
     assert list(draw_opinions([one], FLANNEL, store)) == [one.path]

@@ -20,9 +20,9 @@ from flannel.data.store import Store
 from flannel.ensemble import baselines
 from flannel.learners.grad_cam import GradCam
 from flannel.prediction import picture as opinion
-from flannel.prediction.asking import Panel, ReadyLearner
+from flannel.prediction.answer_cache import AnswerCache
 from flannel.prediction.predict import PredictError, PredictOptions, predict_files
-from flannel.prediction.resume import Kept
+from flannel.prediction.predictors import Panel, ReadyLearner
 from flannel.prediction.trained import NOTICE, TrainedError
 from flannel.prediction.trained_study import trained_of_study
 from flannel.runs.run import RunFinishedError
@@ -168,10 +168,10 @@ def test_what_was_asked_otherwise_is_asked_anew(study, tmp_path, capsys):
     (kept,) = (out / "work" / "answers").glob("*/*.npz")
     store = Store(out / "work" / "store")
     (learner,) = trained.learners
-    read = Kept(out / "work" / "answers", Panel(trained), store)
+    read = AnswerCache(out / "work" / "answers", Panel(trained), store)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Panel, "ready", lambda *_: 1 / 0)
-        again = list(read.answers(learner, store.image_ids))
+        again = list(read.predict(learner, store.image_ids))
     assert [one.image_id for one in again] == list(store.image_ids)
     assert again[0].logits.shape == (1, 4)
     other = Panel(replace(trained, learners=(replace(learner, identity="retrained"),)))

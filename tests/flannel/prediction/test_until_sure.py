@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flannel.data.store import Store
-from flannel.prediction.asking import Panel, ReadyLearner, ask_until_sure
+from flannel.prediction.predictors import Panel, ReadyLearner, ask_until_sure
 from flannel.prediction.trained import TrainedError
 from flannel.prediction.trained_study import trained_of_study
 from patching.coverage import covered
@@ -54,8 +54,8 @@ def test_certain_answers_have_the_majority_of_all_patches(trained_study):
     store = Store(trained_study / "store")
     image_ids = list(store.image_ids[:6])
     cpu = torch.device("cpu")
-    every = list(ReadyLearner(learner, cpu, patches=10).answers(store, image_ids))
-    fewer = list(ReadyLearner(learner, cpu, 10, until_sure=0.0).answers(store, image_ids))
+    every = list(ReadyLearner(learner, cpu, patches=10).predict(store, image_ids))
+    fewer = list(ReadyLearner(learner, cpu, 10, until_sure=0.0).predict(store, image_ids))
     assert [one.image_id for one in fewer] == image_ids
     for all_asked, some in zip(every, fewer, strict=True):
         assert some.confidences.argmax() == all_asked.confidences.argmax()

@@ -16,7 +16,7 @@ from flannel.data.store import Store
 from flannel.data.store.layout import Settings
 from flannel.errors import RunError
 from flannel.learners import learner
-from flannel.prediction.asking import Panel
+from flannel.prediction.predictors import Panel
 from flannel.prediction.trained import Trained
 from flannel.prediction.trained_study import trained_learner
 from flannel.runs import arithmetic, cli
@@ -258,7 +258,7 @@ def asked(train, phantom_study, machine):
         ready = panel.ready(panel.trained.learners[0])
         if double:
             ready.network.double()
-        answers = ready.answers(store, list(table["image_id"]))
+        answers = ready.predict(store, list(table["image_id"]))
         return np.stack([one.confidences for one in answers]), panel
 
     return ask, table[probability_columns(FLANNEL)].to_numpy(np.float32)

@@ -14,7 +14,7 @@ from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.data.radiograph import write_mask
 from flannel.data.store import Store, fill_lung_masks
-from flannel.learners.cheats import CHEATS, cheated, make_cheats
+from flannel.learners.shortcut_baselines import CHEATS, cheated, make_cheats
 from flannel.metrics.classification import scores
 from flannel.study.contents import fold_inputs
 from flannel.study.predictions import load_predictions

@@ -15,8 +15,8 @@ from flannel.data.greyscale import resize
 from flannel.data.store import Store
 from flannel.files import digest_of, whole_file
 from flannel.learners.grad_cam import GradCam
-from flannel.learners.views import Places
-from flannel.prediction.asking import Answer, Panel
+from flannel.learners.views import PatchLocations
+from flannel.prediction.predictors import Answer, Panel
 from flannel.prediction.trained import TrainedLearner
 from flannel.progress import announce
 
@@ -25,7 +25,7 @@ SHOWN_PX = 256
 
 
 @dataclass(frozen=True)
-class Kept:
+class AnswerCache:
     """A folder of answers, a file for each batch that a learner was asked, and of saliency maps.
 
     Their names say what they hang on: the learner, K, the radiographs, their masks and where the
@@ -41,7 +41,7 @@ class Kept:
     panel: Panel
     store: Store
 
-    def answers(self, learner: TrainedLearner, image_ids: Sequence[str]) -> Iterator[Answer]:
+    def predict(self, learner: TrainedLearner, image_ids: Sequence[str]) -> Iterator[Answer]:
         """Answers for each image, in the order given, from the folder as far as it has them.
 
         The batches are those of an asking without interruption, so that the numbers are too. Where
@@ -60,7 +60,7 @@ class Kept:
         if len(missing) < len(image_ids):
             known = len(image_ids) - len(missing)
             announce(f"{learner.name} has answered {known} of {len(image_ids)} already.")
-        asked = self.panel.ready(learner).answers(self.store, missing) if missing else iter(())
+        asked = self.panel.ready(learner).predict(self.store, missing) if missing else iter(())
         for part, path, kept in zip(parts, files, found, strict=True):
             answers = kept or list(islice(asked, len(part)))
             if not kept:
@@ -141,7 +141,7 @@ def _read_answers(path: Path) -> list[Answer]:
         Answer(
             image_id=str(image_id),
             logits=logits[row],
-            places=Places(
+            places=PatchLocations(
                 torch.from_numpy(centres[row]),
                 torch.from_numpy(windows_px[row]),
                 torch.from_numpy(weights[row]),

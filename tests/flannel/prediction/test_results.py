@@ -9,9 +9,10 @@ import torch
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.store.layout import Settings
 from flannel.ensemble import NeuralWeightModule
-from flannel.learners.views import WHOLE, Places
+from flannel.learners.views import WHOLE, PatchLocations
 from flannel.metrics.calibration import Temperature
-from flannel.prediction.asking import Answer, redrawn
+from flannel.prediction.predictors import Answer, redrawn
+from flannel.prediction.results import leading, verdicts_on
 from flannel.prediction.trained import (
     Trained,
     TrainedBaseline,
@@ -19,7 +20,6 @@ from flannel.prediction.trained import (
     TrainedError,
     TrainedLearner,
 )
-from flannel.prediction.verdicts import leading, verdicts_on
 
 PATH = {
     "class_path": "flannel.ensemble.combinations.NeuralWeightModule",
@@ -48,7 +48,7 @@ def answer(name, votes):
     places = WHOLE
     if len(votes) > 1:
         many = len(votes)
-        places = Places(
+        places = PatchLocations(
             torch.zeros(many, 2, dtype=torch.int64),
             torch.full((many,), 24),
             torch.ones(many),

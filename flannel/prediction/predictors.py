@@ -15,7 +15,7 @@ from torch import Tensor
 from flannel.data.store import Store
 from flannel.files import derived_seed
 from flannel.learners.inference import for_inference, inference_dtype, logits_in_parts
-from flannel.learners.views import Draw, PatchView, Places
+from flannel.learners.views import PatchLocations, PatchView, ViewSampling
 from flannel.prediction.trained import Trained, TrainedError, TrainedLearner
 from flannel.runs.arithmetic import AUTO
 from flannel.runs.run import Answering
@@ -42,7 +42,7 @@ class Answer:
 
     image_id: str
     logits: Float32[np.ndarray, "views classes"]
-    places: Places
+    places: PatchLocations
     confidences: Float32[np.ndarray, " classes"]
 
 
@@ -50,7 +50,7 @@ class _Cut(NamedTuple):
     """The views of several images; with their lung masks where the asking may end early."""
 
     pixels: UInt8[Tensor, "images views 1 side side"]
-    places: list[Places]
+    places: list[PatchLocations]
     masks: list[Tensor | None]
 
 
@@ -98,14 +98,16 @@ class ReadyLearner:
         self._logits(pixels)
         return (time.perf_counter() - started) * views / few
 
-    def see(self, store: Store, image_id: str) -> tuple[UInt8[Tensor, "views 1 side side"], Places]:
+    def see(
+        self, store: Store, image_id: str
+    ) -> tuple[UInt8[Tensor, "views 1 side side"], PatchLocations]:
         """Gives the views that the learner's own run would draw of an image of that name."""
         seed = derived_seed(self.options.seed, "fixed", image_id)
         generator = torch.Generator().manual_seed(seed)
-        draw = Draw(generator, training=False, patches=self.patches)
-        return self.options.view.views(store, image_id, draw)
+        sampling = ViewSampling(generator, training=False, patches=self.patches)
+        return self.options.view.views(store, image_id, sampling)
 
-    def answers(self, store: Store, image_ids: Sequence[str]) -> Iterator[Answer]:
+    def predict(self, store: Store, image_ids: Sequence[str]) -> Iterator[Answer]:
         """Answers for each image, in the order given; the next views are cut meanwhile.
 
         Args:
@@ -303,18 +305,18 @@ def check_can_stop(learner: TrainedLearner, error: float) -> None:
 
 
 def in_random_order(
-    pixels: UInt8[Tensor, "views 1 side side"], places: Places, image_id: str, seed: int
-) -> tuple[UInt8[Tensor, "views 1 side side"], Places]:
+    pixels: UInt8[Tensor, "views 1 side side"], places: PatchLocations, image_id: str, seed: int
+) -> tuple[UInt8[Tensor, "views 1 side side"], PatchLocations]:
     """Shuffles the views of an image, for the centres of some strategies come in an order."""
     generator = torch.Generator().manual_seed(derived_seed(seed, "order", image_id))
     order = torch.randperm(len(pixels), generator=generator)
-    shuffled = Places(
+    shuffled = PatchLocations(
         places.centres[order], places.windows_px[order], places.weights[order], places.coverage
     )
     return pixels[order], shuffled
 
 
-def first_places(places: Places, seen: int, mask: Tensor | None) -> Places:
+def first_places(places: PatchLocations, seen: int, mask: Tensor | None) -> PatchLocations:
     """Gives the places of the views that were seen, with what they cover of the lungs.
 
     Args:
@@ -326,7 +328,7 @@ def first_places(places: Places, seen: int, mask: Tensor | None) -> Places:
         return places
     centres, windows_px = places.centres[:seen], places.windows_px[:seen]
     share = coverage(mask, centres, windows_px)[-1].float()
-    return Places(centres, windows_px, places.weights[:seen], share)
+    return PatchLocations(centres, windows_px, places.weights[:seen], share)
 
 
 def ask_until_sure(

@@ -8,8 +8,8 @@ from jaxtyping import Float
 
 from flannel.learners.views import PatchView
 from flannel.metrics.calibration import Temperature
-from flannel.prediction.asking import Answer, redrawn
 from flannel.prediction.doubts import Doubt
+from flannel.prediction.predictors import Answer, redrawn
 from flannel.prediction.trained import Known, Trained, TrainedLearner
 from flannel.study.contents import ENSEMBLE
 
@@ -19,7 +19,7 @@ Row = Float[np.ndarray, " classes"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Prediction:
     """What one learner, or one form of the ensemble, says of a radiograph.
 
     Attributes:
@@ -45,7 +45,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Judged:
+class RadiographResult:
     """A radiograph with all that is said of it.
 
     Attributes:
@@ -62,12 +62,12 @@ class Judged:
     known: Known | None
     mask_flag: str | None
     doubts: tuple[Doubt, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[Prediction, ...]
 
 
 def verdicts_on(
     trained: Trained, answers: Mapping[str, Answer], redraws: int
-) -> tuple[Verdict, ...]:
+) -> tuple[Prediction, ...]:
     """Joins what the learners say of one radiograph, and lets the ensembles combine it.
 
     Args:
@@ -93,7 +93,7 @@ def verdicts_on(
             of_redraws = form.confidences(np.stack(stacked, axis=1))
         probabilities = form.confidences(given[None])[0]
         found.append(
-            Verdict(
+            Prediction(
                 form.arm, form.learner, probabilities,
                 _calibrated(form.temperature, probabilities), *_interval(of_redraws),
                 patches=None, coverage=None,
@@ -102,7 +102,7 @@ def verdicts_on(
     return tuple(found)
 
 
-def leading(verdicts: Iterable[Verdict]) -> Verdict | None:
+def leading(verdicts: Iterable[Prediction]) -> Prediction | None:
     """Chooses the verdict that a person should see first: FLANNEL's of most learners.
 
     Without FLANNEL it is that of another form, without any the last learner's; None where there is
@@ -112,7 +112,7 @@ def leading(verdicts: Iterable[Verdict]) -> Verdict | None:
     combined = [one for one in listed if one.patches is None]
     order = ("fused", "patched", "global")
 
-    def place(one: Verdict) -> tuple[bool, int]:
+    def place(one: Prediction) -> tuple[bool, int]:
         return one.learner != ENSEMBLE, order.index(one.arm) if one.arm in order else len(order)
 
     return min(combined, key=place, default=listed[-1] if listed else None)
@@ -120,9 +120,9 @@ def leading(verdicts: Iterable[Verdict]) -> Verdict | None:
 
 def _of_learner(
     learner: TrainedLearner, answer: Answer, spread: Float[np.ndarray, "redraws classes"] | None
-) -> Verdict:
+) -> Prediction:
     patched = isinstance(learner.view_options.view, PatchView)
-    return Verdict(
+    return Prediction(
         learner.arm, learner.learner, answer.confidences,
         _calibrated(learner.temperature, answer.confidences), *_interval(spread),
         patches=len(answer.logits) if patched else 0,
