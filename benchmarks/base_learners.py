@@ -70,7 +70,7 @@ def used_network(architecture: str, pixels: torch.Tensor) -> nn.Module:
 
 
 def data_of(study: Path, size_px: int, k: int, workers: int = 0) -> RadiographDataModule:
-    """Gives the patched arm's data."""
+    """Returns the patched arm's data."""
     data = RadiographDataModule(
         study,
         arm="patched",
@@ -85,7 +85,7 @@ def data_of(study: Path, size_px: int, k: int, workers: int = 0) -> RadiographDa
 
 
 def trainer(precision: str, callbacks: list[Callback], epochs: int = 1) -> lightning.Trainer:
-    """Gives a Trainer that does nothing beside the work."""
+    """Returns a Trainer that does nothing beside the work."""
     return lightning.Trainer(
         accelerator="auto",
         devices=1,
@@ -125,7 +125,7 @@ def bare(network: nn.Module, dtype: torch.dtype, size_px: int, count: int) -> Ca
 
 
 def equal_votes(network: nn.Module, data: RadiographDataModule, folder: Path) -> float:
-    """Gives the share of the first images' patches whose written vote is the plain network's."""
+    """Returns the share of the first images' patches whose written vote is the plain network's."""
     batch = next(iter(data.predict_dataloader()))
     with np.load(folder / "patches.npz") as written, torch.no_grad():
         rows = {name: row for row, name in enumerate(written["image_id"].tolist())}
@@ -138,7 +138,7 @@ def equal_votes(network: nn.Module, data: RadiographDataModule, folder: Path) ->
 
 
 def compare_prediction(architecture: str, study: Path, arguments: argparse.Namespace) -> str:
-    """Gives a line of the table: plain, ours, their ratio, the bare network's share, votes."""
+    """Returns a line of the table: plain, ours, their ratio, the bare network's share, votes."""
     size_px, k, precision = side_px(architecture), arguments.k, arguments.precision
     data = data_of(study, size_px, k)
     sample = next(iter(data.predict_dataloader())).pixels.flatten(0, 1)[:16]
@@ -180,7 +180,7 @@ class StepClock(Callback):
 
 
 def compare_training(architecture: str, study: Path, arguments: argparse.Namespace) -> str:
-    """Gives a line of the table: a Trainer's step, and the network's share of it."""
+    """Returns a line of the table: a Trainer's step, and the network's share of it."""
     size_px, precision = side_px(architecture), arguments.precision
     data = data_of(study, size_px, arguments.k, arguments.workers)
     batch = next(iter(data.train_dataloader()))

@@ -71,7 +71,7 @@ def run(study: Path, epochs: int) -> np.ndarray:
 
 
 def ours(study: Path, epochs: int) -> np.ndarray:
-    """Gives the seconds of an epoch."""
+    """Returns the seconds of an epoch."""
     few = max(epochs // 10, 1)
     return (run(study, few + epochs) - run(study, few)) / epochs
 

@@ -79,7 +79,7 @@ def training_step(form: str, size_px: int) -> Callable[[], object]:
 
 
 def memory_of_step(form: str, size_px: int) -> float:
-    """Gives the growth in MB; for a process of its own."""
+    """Returns the growth in MB; for a process of its own."""
     step = training_step(form, size_px)
     before = resident_mb("VmRSS")
     step()

@@ -53,12 +53,12 @@ class Case:
     window_px: int
 
     def said(self, centres: Tensor) -> Tensor:
-        """Gives what patches say (k, classes), each as the lattice's nearest."""
+        """Returns what patches say (k, classes), each as the lattice's nearest."""
         step = len(self.mask) // len(self.logits)
         return self.logits[centres[:, 0] // step, centres[:, 1] // step]
 
     def truth(self) -> Tensor:
-        """Gives the mean vote over all lung pixels, (classes)."""
+        """Returns the mean vote over all lung pixels, (classes)."""
         return vote(self.said(self.mask.nonzero())[None])[0]
 
 

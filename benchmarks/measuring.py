@@ -16,7 +16,7 @@ def alternated(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Gives the median seconds of each work; a first round that is not counted comes before.
+    """Returns the median seconds of each work; a first round that is not counted comes before.
 
     Args:
         works: What takes turns.

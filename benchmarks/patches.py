@@ -77,7 +77,7 @@ def ways(study: Path, k: int) -> dict[str, tuple[Callable[[], object], int]]:
 
 
 def data_of(study: Path, **options: object) -> RadiographDataModule:
-    """Gives the data of the patched arm, which depart only where it is asked."""
+    """Returns the data of the patched arm, which depart only where it is asked."""
     data = RadiographDataModule(study, arm="patched", batch_size=4, **{"flip": 0.0, **options})
     data.setup("fit")
     return data
@@ -90,7 +90,7 @@ RECIPE = {"greyscale": "equalised", "flip": 0.5, "rotation_degrees": 5}
 
 
 def memory_of_epoch(study: Path, copies: int, k: int) -> float:
-    """Gives the growth of this process's own memory, in MB, over an epoch of so many images."""
+    """Returns the growth of this process's own memory, in MB, over an epoch of so many images."""
     data = data_of(study, predict_patches=k)
     data.table = pd.concat([data.table] * copies, ignore_index=True)
     before = resident_mb("RssAnon")

@@ -34,7 +34,7 @@ class PlainFCDenseNet103(nn.Module):
         self.classifier = nn.Conv2d(stack + channels, 2, 1)
 
     def forward(self, radiographs: Tensor) -> Tensor:
-        """Gives the logits of background and lungs."""
+        """Returns the logits of background and lungs."""
         features = self.first(radiographs)
         skips = []
         for block, down in zip(self.down_blocks, self.downsamplings, strict=True):

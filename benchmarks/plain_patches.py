@@ -26,7 +26,7 @@ def write_masked(store: Store, folder: Path) -> None:
 
 
 def plain_patch(path: Path, size_px: int, generator: np.random.Generator) -> Tensor:
-    """Gives one patch (3, size, size), grey levels 0..255."""
+    """Returns one patch (3, size, size), grey levels 0..255."""
     with np.load(path) as arrays:
         image = arrays["image"]
     rows, columns = np.nonzero(image)
@@ -41,7 +41,7 @@ def plain_patch(path: Path, size_px: int, generator: np.random.Generator) -> Ten
 def plain_votes(
     network: nn.Module, paths: Sequence[Path], size_px: int, k: int, batch_size: int
 ) -> Tensor:
-    """Gives the share of votes (images, classes) of K patches an image."""
+    """Returns the share of votes (images, classes) of K patches an image."""
     generator = np.random.default_rng(1)
     passes = []
     with torch.no_grad():

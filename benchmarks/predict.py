@@ -48,7 +48,7 @@ class LungsWhateverItSees(nn.Module):
         self.register_buffer("answer", torch.stack([-4 * lungs, 4 * lungs]))
 
     def forward(self, radiographs: Tensor) -> Tensor:
-        """Gives the logits of background and lungs."""
+        """Returns the logits of background and lungs."""
         return self.answer + 0 * self.network(radiographs)
 
 

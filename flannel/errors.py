@@ -100,7 +100,7 @@ def _about_the_system(fault: OSError) -> str:
 
 
 def _in_a_lock(fault: BaseException) -> bool:
-    """Tells whether the system refused a lock between processes, which lies in shared memory."""
+    """Returns whether the system refused a lock between processes, which lies in shared memory."""
     last = fault.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next

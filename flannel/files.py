@@ -115,7 +115,7 @@ def remove_left_overs(folder: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Gives the SHA-256 of a file's bytes, in hexadecimal digits."""
+    """Returns the SHA-256 of a file's bytes, in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -154,7 +154,7 @@ def _lifetime(pid: int) -> float | None:
 
 
 def digest_of(value: object) -> str:
-    """Gives a short hash of a value of plain types, independent of the order of dictionary keys."""
+    """Returns a short hash of a value of plain types; the order of dictionary keys is ignored."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -65,7 +65,7 @@ class FocalLoss(nn.Module):
     def log_p(
         scores: Float[Tensor, "batch classes"], target: Int[Tensor, " batch"]
     ) -> Float[Tensor, " batch"]:
-        """Gives the logarithm of each true diagnosis's softmax.
+        """Returns the logarithm of each true diagnosis's softmax.
 
         Args:
             scores: Before the softmax.
@@ -118,7 +118,7 @@ class SquaredError(nn.Module):
 
 
 def inverse_frequency(counts: Int[Tensor, " classes"]) -> Float[Tensor, " classes"]:
-    """Gives alpha as the original code does: 1000 / number of training images of each class.
+    """Returns alpha as the original code does: 1000 / number of training images of each class.
 
     Paper 004 calls alpha the inverse class frequency; the factor 1000 is the code's.
 
@@ -134,7 +134,7 @@ def inverse_frequency(counts: Int[Tensor, " classes"]) -> Float[Tensor, " classe
 
 
 def balanced_weights(counts: Int[Tensor, " classes"]) -> Float[Tensor, " classes"]:
-    """Gives `inverse_frequency` at a scale at which the training images weigh 1 on average.
+    """Returns `inverse_frequency` at a scale at which the training images weigh 1 on average.
 
     A weight is N / (classes x count). The ensemble's 1000 / count is the same but for a factor,
     which would be one of the learning rate here, where no public code weighs a base learner's loss.

@@ -120,7 +120,7 @@ def crop_patches(
 def corners_inside(
     centres: Int64[Tensor, "k 2"], size: int | Int64[Tensor, " k"], height: int, width: int
 ) -> Int64[Tensor, "k 2"]:
-    """Gives the top left pixel of each window after it has been moved into the image.
+    """Returns the top left pixel of each window after it has been moved into the image.
 
     Args:
         centres: Row and column of each centre.
@@ -147,7 +147,7 @@ def corners_inside(
 def box_of_windows(
     centres: Int64[Tensor, "k 2"], size: int, height: int, width: int, border: Border
 ) -> tuple[int, int, int, int]:
-    """Gives top, left, height and width of the part of an image that all windows lie in.
+    """Returns top, left, height and width of the part of an image that all windows lie in.
 
     `crop_patches` cuts the same patches from that part, around the centres as the part counts
     them, as from the whole image; so no more of an image need be read or prepared.

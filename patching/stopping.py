@@ -94,7 +94,7 @@ def patches_needed(
 def _certainly(
     sums: Float64[Tensor, "images classes"], to_come: Float64[Tensor, " images"]
 ) -> Bool[Tensor, " images"]:
-    """Tells whether no other class can catch up; of equal sums the first class has the majority."""
+    """Returns whether no other class can catch up; of equal sums the first has the majority."""
     leader = sums.argmax(dim=1, keepdim=True)
     lead = sums.gather(1, leader) - sums
     classes = torch.arange(sums.shape[1], device=sums.device)
@@ -105,7 +105,7 @@ def _certainly(
 def _surely(
     counts: Int64[Tensor, "images classes"], patches: int, error: float
 ) -> Bool[Tensor, " images"]:
-    """Tells whether every final count with another majority is too unlikely to be believed.
+    """Returns whether every final count with another majority is too unlikely to be believed.
 
     Only votes for two classes are looked at at a time: the leader's, s of them, and another's, t.
     Suppose that in the end they have S <= T. The ratio of a uniform prior of S, 1 / (S + T + 1), to
@@ -136,7 +136,7 @@ def _surely(
 def _log_choose(
     n: Int64[Tensor, "images any"], k: Int64[Tensor, "images one"]
 ) -> Float64[Tensor, "images any"]:
-    """Gives the logarithm of the binomial coefficient, minus infinity where k > n."""
+    """Returns the logarithm of the binomial coefficient, minus infinity where k > n."""
     apart = n - k
     of_factorial = torch.lgamma(
         torch.arange(int(max(n.max(), k.max())) + 1, dtype=torch.float64) + 1

@@ -114,7 +114,7 @@ class FCDenseNet(nn.Module):
     def forward(
         self, radiographs: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch classes height width"]:
-        """Gives one logit per class and pixel.
+        """Returns one logit per class and pixel.
 
         Args:
             radiographs: Grey values in 0..255, lungs dark, not normalised (as Oh et al.).
@@ -139,7 +139,7 @@ class FCDenseNet(nn.Module):
     def enter(
         self, radiographs: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch first height width"]:
-        """Gives the features of the first convolution."""
+        """Returns the features of the first convolution."""
         return self.first(radiographs if self.divisor == 1 else radiographs / self.divisor)
 
     def check_size(self, radiographs: Float[Tensor, "batch channels height width"]) -> None:
@@ -221,7 +221,7 @@ class DenseBlock(nn.Module):
     def forward(
         self, stack: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch new height width"]:
-        """Gives the features that the block adds, in the order they were made."""
+        """Returns the features that the block adds, in the order they were made."""
         new: list[Tensor] = []
         for layer in self.layers:
             new.append(_run(layer, stack, *new, checkpointing=self.checkpointing))
@@ -246,7 +246,7 @@ class TransitionDown(nn.Module):
     def forward(
         self, stack: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels half_height half_width"]:
-        """Gives the stack at half its resolution, rounded down."""
+        """Returns the stack at half its resolution, rounded down."""
         return self.pool(_run(self.mix, stack, checkpointing=self.checkpointing))
 
 
@@ -262,7 +262,7 @@ class TransitionUp(nn.Module):
         new: Float[Tensor, "batch channels low_height low_width"],
         skip: Float[Tensor, "batch skip_channels height width"],
     ) -> Float[Tensor, "batch channels height width"]:
-        """Gives features of the skip's size; n pixels become 2 n + 1 before the centre crop."""
+        """Returns features of the skip's size; n pixels become 2 n + 1 before the centre crop."""
         on_cpu = new.device.type == "cpu"
         upsampled = _by_parity(self.transposed, new) if on_cpu else self.transposed(new)
         height, width = skip.shape[2:]

@@ -20,7 +20,7 @@ ROWS_BYTES = 2**22
 
 
 def for_inference(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Gives a copy of a network in evaluation mode, channels last, that computes in `dtype`.
+    """Returns a copy of a network in evaluation mode, channels last, that computes in `dtype`.
 
     FC-DenseNet takes a form of its own, which keeps its buffers from one call to the next and is
     not for two threads at once; any other network, and one that normalises with the statistics of
@@ -54,7 +54,7 @@ class _AtPrecision(nn.Module):
     def forward(
         self, radiographs: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch classes height width"]:
-        """Gives one logit per class and pixel."""
+        """Returns one logit per class and pixel."""
         converted = radiographs.to(self.dtype, memory_format=torch.channels_last)
         return self.network(converted).to(radiographs.dtype)
 
@@ -97,7 +97,7 @@ class _BufferedFCDenseNet(nn.Module):
     def forward(
         self, radiographs: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch classes height width"]:
-        """Gives one logit per class and pixel."""
+        """Returns one logit per class and pixel."""
         self.network.check_size(radiographs)
         levels = self._levels_for(radiographs)
         for images, received in _a_few_images(radiographs, levels[0].received):
@@ -124,7 +124,7 @@ class _BufferedFCDenseNet(nn.Module):
     def _levels_for(
         self, radiographs: Float[Tensor, "batch channels height width"]
     ) -> list[_Level]:
-        """Gives the buffers of the call before if they fit, and new ones otherwise."""
+        """Returns the buffers of the call before if they fit, and new ones otherwise."""
         batch, _, height, width = radiographs.shape
         wanted = (batch, height, width, radiographs.device)
         if self.levels_fit == wanted:
@@ -167,7 +167,7 @@ def _a_few_images(*stacks: Float[Tensor, "batch _ _ _"]) -> Iterator[tuple[Tenso
 
 
 def _a_few_rows(stack: Float[Tensor, "batch _ height _"]) -> Iterator[tuple[int, int]]:
-    """Gives bands of rows, an even number each, that fit a cache; on a GPU one band of all."""
+    """Returns bands of rows, an even number each, that fit a cache; on a GPU one band of all."""
     height = stack.shape[2]
     bands = math.ceil(stack.nbytes / ROWS_BYTES) if stack.device.type == "cpu" else 1
     rows = 2 * math.ceil(height / (2 * bands))
@@ -210,7 +210,7 @@ SIDES = {"left lung": "right lung", "right lung": "left lung"}
 
 
 def ready_network(network: nn.Module, precision: Precision, device: torch.device) -> nn.Module:
-    """Gives a copy of a network in the form that predicts fastest.
+    """Returns a copy of a network in the form that predicts fastest.
 
     Args:
         network: A trained network; it is left alone.

@@ -33,5 +33,5 @@ def classes_of(structures: Structures) -> tuple[str, ...]:
 
 
 def lung_channels(classes: tuple[str, ...]) -> list[int]:
-    """Gives the outputs that together are the lungs."""
+    """Returns the outputs that together are the lungs."""
     return [place for place, name in enumerate(classes) if name in LUNGS]

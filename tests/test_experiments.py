@@ -114,7 +114,7 @@ def test_a_related_recipe_runs_for_a_step(phantom_study, experiments, study, nam
 
 @pytest.fixture(scope="module")
 def resolved(experiments):
-    """Gives all options of a base run, as the command line resolves them from its YAML files."""
+    """Returns all options of a base run, as the command line resolves them from its YAML files."""
     parsers = []
 
     class ParsedError(Exception):

@@ -54,7 +54,7 @@ class PatchRun:
     diagnoses: tuple[str, ...]
 
     def targets(self, chosen: Bool[np.ndarray, " images"]) -> Int[np.ndarray, " chosen"]:
-        """Gives the class index of chosen images."""
+        """Returns the class index of chosen images."""
         return np.array(
             [index_of(name, self.diagnoses) for name in self.truth["diagnosis"][chosen]]
         )
@@ -189,7 +189,7 @@ def _without_box(patches: Patches) -> Patches:
 
 
 def _by_window(patches: Patches) -> Mapping[str, Int[np.ndarray, " patches"]]:
-    """Gives which patches have a size, by size; of several sizes first all together."""
+    """Returns which patches have a size, by size; of several sizes first all together."""
     sides = patches.windows_px[0]
     different = np.unique(sides)
     alike = {str(side): np.flatnonzero(sides == side) for side in different}
@@ -271,7 +271,7 @@ def _covering(
     store: Store,
     covered: dict[tuple[str, bytes], Float[np.ndarray, "times k"]],
 ) -> list[dict[str, object]]:
-    """Gives the mean coverage by K, of one order an image; learners mostly share their patches."""
+    """Returns the mean coverage by K, of one order an image; learners mostly share patches."""
     of_images = []
     for place, image_id in enumerate(patches.image_id):
         centres = torch.from_numpy(patches.centres[place][order[place]].astype(np.int64))

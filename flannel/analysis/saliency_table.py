@@ -53,7 +53,7 @@ def verdict(checks: Sequence[Check]) -> list[str]:
 
 
 def checks_table(name: str, checks: Sequence[Check]) -> Table:
-    """Gives a line for each radiograph.
+    """Returns a line for each radiograph.
 
     Args:
         name: Of the learner's run, such as `patched vgg19_bn fold 0`.

@@ -31,7 +31,7 @@ class BundleError(FlannelError):
 
 
 def is_bundle(folder: Path) -> bool:
-    """Tells whether a folder says that it is a bundle."""
+    """Returns whether a folder says that it is a bundle."""
     return (folder / CONTENTS).is_file()
 
 

@@ -80,7 +80,7 @@ class Listed:
     contents: Entry
 
     def weights(self, entry: Entry) -> tuple[Path, str]:
-        """Gives path and hash of an entry's weights.
+        """Returns path and hash of an entry's weights.
 
         Raises:
             EntryError: If the list of files has none of that name.
@@ -92,7 +92,7 @@ class Listed:
         return self.folder / str(name), str(table(listed)["sha256"])
 
     def paths(self) -> dict[str, Path]:
-        """Gives the weights of learners and ensembles by their names, once these were read."""
+        """Returns the weights of learners and ensembles by their names, once these were read."""
         entries = (*tables(self.contents["learners"]), *tables(self.contents["ensembles"]))
         return {f"{one['arm']}/{one['learner']}": self.weights(one)[0] for one in entries}
 

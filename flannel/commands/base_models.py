@@ -134,7 +134,7 @@ def appended_configs(append: Path | None, arm: str, learner: str) -> list[Path]:
 
 
 def _arm_folder(experiments: Path, arm: str) -> Path:
-    """Gives the folder of an arm's learners, which the controls share with the global arm."""
+    """Returns the folder of an arm's learners, which the controls share with the global arm."""
     return experiments / "base" / ("global" if arm in CONTROLS else arm)
 
 
@@ -175,7 +175,7 @@ def other_classes(study: Path) -> int | None:
 
 
 def outputs_option(configs: Sequence[Path], classes: int | None) -> list[str]:
-    """Gives a recipe's network as many outputs as the study has diagnoses.
+    """Returns a recipe's network as many outputs as the study has diagnoses.
 
     The recipes are written for four. Networks of torchvision's own call the number num_classes.
     """

@@ -173,7 +173,7 @@ def _run(command: list[str], wandb: WandbMode | None, log: Path) -> str:
 
 
 def _command(folder: Path, append: Path | None, arm: str, form: str) -> list[str]:
-    """Gives the command that makes a form, and its recipes in the order in which they are merged.
+    """Returns the command that makes a form, and its recipes in the order in which they are merged.
 
     Raises:
         RunError: If there is no such form.
@@ -197,7 +197,7 @@ def _forms(folder: Path, form: str) -> list[str]:
 
 
 def _narrowed(recipe: Path, learner: str) -> list[str]:
-    """Gives the learners of an arm's recipe, or those of them that were asked for.
+    """Returns the learners of an arm's recipe, or those of them that were asked for.
 
     Raises:
         RunError: If there is no such recipe, or it lists no learner of that name.

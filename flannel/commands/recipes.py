@@ -70,5 +70,5 @@ def chosen(names: str) -> list[str] | None:
 
 
 def config_flags(configs: Sequence[Path]) -> list[str]:
-    """Gives the chain of `--config` options, in the order in which they are merged."""
+    """Returns the chain of `--config` options, in the order in which they are merged."""
     return [f"--config={config}" for config in configs]

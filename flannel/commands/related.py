@@ -106,7 +106,7 @@ def related(
 
 
 def _chosen(plan: RelatedStudy, arm: str, learner: str) -> list[tuple[str, str]]:
-    """Gives learner and arm of each run that was asked for, in the plan's order.
+    """Returns learner and arm of each run that was asked for, in the plan's order.
 
     Raises:
         RunError: If the plan has no such learner or arm.

@@ -66,7 +66,7 @@ def lung_masks(
     made_up: bool,
     experiments: Path,
 ) -> None:
-    """Gives the study's radiographs their lung masks, as the plan says where from.
+    """Returns the study's radiographs their lung masks, as the plan says where from.
 
     Raises:
         RunError: If the plan has none, or a segmenter has nothing to learn from.

@@ -69,7 +69,7 @@ class Pair:
         return paired_tests(self.first.tests, self.second.tests, self.first.measured.diagnoses)
 
     def of(self, name: str, measure: str = "f1") -> pd.Series:
-        """Gives one difference by class (or "macro", "overall") and measure."""
+        """Returns one difference by class (or "macro", "overall") and measure."""
         table = self.differences
         return table[(table["class"] == name) & (table["measure"] == measure)].iloc[0]
 
@@ -89,7 +89,7 @@ class Measurements:
     rows: tuple[Row, ...]
 
     def row(self, arm: str, learner: str) -> Row | None:
-        """Gives a row, None where the study has none."""
+        """Returns a row, None where the study has none."""
         found = [row for row in self.rows if (row.arm, row.learner) == (arm, learner)]
         return found[0] if found else None
 

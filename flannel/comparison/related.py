@@ -130,7 +130,7 @@ class Related:
     def number(
         self, measure: str, name: str, arm: str = "", learner: str = "", split: str = ""
     ) -> float:
-        """Gives a published number, NaN where there is none.
+        """Returns a published number, NaN where there is none.
 
         Args:
             measure: Such as "f1", "accuracy", "minutes", "radiographs" or "as Normal" (how many
@@ -148,7 +148,7 @@ class Related:
 
 
 def recipe_of(learner: str) -> str:
-    """Gives the recipe of a learner, which is its name without the seed of a repeat."""
+    """Returns the recipe of a learner, which is its name without the seed of a repeat."""
     return re.sub(r"_seed\d+$", "", learner)
 
 

@@ -95,7 +95,7 @@ def parted_doubt(cell: str) -> tuple[str, str]:
 
 
 def _remarks(study: Path) -> list[tuple[str, str]]:
-    """Gives the audit's sentences with their weight: danger, care or good."""
+    """Returns the audit's sentences with their weight: danger, care or good."""
     path = study / "audit.json"
     remarks = read_json(path).get("remarks", []) if path.is_file() else []
     if not isinstance(remarks, list):
@@ -122,7 +122,7 @@ def _flat(values: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def _link(target: Path, page: Path) -> str:
-    """Gives the way from the page to a file or folder of the study; empty if it is not there."""
+    """Returns the way from the page to a file or folder of the study; empty if it is not there."""
     return Path(os.path.relpath(target, page.parent)).as_posix() if target.exists() else ""
 
 

@@ -94,12 +94,12 @@ class Comparison:
         return [sizes[fold] for fold in self.folds][: len(tested)]
 
     def of(self, arm: str, learner: str) -> list[Result]:
-        """Gives the results of one learner in one arm, fold by fold."""
+        """Returns the results of one learner in one arm, fold by fold."""
         return [r for r in self.results if (r.run.arm, r.run.learner) == (arm, learner)]
 
 
 def printed_runs(comparison: Comparison) -> list[Result]:
-    """Gives the runs that a paper would print: the first fold and repeat of each, no cheats."""
+    """Returns the runs that a paper would print: the first fold and repeat of each, no cheats."""
     first: dict[tuple[str, str], Result] = {}
     for result in comparison.results:
         run = result.run
@@ -165,7 +165,7 @@ def read_comparison(
 def _planned(
     plan: RelatedStudy | None, learners: Sequence[str] | None
 ) -> set[tuple[str, str]] | None:
-    """Gives arm and learner of what a plan names, of the learners that are compared."""
+    """Returns arm and learner of what a plan names, of the learners that are compared."""
     if plan is None:
         return None
     wanted = None if learners is None else {*learners, ENSEMBLE}

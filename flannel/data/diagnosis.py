@@ -38,7 +38,7 @@ class LabelError(FlannelError):
 
 
 def index_of(diagnosis: str, diagnoses: Sequence[str]) -> int:
-    """Gives the position of a diagnosis in its label set.
+    """Returns the position of a diagnosis in its label set.
 
     Args:
         diagnosis: A name such as "COVID-19".

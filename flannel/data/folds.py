@@ -93,7 +93,7 @@ def assign_folds(
 
 
 def splits_of_fold(table: pd.DataFrame, fold: int) -> pd.Series:
-    """Gives what each radiograph is for in one fold: "train", "val", "test", or "" for nothing.
+    """Returns what each radiograph is for in one fold: "train", "val", "test", or "" for nothing.
 
     A row of the manifest says it with `split` and `fold`:
 
@@ -137,7 +137,7 @@ def splits_of_fold(table: pd.DataFrame, fold: int) -> pd.Series:
 
 
 def _with_fixed_test(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gives split and fold of parts that validate in turn; -1 is the test set of all."""
+    """Returns split and fold of parts that validate in turn; -1 is the test set of all."""
     return np.where(parts < 0, "test", "development").astype(object), parts
 
 
@@ -173,7 +173,7 @@ def _nested_parts(table: pd.DataFrame, seed: int, folds: int) -> np.ndarray:
 def _first_complete(
     draw: Callable[[int], np.ndarray], table: pd.DataFrame, parts: int
 ) -> np.ndarray:
-    """Gives the first draw in which every part has every diagnosis."""
+    """Returns the first draw in which every part has every diagnosis."""
     for attempt in range(ATTEMPTS):
         drawn = draw(attempt)
         seen = set(zip(drawn.tolist(), table["diagnosis"], strict=True))

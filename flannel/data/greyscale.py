@@ -122,7 +122,7 @@ def _bits_around(low: float, high: float, top: int) -> tuple[float, float]:
 
 
 def is_flat(counts: Integer[np.ndarray, " 256"]) -> bool:
-    """Tells whether a picture of so many pixels at each level of 8 bits shows nothing."""
+    """Returns whether a picture of so many pixels at each level of 8 bits shows nothing."""
     return bool(counts.max() >= FLAT * counts.sum())
 
 
@@ -221,7 +221,7 @@ def to_square(image: np.ndarray, side_px: int, squaring: Squaring) -> np.ndarray
 
 
 def box_around(mask: Bool[np.ndarray, "side side"]) -> tuple[slice, slice]:
-    """Gives the rows and columns of the smallest box around a mask, nothing if it is empty."""
+    """Returns the rows and columns of the smallest box around a mask, nothing if it is empty."""
     down, across = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(down):
         return slice(0), slice(0)

@@ -155,7 +155,7 @@ def _small(path: Path, size_px: int) -> UInt8[np.ndarray, "size size"]:
 
 
 def _dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
-    """Gives a dataset whose values lie in this file and nowhere else."""
+    """Returns a dataset whose values lie in this file and nowhere else."""
     if name not in file:
         has = ", ".join(sorted(file)) or "nothing"
         raise SourceError(f"{path} has no dataset {name!r}; it has {has}.")
@@ -193,7 +193,7 @@ def _labels(file: h5py.File, path: Path) -> Integer[np.ndarray, " images"]:
 
 
 def _findings(file: h5py.File, path: Path, labels: Integer[np.ndarray, " images"]) -> list[str]:
-    """Gives the class name of each image, or "class 3" where the file names none."""
+    """Returns the class name of each image, or "class 3" where the file names none."""
     if "class_names" not in file:
         return [f"class {label}" for label in labels.tolist()]
     names = _texts(file, "class_names", path)

@@ -136,7 +136,7 @@ def _seen_before(path: Path, known: Mapping[str, _Seen]) -> _Seen | None:
 
 
 def _size_of_whole_picture(content: bytes) -> tuple[int, int] | None:
-    """Gives width and height of a PNG or JPEG that is surely whole and of a usual kind."""
+    """Returns width and height of a PNG or JPEG that is surely whole and of a usual kind."""
     is_jpeg = content.startswith(JPEG_START)
     if not (content.endswith(JPEG_END) if is_jpeg else _is_whole_png(content)):
         return None

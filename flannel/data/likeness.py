@@ -23,7 +23,7 @@ FLAT = bytes(HASH_BYTES)
 
 
 def joined_near_duplicates(table: pd.DataFrame, cache: Path | None = None) -> list[str]:
-    """Gives the groups of a manifest with those joined that share a near duplicate.
+    """Returns the groups of a manifest with those joined that share a near duplicate.
 
     Every picture is decoded, which takes as long as making the store. A file that cannot be
     decoded joins nothing: the store tells of it.

@@ -241,7 +241,7 @@ def _passed_over(
 
 
 def _read_label(row: SourceRow, mapping: LabelMapping) -> tuple[str, str]:
-    """Gives the diagnosis of a row, or the reason why it is left out."""
+    """Returns the diagnosis of a row, or the reason why it is left out."""
     if row.unfit:
         return "", row.unfit
     if projection_of_words(row.view) not in VIEWS:

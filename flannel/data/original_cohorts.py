@@ -43,7 +43,7 @@ class ImportReport:
     relabelled: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Gives the report as text."""
+        """Returns the report as text."""
         lines = [f"{self.rows} rows of the {self.run} run were found"]
         for title, names in (
             ("files of the run that are missing", self.missing),
@@ -93,7 +93,7 @@ def read_lists(path: Path) -> pd.DataFrame:
 def import_run(
     table: pd.DataFrame, lists: pd.DataFrame, run: Run
 ) -> tuple[pd.DataFrame, ImportReport]:
-    """Gives the rows of an original run with its folds and diagnoses.
+    """Returns the rows of an original run with its folds and diagnoses.
 
     A file is found by its source and name; where a name occurs twice, by its path. Like the run
     itself, the result holds a file that was labelled twice in two rows, whose second is named

@@ -124,7 +124,7 @@ class _Anatomy:
         self.lungs = _soft(self.left_lung | self.right_lung, 0.006)
 
     def posed(self, points: Points) -> Points:
-        """Gives points in pixels (x, y) for points in parts of the picture."""
+        """Returns points in pixels (x, y) for points in parts of the picture."""
         height, width = self.size
         turned = (points - 0.5) @ self._pose[:, :2].T + self._pose[:, 2] + 0.5
         return turned * (width, height)
@@ -149,7 +149,7 @@ def _pose(generator: np.random.Generator) -> np.ndarray:
 
 
 def _clavicle(side: int, generator: np.random.Generator) -> Points:
-    """Gives a closed band around a clavicle; side 1 is the patient's left, -1 the right."""
+    """Returns a closed band around a clavicle; side 1 is the patient's left, -1 the right."""
     axis = np.array(CLAVICLE) + generator.normal(0, 0.004, (len(CLAVICLE), 2))
     axis[:, 0] = SPINE_X + side * (axis[:, 0] - SPINE_X)
     half = np.array([0.017, 0.011, 0.010, 0.013])
@@ -303,7 +303,7 @@ def _exposed(
 
 
 def _places(lung: Bool[np.ndarray, "height width"]) -> tuple[np.ndarray, np.ndarray]:
-    """Gives where pixels lie in a lung's box: 0 at the spine to 1 outside, 0 top to 1 bottom."""
+    """Returns where pixels lie in a lung's box: 0 at the spine to 1 outside, 0 top to 1 bottom."""
     height, width = lung.shape
     columns, rows = np.flatnonzero(lung.any(axis=0)), np.flatnonzero(lung.any(axis=1))
     x = ((np.arange(width) - columns[0]) / (columns[-1] - columns[0])).astype(np.float32)
@@ -314,7 +314,7 @@ def _places(lung: Bool[np.ndarray, "height width"]) -> tuple[np.ndarray, np.ndar
 
 
 def _side_of(lung: Bool[np.ndarray, "height width"]) -> np.ndarray:
-    """Gives the half of the picture where a lung lies: its own outline comes softly later."""
+    """Returns the half of the picture where a lung lies: its own outline comes softly later."""
     middle = lung.shape[1] / 2
     columns = np.arange(lung.shape[1]) < middle
     return columns if np.flatnonzero(lung.any(axis=0)).mean() < middle else ~columns

@@ -35,7 +35,7 @@ GAP_PX = 6
 
 
 def as_colour(image: UInt8[np.ndarray, "height width *rgb"]) -> UInt8[np.ndarray, "height width 3"]:
-    """Gives a copy in colour of a grey or colour picture.
+    """Returns a copy in colour of a grey or colour picture.
 
     Raises:
         ValueError: If the array is not uint8 of shape (height, width) or (height, width, 3).

@@ -106,7 +106,7 @@ def load_provenance(path: Path) -> Provenance:
 
 
 def label_set_of(study: Path) -> tuple[str, ...]:
-    """Gives the diagnoses of a study, in order: everything that counts or names them asks here.
+    """Returns the diagnoses of a study, in order: everything that counts or names them asks here.
 
     They are the label set of the mapping that the study's manifest was made with. A study that
     keeps no note of it, such as one of predictions alone, has FLANNEL's four.

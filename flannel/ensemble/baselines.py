@@ -70,7 +70,7 @@ class Baseline(ABC):
     def recall(
         self, told: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
     ) -> Combine:
-        """Gives again what `fit` gave.
+        """Returns again what `fit` gave.
 
         Args:
             told: What was chosen or fitted.
@@ -196,7 +196,7 @@ class Logistic(Baseline):
     def recall(
         self, told: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
     ) -> Combine:
-        """Gives scikit-learn's model the numbers that were fitted."""
+        """Returns scikit-learn's model the numbers that were fitted."""
         model = LogisticRegression()
         names = np.asarray(told["diagnoses"], str)
         model.classes_ = np.array([index_of(str(name), diagnoses) for name in names])
@@ -212,7 +212,7 @@ class Logistic(Baseline):
 def _regressed(
     model: LogisticRegression, probabilities: Float[np.ndarray, "images learners classes"]
 ) -> Float[np.ndarray, "images classes"]:
-    """Gives the confidences; 0 for a diagnosis that no training row had."""
+    """Returns the confidences; 0 for a diagnosis that no training row had."""
     confidences = np.zeros((len(probabilities), probabilities.shape[2]))
     features = probabilities.reshape(len(probabilities), -1).astype(np.float64)
     confidences[:, model.classes_] = model.predict_proba(features)
@@ -230,7 +230,7 @@ def recalled(
     learners: Sequence[str],
     diagnoses: Sequence[str],
 ) -> Combine:
-    """Gives the baseline of a finished run again, ready for any image.
+    """Returns the baseline of a finished run again, ready for any image.
 
     Args:
         method: `class_path` and `init_args`, as in the run's config.yaml.

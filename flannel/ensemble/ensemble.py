@@ -137,15 +137,15 @@ class PredictionsDataModule(LightningDataModule):
         return torch.bincount(targets, minlength=len(self.diagnoses))
 
     def train_dataloader(self) -> DataLoader[EnsembleBatch]:
-        """Gives the training rows, in another order in each epoch."""
+        """Returns the training rows, in another order in each epoch."""
         return whole_split(self.stack.training, self.seed)
 
     def val_dataloader(self) -> DataLoader[EnsembleBatch]:
-        """Gives the validation rows."""
+        """Returns the validation rows."""
         return whole_split(self.stack.validation)
 
     def test_dataloader(self) -> DataLoader[EnsembleBatch]:
-        """Gives the test rows."""
+        """Returns the test rows."""
         return whole_split(self.stack.rows.of("test"))
 
 

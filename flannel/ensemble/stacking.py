@@ -77,12 +77,12 @@ class Rows:
         return np.array(true, dtype=np.int64)
 
     def where(self, chosen: Bool[np.ndarray, " images"]) -> "Rows":
-        """Gives the chosen images."""
+        """Returns the chosen images."""
         identity = self.identity[chosen].reset_index(drop=True)
         return Rows(identity, self.probabilities[chosen], self.diagnoses)
 
     def of(self, split: str) -> "Rows":
-        """Gives the images of a split."""
+        """Returns the images of a split."""
         return self.where((self.identity["split"] == split).to_numpy())
 
 
@@ -180,7 +180,7 @@ def check_predictions(study: Path, learners: Sequence[str], folds: Sequence[int]
 
 
 def base_folder(study: Path, learner: str, fold: int) -> Path:
-    """Gives the run folder of a base learner, named as "<arm>/<learner>"."""
+    """Returns the run folder of a base learner, named as "<arm>/<learner>"."""
     return study / "base" / learner / f"fold{fold}"
 
 
@@ -249,7 +249,7 @@ PAPERS_FORM = "flannel"
 
 
 def ensemble_folder(arm: str, name: str, fold: int) -> str:
-    """Gives an ensemble's run folder in the study, by the form's name.
+    """Returns an ensemble's run folder in the study, by the form's name.
 
     The paper's own form is `ensemble/<arm>/fold<k>`, every other one, trained or not, and those of
     a user's own recipes too, `ensemble/<arm>/<name>/fold<k>`. A comparison finds them by that.

@@ -194,7 +194,7 @@ def stacked(departures: Sequence[AugmentationParams | None]) -> AugmentationPara
 
 
 def perspective(quadrilateral: Sequence[tuple[float, float]]) -> Matrix:
-    """Gives the matrix that takes a view's corners to those of a quadrilateral.
+    """Returns the matrix that takes a view's corners to those of a quadrilateral.
 
     Args:
         quadrilateral: Convex; its corners across and down from the view's middle, in half sides,
@@ -211,7 +211,7 @@ def perspective(quadrilateral: Sequence[tuple[float, float]]) -> Matrix:
 def _places(
     source: Float32[Tensor, "images 3 3"], side: int
 ) -> Float32[Tensor, "images side side 2"]:
-    """Gives where in a view each pixel of the result is read, in half sides from the middle.
+    """Returns where in a view each pixel of the result is read, in half sides from the middle.
 
     Each place is multiplied out, because under mixed precision a product of matrices is rounded to
     few digits; and in the order in which torchvision's `rotate` rounds, so that a place halfway
@@ -227,7 +227,7 @@ def _places(
 
 
 def _exposures(tone: Float32[Tensor, "images 2"]) -> UInt8[Tensor, "images 256"]:
-    """Gives for each image a table of what becomes of the grey levels."""
+    """Returns for each image a table of what becomes of the grey levels."""
     values = torch.arange(256, dtype=torch.float32, device=tone.device) / 255
     logits = values.clamp(BLACK_AND_WHITE, 1 - BLACK_AND_WHITE).logit()
     shift, slope = tone[..., None].unbind(1)  # each (images, 1)

@@ -234,11 +234,11 @@ class RadiographDataModule(LightningDataModule):
         )
 
     def _rank(self) -> tuple[int, int]:
-        """Gives this process's number, and how many there are."""
+        """Returns this process's number, and how many there are."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _micro_batch(self) -> int:
-        """Gives the images of a micro-batch on one device.
+        """Returns the images of a micro-batch on one device.
 
         Raises:
             CohortError: If the batch does not divide into such.
@@ -253,7 +253,7 @@ class RadiographDataModule(LightningDataModule):
         return self.batch_size // parts
 
     def share_of_step(self, batch_idx: int, images: int) -> float:
-        """Gives the share of a micro-batch in its training step, of which shares add up to 1.
+        """Returns the share of a micro-batch in its training step, of which shares add up to 1.
 
         Args:
             batch_idx: The micro-batch's number in the epoch.
@@ -268,19 +268,19 @@ class RadiographDataModule(LightningDataModule):
         return images / min(step, in_epoch - begin)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Gives the fold's training images, augmented."""
+        """Returns the fold's training images, augmented."""
         return self._loader(["train"], "train")
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Gives the fold's validation images."""
+        """Returns the fold's validation images."""
         return self._loader(["val"], "val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Gives the test images, with all patches."""
+        """Returns the test images, with all patches."""
         return self._loader(["test"], "predict")
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """Gives every image of the fold, train, val and test, with all patches."""
+        """Returns every image of the fold, train, val and test, with all patches."""
         return self._loader(SPLITS, "predict")
 
 

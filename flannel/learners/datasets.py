@@ -58,7 +58,7 @@ class Key(NamedTuple):
 
 
 class EpochSampler(Sampler[Key]):
-    """Gives this rank's images of an epoch, in an order derived from (seed, epoch).
+    """Returns this rank's images of an epoch, in an order derived from (seed, epoch).
 
     Args:
         targets: Class index of each image.
@@ -105,7 +105,7 @@ class EpochSampler(Sampler[Key]):
             yield Key(epoch, int(row), int(turn))
 
     def _rows(self) -> Int[np.ndarray, " images"]:
-        """Gives the rows of an epoch for all ranks together."""
+        """Returns the rows of an epoch for all ranks together."""
         count = len(self.targets)
         match self.order:
             case "listed":

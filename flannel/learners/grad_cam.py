@@ -67,7 +67,7 @@ class GradCam:
     def map_of(
         self, pixels: UInt8[Tensor, "views 1 side side"], places: PatchLocations, diagnosis: int
     ) -> Float32[Tensor, "store store"]:
-        """Gives how much each place of a radiograph speaks for a diagnosis.
+        """Returns how much each place of a radiograph speaks for a diagnosis.
 
         Args:
             pixels: The views of one radiograph, as its view gives them.
@@ -89,7 +89,7 @@ class GradCam:
         return self._over_patches(maps, torch.cat(probabilities), places)
 
     def seen(self, places: PatchLocations) -> Bool[Tensor, "store store"]:
-        """Gives where the views lie: True where at least one of them looked."""
+        """Returns where the views lie: True where at least one of them looked."""
         if isinstance(self.view, WholeView):
             return self._whole(self.view, torch.ones(1, 1), places) > 0
         ones = torch.ones(len(places.centres))
@@ -145,7 +145,7 @@ class GradCam:
 
 
 def _middle(view: WholeView, first_px: int, extent_px: int) -> slice:
-    """Gives where the crop lies along one side of what was resized, in the store's pixels."""
+    """Returns where the crop lies along one side of what was resized, in the store's pixels."""
     scale = extent_px / view.resize_px
     start = round(round((view.resize_px - view.size_px) / 2) * scale)
     end = min(start + round(view.size_px * scale), extent_px)

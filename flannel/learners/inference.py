@@ -24,7 +24,7 @@ _MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def inference_dtype(precision: str, network: nn.Module) -> torch.dtype:
-    """Gives the type in which a network trained at one of Lightning's precisions predicts.
+    """Returns the type in which a network trained at one of Lightning's precisions predicts.
 
     Mixed precision rounds the weights anew in every forward pass; for prediction that is done once.
 
@@ -36,7 +36,7 @@ def inference_dtype(precision: str, network: nn.Module) -> torch.dtype:
 
 
 def for_inference(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Gives a copy of a network that only predicts: evaluation mode, channels last, in `dtype`.
+    """Returns a copy of a network that only predicts: evaluation mode, channels last, in `dtype`.
 
     A BatchNorm that alone reads a convolution becomes part of it. One that stands before its
     convolution (DenseNet's first of each layer) stays, and keeps float32 or better for its

@@ -104,7 +104,7 @@ class BaseLearner(LightningModule):
                 )
 
     def _images(self, batch: Batch) -> Float[Tensor, "examples 3 side side"]:
-        """Gives every training view as an example of its own, departed as was drawn for it."""
+        """Returns every training view as an example of its own, departed as was drawn for it."""
         departures = batch.departures
         pixels = batch.pixels if departures is None else departures.apply(batch.pixels)
         images = normalise(pixels.flatten(0, 1), batch.normalisation)
@@ -196,7 +196,7 @@ class BaseLearner(LightningModule):
         self._for_inference = ()
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Opinion:
-        """Gives the opinion on a batch."""
+        """Returns the opinion on a batch."""
         (network,) = self._for_inference
         logits = logits_in_parts(network, batch.pixels, batch.normalisation, self.views_at_once)
         confidences = vote(logits, self.rule, batch.places.weights)
@@ -251,7 +251,7 @@ class LearnerCLI(StudyCLI):
             write_network(model.network, size_px, self.run.folder / "network.csv")
 
     def stage_callbacks(self) -> list[Callback]:
-        """Gives the picture of the patches, where there are patches."""
+        """Returns the picture of the patches, where there are patches."""
         if self.arguments.data.arm != "patched":
             return []
         return [PatchPictures(self.run.folder, self.logs_images)]

@@ -59,7 +59,7 @@ class PatchPictures(Callback):
     def draw(
         self, store: Store, batch: Batch, diagnoses: Sequence[str]
     ) -> UInt8[np.ndarray, "height width 3"]:
-        """Gives a contact sheet of radiographs with the windows of their patches."""
+        """Returns a contact sheet of radiographs with the windows of their patches."""
         pictures, captions = [], []
         for at, image_id in enumerate(batch.image_ids[: self.radiographs]):
             diagnosis = diagnoses[int(batch.target[at])]
@@ -75,7 +75,7 @@ class PatchPictures(Callback):
         return contact_sheet(pictures, captions, COLUMNS)
 
     def state_dict(self) -> dict[str, bool]:
-        """Gives what `last.ckpt` keeps."""
+        """Returns what `last.ckpt` keeps."""
         return {"drawn": self.drawn}
 
     def load_state_dict(self, state_dict: dict[str, bool]) -> None:

@@ -105,7 +105,7 @@ class WholeView:
     def views(
         self, store: Store, image_id: str, sampling: ViewSampling
     ) -> tuple[Tensor, PatchLocations]:
-        """Gives pixels (1, 1, size, size), and that they are of the whole radiograph."""
+        """Returns pixels (1, 1, size, size), and that they are of the whole radiograph."""
         box = Box(0, 0, store.size_px, store.size_px)
         places = WHOLE
         if self.arm == "cropped":
@@ -158,7 +158,7 @@ class PatchView:
     def views(
         self, store: Store, image_id: str, sampling: ViewSampling
     ) -> tuple[Tensor, PatchLocations]:
-        """Gives pixels (views, 1, size, size), and where they were cut."""
+        """Returns pixels (views, 1, size, size), and where they were cut."""
         sides = self._sides(sampling)
         centres = self._centres(store, image_id, sampling)
         weights, seen = torch.ones(len(sides)), torch.tensor(float("nan"))
@@ -176,7 +176,7 @@ class PatchView:
         return pixels, PatchLocations(centres, torch.tensor(sides), weights, seen)
 
     def _sides(self, sampling: ViewSampling) -> list[int]:
-        """Gives each patch its side; in training the turn begins anywhere, for it may be short."""
+        """Returns each patch's side; in training the turn begins anywhere, for it may be short."""
         scales = len(self.windows_px)
         first = sampling.integers(scales, 1)[0] if sampling.training and scales > 1 else 0
         return [self.windows_px[(first + n) % scales] for n in range(sampling.patches)]
@@ -308,7 +308,7 @@ def view_options(
 
 
 def box_with_margin(mask: Bool[np.ndarray, "side side"], margin_px: int) -> Box:
-    """Gives the smallest rectangle around both lungs with a margin, as far as the picture goes.
+    """Returns the smallest rectangle around both lungs with a margin, as far as the picture goes.
 
     The finder of paper 002 (lungs-finder) gives such a rectangle, with 15 px around it in a
     picture of at most 512 px, from gradients instead of a mask.

@@ -49,7 +49,7 @@ def reliability(
     happened: Bool[np.ndarray, " images"],
     bins: int = BINS,
 ) -> tuple[Bin, ...]:
-    """Gives the reliability curve: how often what was said with some confidence came true.
+    """Returns the reliability curve: how often what was said with some confidence came true.
 
     Args:
         confidence: In [0, 1].
@@ -83,7 +83,7 @@ def reliability(
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
-    """Gives the expected calibration error (Guo et al., 2017, equation 3), in [0, 1].
+    """Returns the expected calibration error (Guo et al., 2017, equation 3), in [0, 1].
 
     It hangs on the bins, and is above 0 by chance alone where they hold few radiographs: look at
     them, and take no interval from resampling it.
@@ -95,7 +95,7 @@ def calibration_error(bins: Sequence[Bin]) -> float:
 def top_label(
     true: Int[np.ndarray, " images"], probabilities: Float[np.ndarray, "images classes"]
 ) -> tuple[Float[np.ndarray, " images"], Bool[np.ndarray, " images"]]:
-    """Gives the probability of the predicted diagnosis, and whether that is the true one."""
+    """Returns the probability of the predicted diagnosis, and whether that is the true one."""
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == true
 
 
@@ -118,7 +118,7 @@ class Temperature:
     def apply(
         self, probabilities: Float[np.ndarray, "images classes"]
     ) -> Float[np.ndarray, "images classes"]:
-        """Gives softmax(log p / T), which changes no order within a radiograph."""
+        """Returns softmax(log p / T), which changes no order within a radiograph."""
         return _tempered(_logarithms(probabilities, self.floor), 1 / self.value)
 
 

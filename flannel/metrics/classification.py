@@ -74,7 +74,7 @@ class Scores:
     undefined: Mapping[tuple[str, str], str]
 
     def value(self, name: str, measure: str) -> float:
-        """Gives one number by class (or "macro", "overall") and measure."""
+        """Returns one number by class (or "macro", "overall") and measure."""
         return float(getattr(self if name == OVERALL else self.by_class[name], measure))
 
 
@@ -133,7 +133,7 @@ def checked_truth(
     probabilities: Float[np.ndarray, "images classes"],
     diagnoses: Sequence[str],
 ) -> Int[np.ndarray, " images"]:
-    """Gives the true diagnoses as places in the label set, if the predictions fit them.
+    """Returns the true diagnoses as places in the label set, if the predictions fit them.
 
     Raises:
         MeasureError: As `scores`.
@@ -152,7 +152,7 @@ def checked_truth(
 def counted(
     confusion: Num[np.ndarray, "*draws classes classes"], occurring: Bool[np.ndarray, " classes"]
 ) -> dict[str, Float[np.ndarray, "*draws classes+1"]]:
-    """Gives precision, recall, F1 and specificity of each class, and behind them the macro mean.
+    """Returns precision, recall, F1 and specificity of each class, and behind them the macro mean.
 
     F1 is 2 TP / (2 TP + FP + FN), which equals 2 PR / (P + R) and is 0, not undefined, where a
     class occurs and is never predicted.
@@ -175,7 +175,7 @@ def counted(
 
 
 def matthews(confusion: Num[np.ndarray, "*draws classes classes"]) -> Float[np.ndarray, "*draws"]:
-    """Gives Matthews' correlation of several classes (Gorodkin, 2004), NaN where it is 0 / 0."""
+    """Returns Matthews' correlation of several classes (Gorodkin, 2004), NaN where it is 0 / 0."""
     matrix = confusion.astype(np.float64)
     true, told, total = matrix.sum(axis=-1), matrix.sum(axis=-2), matrix.sum(axis=(-2, -1))
     right = np.trace(matrix, axis1=-2, axis2=-1)
@@ -188,7 +188,7 @@ def ranking(
     positive: Bool[np.ndarray, " images"],
     weights: Float[np.ndarray, "images draws"],
 ) -> tuple[Float[np.ndarray, " draws"], Float[np.ndarray, " draws"]]:
-    """Gives ROC-AUC and average precision of a score under each column of weights.
+    """Returns ROC-AUC and average precision of a score under each column of weights.
 
     The area counts half for a pair of equal scores (Mann and Whitney). Average precision is the sum
     over the distinct scores of precision times the gain in recall, without interpolation.
@@ -215,7 +215,7 @@ def ranking(
 def squared_distances(
     true: Int[np.ndarray, " images"], probabilities: Float[np.ndarray, "images classes"]
 ) -> Float[np.ndarray, " images"]:
-    """Gives the squared distance of each image's probabilities from the truth (Brier, 1950)."""
+    """Returns the squared distance of each image's probabilities from the truth (Brier, 1950)."""
     return ((probabilities - np.eye(probabilities.shape[1])[true]) ** 2).sum(axis=1)
 
 

@@ -104,7 +104,7 @@ def few_groups(diagnosis: str, groups: int) -> str:
 
 
 def owners(groups: pd.Series, draws: GroupDraws) -> Int[np.ndarray, " images"]:
-    """Gives each image's place among the drawn groups.
+    """Returns each image's place among the drawn groups.
 
     Raises:
         ValueError: If an image's group is not drawn.
@@ -119,7 +119,7 @@ def owners(groups: pd.Series, draws: GroupDraws) -> Int[np.ndarray, " images"]:
 
 
 def percentiles(drawn: Float[np.ndarray, " resamples"]) -> tuple[float, float, str]:
-    """Gives the ends of the 95 % interval, or NaN and why there is none."""
+    """Returns the ends of the 95 % interval, or NaN and why there is none."""
     there = np.isfinite(drawn)
     lost = int((~there).sum())
     if lost > UNDEFINED_SHARE * len(drawn):
@@ -169,26 +169,26 @@ class Measured:
         return list(self.resampled)
 
     def folds_of(self, name: str, measure: str) -> list[int]:
-        """Gives the folds that have a part in a number."""
+        """Returns the folds that have a part in a number."""
         return [fold for fold in self.folds if (name, measure) not in self.left_out[fold]]
 
     def values(
         self, name: str, measure: str, folds: Sequence[int] | None = None
     ) -> Float[np.ndarray, " folds"]:
-        """Gives a number fold by fold; by default of the folds that have a part in it."""
+        """Returns a number fold by fold; by default of the folds that have a part in it."""
         chosen = self.folds_of(name, measure) if folds is None else folds
         return np.array([self.scores[fold].value(name, measure) for fold in chosen])
 
     def drawn(
         self, name: str, measure: str, folds: Sequence[int] | None = None
     ) -> Float[np.ndarray, " resamples"]:
-        """Gives the folds' mean of a number in every resample, NaN where one is undefined."""
+        """Returns the folds' mean of a number in every resample, NaN where one is undefined."""
         chosen = self.folds_of(name, measure) if folds is None else folds
         rows = [self.folds.index(fold) for fold in chosen]
         return self.resampled[name, measure][rows].mean(axis=0)
 
     def interval(self, name: str, measure: str) -> Interval:
-        """Gives the mean over folds with its 95 % interval over groups.
+        """Returns the mean over folds with its 95 % interval over groups.
 
         Args:
             name: A diagnosis, "macro" or "overall".
@@ -315,7 +315,7 @@ def by_part(
 
 
 def listed(folds: Sequence[int]) -> str:
-    """Gives folds as text, such as `0, 1`."""
+    """Returns folds as text, such as `0, 1`."""
     return ", ".join(str(fold) for fold in folds)
 
 

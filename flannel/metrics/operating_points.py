@@ -51,7 +51,7 @@ class OperatingPoint:
 def threshold_at(
     score: Float[np.ndarray, " images"], positive: Bool[np.ndarray, " images"], specificity: float
 ) -> float:
-    """Gives the lowest threshold at which enough radiographs without the diagnosis stay below.
+    """Returns the lowest threshold at which enough radiographs without the diagnosis stay below.
 
     Equal scores, such as equal shares of votes, lie on one side together, so that the specificity
     on these rows is at least the wanted one.

@@ -284,7 +284,7 @@ def _why_untested(found: DeLong, has: np.ndarray, diagnosis: str) -> str:
 
 
 def _two_sided(apart: np.ndarray) -> float:
-    """Gives the two-sided p value of resampled differences."""
+    """Returns the two-sided p value of resampled differences."""
     rarer = min(int((apart <= 0).sum()), int((apart >= 0).sum()))
     return min(1.0, 2 * (rarer + 1) / (len(apart) + 1))
 

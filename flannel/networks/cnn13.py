@@ -71,5 +71,5 @@ class CNN13(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch classes"]:
-        """Gives the logits; images need a side of 32 px at least."""
+        """Returns the logits; images need a side of 32 px at least."""
         return self.head(self.features(images))

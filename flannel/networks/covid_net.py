@@ -78,7 +78,7 @@ class CovidNet(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch classes"]:
-        """Gives the logits; images need a side of 32 px at least."""
+        """Returns the logits; images need a side of 32 px at least."""
         return self.head(self.stages(self.stem(images)))
 
 
@@ -98,7 +98,7 @@ class Stage(nn.Module):
         self.others = nn.ModuleList(Block(out, out) for _ in range(blocks - 1))
 
     def forward(self, features: Float[Tensor, "batch channels height width"]) -> Tensor:
-        """Gives the sum, (batch, out, height / 2, width / 2)."""
+        """Returns the sum, (batch, out, height / 2, width / 2)."""
         features = F.max_pool2d(features, 2)
         features = self.beside(features) + self.first(features)
         for block in self.others:

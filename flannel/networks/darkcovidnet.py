@@ -58,7 +58,7 @@ class DarkCovidNet(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch 3 size_px size_px"]
     ) -> Float[Tensor, "batch classes"]:
-        """Gives the logits.
+        """Returns the logits.
 
         Raises:
             OptionError: If the images have another side than the network was made for.

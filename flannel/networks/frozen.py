@@ -76,7 +76,7 @@ class FrozenNetwork(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch classes"]:
-        """Gives the logits."""
+        """Returns the logits."""
         out = self.head(self.base(images))
         return torch.cat([torch.zeros_like(out), out], dim=1) if self.one_output else out
 

@@ -63,7 +63,7 @@ class ImageNetNetwork(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> Logits | tuple[Logits, Logits]:
-        """Gives the logits; in training with an auxiliary head, a pair (main, auxiliary)."""
+        """Returns the logits; in training with an auxiliary head, a pair (main, auxiliary)."""
         out = self.network(images)
         return (out[0], out[1]) if isinstance(out, tuple) else out
 
@@ -189,7 +189,7 @@ def _of_published_hash(path: Path, way_out: str) -> bytes:
 
 
 def _today(key: str) -> str:
-    """Gives today's name of a parameter: DenseNet's published files say `norm.1` for `norm1`."""
+    """Returns today's name of a parameter: DenseNet's published files say `norm.1` for `norm1`."""
     for layer in ("norm", "conv"):
         for number in ("1", "2"):
             key = key.replace(f".{layer}.{number}.", f".{layer}{number}.")

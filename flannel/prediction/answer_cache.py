@@ -68,7 +68,7 @@ class AnswerCache:
             yield from answers
 
     def maps(self, learner: TrainedLearner, answers: Sequence[Answer]) -> Iterator[Path]:
-        """Gives files with where a learner found what it says (`load_map`), for each answer.
+        """Returns files with where a learner found what it says (`load_map`), for each answer.
 
         Args:
             learner: One of the panel's.
@@ -127,7 +127,7 @@ def _write_answers(answers: Sequence[Answer], path: Path) -> None:
 
 
 def _read_answers(path: Path) -> list[Answer]:
-    """Gives the answers of a file; none where it is missing, or was damaged."""
+    """Returns the answers of a file; none where it is missing, or was damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
             kept = dict(file)

@@ -290,7 +290,7 @@ def _headers(nonce: str) -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    """Gives a file's own name without anything that a file system might misread."""
+    """Returns a file's own name without anything that a file system might misread."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)[-LONGEST_NAME:].lstrip(".") or "radiograph"
 
 

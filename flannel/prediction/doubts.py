@@ -83,7 +83,7 @@ class Norms:
         return digest_of(self.to_json())
 
     def to_json(self) -> dict[str, object]:
-        """Gives plain types, rounded to what float32 holds."""
+        """Returns plain types, rounded to what float32 holds."""
         return {
             "mean": [float(f"{value:.6g}") for value in self.mean],
             "directions": [[float(f"{value:.6g}") for value in row] for row in self.directions],
@@ -117,7 +117,7 @@ class Norms:
     def distances(
         self, thumbnails: Float32[np.ndarray, "images cells"]
     ) -> Float32[np.ndarray, " images"]:
-        """Gives the mean square of what the directions leave of each thumbnail's difference."""
+        """Returns the mean square of what the directions leave of each thumbnail's difference."""
         return _distances(thumbnails, self.mean, self.directions)
 
 
@@ -210,7 +210,7 @@ def doubts_of(
 
 
 def thumbnail(store: Store, image_id: str, negative: bool = False) -> Float32[np.ndarray, " cells"]:
-    """Gives a radiograph's equalised levels in 16 x 16 cells, with mean 0 and deviation 1.
+    """Returns a radiograph's equalised levels in 16 x 16 cells, with mean 0 and deviation 1.
 
     Args:
         store: Holds it.
@@ -228,7 +228,7 @@ def thumbnail(store: Store, image_id: str, negative: bool = False) -> Float32[np
 
 
 def side_by_side(mask: Bool[np.ndarray, "height width"]) -> float:
-    """Gives the share of a mask's rows that cross it at least twice, as both lungs of a front view.
+    """Returns the share of a mask's rows that cross it twice or more, as two lungs do.
 
     Args:
         mask: True inside, at least somewhere.
@@ -241,7 +241,7 @@ def side_by_side(mask: Bool[np.ndarray, "height width"]) -> float:
 def _described(
     thumbnails: Float32[np.ndarray, "images cells"],
 ) -> tuple[Float32[np.ndarray, " cells"], Float32[np.ndarray, "directions cells"]]:
-    """Gives the mean and the principal directions: few of few, so that something is left."""
+    """Returns the mean and the principal directions: few of few, so that something is left."""
     mean = thumbnails.mean(axis=0)
     count = min(DIRECTIONS, len(thumbnails) // 4)
     _, _, directions = np.linalg.svd(thumbnails - mean, full_matrices=False)

@@ -86,7 +86,7 @@ class PredictionReport:
         return sum(bool(one.verdicts) for one in self.judged)
 
     def __str__(self) -> str:
-        """Gives the report as text."""
+        """Returns the report as text."""
         doubted = [one for one in self.judged if one.doubts]
         lines = [*self.notes, f"{self.answered} of {len(self.judged)} radiographs answered"]
         if doubted:
@@ -191,7 +191,7 @@ def _spared(panel: Panel, judged: Sequence[RadiographResult]) -> Iterator[str]:
 
 
 def _known_name(trained: Trained, path: Path, sha256: str) -> str | None:
-    """Gives a radiograph of the study its own image_id, which decides where its patches lie."""
+    """Returns a radiograph of the study its own image_id, which decides where its patches lie."""
     known = [one.image_id for one in trained.known.get(sha256, ())]
     like = [name for name in known if name.endswith(f"-{path.stem}-{sha256[:8]}")]
     return next(iter([*like, *known]), None)
@@ -306,7 +306,7 @@ def _doubts(trained: Trained, prepared: Prepared, image_id: str, path: Path) -> 
 def _shown(
     kept: AnswerCache, learner: TrainedLearner, answers: Sequence[Answer], options: PredictOptions
 ) -> Iterator[Shown]:
-    """Gives what the pictures show of a learner: its patches, and where it found what it says."""
+    """Returns what the pictures show of a learner: its patches, and where it found what it says."""
     view = learner.view_options.view
     heats: list[Path | None] = [None] * len(answers)
     if options.saliency:

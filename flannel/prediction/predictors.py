@@ -101,7 +101,7 @@ class ReadyLearner:
     def see(
         self, store: Store, image_id: str
     ) -> tuple[UInt8[Tensor, "views 1 side side"], PatchLocations]:
-        """Gives the views that the learner's own run would draw of an image of that name."""
+        """Returns the views that the learner's own run would draw of an image of that name."""
         seed = derived_seed(self.options.seed, "fixed", image_id)
         generator = torch.Generator().manual_seed(seed)
         sampling = ViewSampling(generator, training=False, patches=self.patches)
@@ -167,7 +167,7 @@ class ReadyLearner:
         return logits.cpu()
 
     def _arithmetic(self) -> AbstractContextManager[object]:
-        """Gives the context in which Lightning's trainer predicts at the learner's precision."""
+        """Returns the context in which Lightning's trainer predicts at the learner's precision."""
         if not self._mixed:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
@@ -231,7 +231,7 @@ class Panel:
 
 
 def patches_of(answers: Sequence[Answer], view: PatchView) -> Patches:
-    """Gives the patches of radiographs that were all asked the same number of them.
+    """Returns the patches of radiographs that were all asked the same number of them.
 
     Args:
         answers: Of a patched learner, at least one.
@@ -252,7 +252,7 @@ def patches_of(answers: Sequence[Answer], view: PatchView) -> Patches:
 def redrawn(
     answer: Answer, rule: Rule, redraws: int, seed: int, lung_box: bool = False
 ) -> Float32[np.ndarray, "redraws classes"]:
-    """Gives what the vote might have been with other patches, by the bootstrap over its K patches.
+    """Returns what the vote might have been with other patches, by a bootstrap of its K patches.
 
     K patches are drawn from those that were seen, with replacement, again and again. For centres
     that are drawn independently that is how another draw of K would spread; centres that keep
@@ -317,7 +317,7 @@ def in_random_order(
 
 
 def first_places(places: PatchLocations, seen: int, mask: Tensor | None) -> PatchLocations:
-    """Gives the places of the views that were seen, with what they cover of the lungs.
+    """Returns the places of the views that were seen, with what they cover of the lungs.
 
     Args:
         places: Of all views of an image.
@@ -371,6 +371,6 @@ def ask_until_sure(
 def _counting(
     learner: TrainedLearner, weights: Float[Tensor, "images views"]
 ) -> Float[Tensor, "images views"] | None:
-    """Gives the weights where votes are weighed, and None where they can be counted."""
+    """Returns the weights where votes are weighed, and None where they can be counted."""
     view = learner.view_options.view
     return weights if isinstance(view, PatchView) and view.weights == "area" else None

@@ -67,7 +67,7 @@ class EpochLine(Callback):
         print(f"epoch {epoch + 1}/{planned}  {shown}  {taken}", flush=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Gives what `last.ckpt` keeps."""
+        """Returns what `last.ckpt` keeps."""
         return {"epochs": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -153,7 +153,7 @@ class StudyCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Gives the sub-commands; predictions are written by `fit` itself."""
+        """Returns the sub-commands; predictions are written by `fit` itself."""
         skipped = {"model", "dataloaders", "datamodule", "weights_only"}
         return {
             "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
@@ -223,7 +223,7 @@ class StudyCLI(LightningCLI):
         )
 
     def _watched(self, selection: str) -> str:
-        """Gives the metric that is shown, and that early stopping would go by."""
+        """Returns the metric that is shown, and that early stopping would go by."""
         return self._selection if selection == LAST_EPOCH else selection
 
     @property
@@ -410,7 +410,7 @@ class StudyCLI(LightningCLI):
         return trainer
 
     def stage_callbacks(self) -> list[Callback]:
-        """Gives what a stage adds to the callbacks of every run; nothing, unless it says so."""
+        """Returns what a stage adds to the callbacks of every run; nothing, unless it says so."""
         return []
 
     @property

@@ -20,7 +20,7 @@ class DiagnosisF1(MulticlassF1Score):
         self.index = index
 
     def compute(self) -> Tensor:
-        """Gives the F1 in [0, 1]; 0 where nothing is counted."""
+        """Returns the F1 in [0, 1]; 0 where nothing is counted."""
         return super().compute()[self.index]
 
 

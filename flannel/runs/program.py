@@ -79,7 +79,7 @@ def _tell(sentence: str) -> None:
 
 
 def _nobody_reads(screen: TextIO) -> bool:
-    """Tells whether a screen is a pipe that was closed at its other end."""
+    """Returns whether a screen is a pipe that was closed at its other end."""
     poll = select.poll()
     with contextlib.suppress(OSError):  # no file of the system
         poll.register(screen, 0)

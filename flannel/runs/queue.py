@@ -275,7 +275,7 @@ def _conclude(current: _Process) -> None:
 
 
 def _told(pipe: Connection) -> tuple[State, str] | None:
-    """Gives what the process has said of its end; None if it was ended before it could."""
+    """Returns what the process has said of its end; None if it was ended before it could."""
     try:
         return pipe.recv() if pipe.poll() else None
     except EOFError:

@@ -41,7 +41,7 @@ class RunHeldError(RunError):
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Tells whether a run was begun in a folder and has not finished.
+    """Returns whether a run was begun in a folder and has not finished.
 
     Weights that were handed on, without a fingerprint, are of no run that could.
 

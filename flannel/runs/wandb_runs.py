@@ -91,7 +91,7 @@ def without_machine(value: Any) -> Any:  # noqa: ANN401  a tree of plain values
 
 
 def public(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Gives what a dashboard may see of a config: everything but paths and machine settings."""
+    """Returns what a dashboard may see of a config: everything but paths and machine settings."""
     names = ("model", "data", "optimizer", "lr_scheduler", "early_stopping", "seed_everything")
     chosen = {key: config[key] for key in names if key in config}
     chosen["max_epochs"] = config["trainer"]["max_epochs"]

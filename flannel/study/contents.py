@@ -60,7 +60,7 @@ class StudyRun:
     parts: dict[str, str]
 
     def name_in(self, study: Path) -> str:
-        """Gives the run's folder as seen from the study's, such as `base/global/vgg19_bn/fold0`."""
+        """Returns the run's folder within the study, such as `base/global/vgg19_bn/fold0`."""
         return self.folder.relative_to(study).as_posix()
 
 
@@ -221,19 +221,19 @@ def _like_the_others(networks: Sequence[StudyRun]) -> set[tuple[str, str]]:
 
 
 def arm_place(arm: str) -> tuple[int, str]:
-    """Gives where an arm stands in the tables."""
+    """Returns where an arm stands in the tables."""
     return (ARMS.index(arm) if arm in ARMS else len(ARMS), arm)
 
 
 def learner_place(learner: str) -> tuple[int, str]:
-    """Gives where a learner stands in the tables: the paper's order, others, FLANNEL's forms."""
+    """Returns where a learner stands in the tables: the paper's order, others, FLANNEL's forms."""
     if learner.startswith(ENSEMBLE):
         return (len(LEARNERS) + 1, learner)
     return (LEARNERS.index(learner) if learner in LEARNERS else len(LEARNERS), learner)
 
 
 def fold_inputs(manifest: pd.DataFrame, store: Store, fold: int, masks: bool) -> dict[str, str]:
-    """Gives the parts of a fingerprint that are not the run's own: split, store and masks.
+    """Returns the parts of a fingerprint that are not the run's own: split, store and masks.
 
     Args:
         manifest: The study's, with folds.

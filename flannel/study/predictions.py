@@ -18,7 +18,7 @@ class PredictionsError(FlannelError):
 
 
 def probability_columns(diagnoses: Sequence[str]) -> list[str]:
-    """Gives the names of the probability columns: `p_COVID-19` and so on."""
+    """Returns the names of the probability columns: `p_COVID-19` and so on."""
     return [f"p_{diagnosis}" for diagnosis in diagnoses]
 
 

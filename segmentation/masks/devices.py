@@ -83,7 +83,7 @@ def on_devices(
 
 
 def device_of(rank: int) -> torch.device:
-    """Gives the GPU of a process, or the CPU."""
+    """Returns the GPU of a process, or the CPU."""
     return torch.device("cuda", rank) if torch.cuda.is_available() else torch.device("cpu")
 
 

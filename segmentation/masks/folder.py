@@ -207,7 +207,7 @@ class MaskFolder:
                     self._take(*noted)
 
     def place(self, image_id: str) -> Path:
-        """Gives the file of an image's mask."""
+        """Returns the file of an image's mask."""
         return self.path / f"{image_id}.png"
 
     def add(self, row: MaskRow, measures: Biomarkers | None) -> None:

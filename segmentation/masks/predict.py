@@ -52,7 +52,7 @@ class PredictionReport:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        """Gives the report as text."""
+        """Returns the report as text."""
         rate = f", {self.made / self.seconds:.1f} images/s" if self.made else ""
         lines = [
             f"{self.made} masks made, {self.kept} kept, {self.references} references left alone "

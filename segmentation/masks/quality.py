@@ -114,7 +114,7 @@ def quality(
 
 
 def _balance(mask: Bool[np.ndarray, "height width"]) -> float:
-    """Gives the share of the area on the poorer side of the picture's middle column."""
+    """Returns the share of the area on the poorer side of the picture's middle column."""
     half = mask.shape[1] // 2
     left = int(np.count_nonzero(mask[:, :half]))
     right = int(np.count_nonzero(mask[:, mask.shape[1] - half :]))

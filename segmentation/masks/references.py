@@ -47,7 +47,7 @@ class ImportReport:
     missing: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """Gives the report as text."""
+        """Returns the report as text."""
         lines = [f"{self.imported} reference masks imported, {self.kept} kept in {self.folder}"]
         for words, names in (
             ("reference masks cannot be used", self.faults),
@@ -92,7 +92,7 @@ def import_masks(study: Path, folder: Path) -> ImportReport:
 
 
 def _of_the_set(manifest: pd.DataFrame, folder: Path) -> dict[str, MaskPair]:
-    """Gives each radiograph's pair in the set that it is a file of; nothing if it is of none."""
+    """Returns each radiograph's pair in the set that it is a file of; nothing if it is of none."""
     try:
         pairs = {pair.image.resolve(): pair for pair in find_pairs(folder)}
     except SourceError:  # no set, or one whose radiographs lie elsewhere: names decide
@@ -102,7 +102,7 @@ def _of_the_set(manifest: pd.DataFrame, folder: Path) -> dict[str, MaskPair]:
 
 
 def _of_the_stem(manifest: pd.DataFrame, folder: Path, report: ImportReport) -> dict[str, MaskPair]:
-    """Gives each radiograph the mask of its name; a name that is not one's alone is a fault."""
+    """Returns each radiograph the mask of its name; a name that is not one's alone is a fault."""
     files = grouped_by_stem(sorted(walk(folder, ours=True).images))
     stems = manifest["path"].map(lambda path: stem_of(Path(path)))
     if not stems.isin(list(files)).any():

@@ -94,7 +94,7 @@ def _factor(generator: np.random.Generator, bound: float) -> float:
 def _swap_sides(
     target: Int64[Tensor, "height width"], structures: Structures
 ) -> Int64[Tensor, "height width"]:
-    """Gives left what was right: in a mirror the patient's left lung lies where the right was."""
+    """Returns left what was right: in a mirror the patient's left lung lies where the right was."""
     names = classes_of(structures)
     if "left lung" not in names:
         return target

@@ -223,23 +223,23 @@ class LungDataModule(LightningDataModule):
         return [group_of(pair, self.group_pattern) for pair in self.datasets[name].pairs]
 
     def train_dataloader(self) -> DataLoader[LungBatch]:
-        """Gives the training pairs, in a new order each epoch."""
+        """Returns the training pairs, in a new order each epoch."""
         return self._share_loader("train", self.seed)
 
     def val_dataloader(self) -> DataLoader[LungBatch]:
-        """Gives the validation pairs."""
+        """Returns the validation pairs."""
         return self._share_loader("val", None)
 
     def test_dataloader(self) -> DataLoader[LungBatch]:
-        """Gives the test pairs."""
+        """Returns the test pairs."""
         return self._share_loader("test", None)
 
     def whole_loader(self, name: str) -> DataLoader[LungBatch]:
-        """Gives one split as batches in its own order, whole on every rank."""
+        """Returns one split as batches in its own order, whole on every rank."""
         return self._loader(name, None, 0, 1)
 
     def _share_loader(self, name: str, shuffle_seed: int | None) -> DataLoader[LungBatch]:
-        """Gives one split as batches; every rank takes its part of each batch."""
+        """Returns one split as batches; every rank takes its part of each batch."""
         if self.trainer is None:
             return self._loader(name, shuffle_seed, 0, 1)
         return self._loader(name, shuffle_seed, self.trainer.global_rank, self.trainer.world_size)
@@ -260,5 +260,5 @@ class LungDataModule(LightningDataModule):
 
 
 def pairs_folder(study: Path, folder: Path | None) -> Path:
-    """Gives the folder of image + mask pairs that a study is segmented with."""
+    """Returns the folder of image + mask pairs that a study is segmented with."""
     return Path(study) / "lung_masks" if folder is None else Path(folder)

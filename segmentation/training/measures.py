@@ -14,7 +14,7 @@ reference mask's own."""
 def jaccard(
     predicted: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]
 ) -> float:
-    """Gives intersection over union, in [0, 1].
+    """Returns intersection over union, in [0, 1].
 
     Unlike the papers' program, nothing is added to numerator and denominator. An empty prediction
     of something counts 0; where there is nothing to find and nothing was found, 1.
@@ -26,7 +26,7 @@ def jaccard(
 def dice(
     predicted: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]
 ) -> float:
-    """Gives twice the intersection over the sum of both areas, in [0, 1]; empty as in `jaccard`."""
+    """Returns twice the intersection over the sum of areas, in [0, 1]; empty as in `jaccard`."""
     areas = int(predicted.sum()) + int(truth.sum())
     return 2 * int((predicted & truth).sum()) / areas if areas else 1.0
 
@@ -34,7 +34,7 @@ def dice(
 def hausdorff95(
     predicted: Bool[np.ndarray, "height width"], truth: Bool[np.ndarray, "height width"]
 ) -> float:
-    """Gives the 95 % Hausdorff distance of two outlines as a fraction of the image diagonal.
+    """Returns the 95 % Hausdorff distance of two outlines as a fraction of the image diagonal.
 
     From each outline, the distance that 95 % of its pixels keep to the other outline; the larger
     of the two. Pixels of an outline belong to the mask and touch its outside (4 neighbours; the
@@ -62,7 +62,7 @@ def mean_interval(
     resamples: int = 2000,
     seed: int = 1,
 ) -> tuple[float, float, float]:
-    """Gives a mean over images and its 95 % interval, by bootstrap over groups.
+    """Returns a mean over images and its 95 % interval, by bootstrap over groups.
 
     Args:
         values: One for each image.

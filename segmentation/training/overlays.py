@@ -64,7 +64,7 @@ class ValidationOverlays(Callback):
     def draw(
         self, model: LungSegmenter, data: LungDataModule, trainer: Trainer
     ) -> UInt8[np.ndarray, "height width 3"]:
-        """Gives a contact sheet of validation radiographs with both masks."""
+        """Returns a contact sheet of validation radiographs with both masks."""
         dataset = data.datasets["val"]
         count = min(self.radiographs, len(dataset))
         places = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
@@ -86,7 +86,7 @@ class ValidationOverlays(Callback):
         return contact_sheet(pictures, captions, COLUMNS)
 
     def state_dict(self) -> dict[str, float]:
-        """Gives what `last.ckpt` keeps."""
+        """Returns what `last.ckpt` keeps."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:

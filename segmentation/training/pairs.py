@@ -267,7 +267,7 @@ def _test_on_the_rest(
 
 
 def _prepare_pair(pair: MaskPair, size_px: int, structures: Structures) -> _Prepared | str:
-    """Gives a pair at the network's size, or the sentence that says why not."""
+    """Returns a pair at the network's size, or the sentence that says why not."""
     try:
         stored = read_levels(pair.image)
         masks = [read_structure(pair, name) for name in classes_of(structures)[1:]]

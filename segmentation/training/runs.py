@@ -28,7 +28,7 @@ class LungsCLI(StudyCLI):
         parser.link_arguments("data.structures", "model.structures")
 
     def stage_callbacks(self) -> list[Callback]:
-        """Gives the picture of validation radiographs."""
+        """Returns the picture of validation radiographs."""
         return [ValidationOverlays(self.run.folder, self.selecting, self.logs_images)]
 
 

@@ -48,7 +48,7 @@ class MeanJaccard(Metric):
         self.images += len(truth)
 
     def compute(self) -> Tensor:
-        """Gives the mean, in [0, 1]."""
+        """Returns the mean, in [0, 1]."""
         return (self.total / self.images).float()
 
 
@@ -108,7 +108,7 @@ class LungSegmenter(LightningModule):
     def forward(
         self, radiographs: Float[Tensor, "batch 1 height width"]
     ) -> Float[Tensor, "batch classes height width"]:
-        """Gives a logit for each class and pixel.
+        """Returns a logit for each class and pixel.
 
         Raises:
             SegmenterError: If the network's output has another shape.
@@ -125,7 +125,7 @@ class LungSegmenter(LightningModule):
         return logits
 
     def training_step(self, batch: LungBatch, batch_idx: int) -> Tensor:
-        """Gives the loss of a training batch."""
+        """Returns the loss of a training batch."""
         return self._step(batch, "train", None)
 
     def validation_step(self, batch: LungBatch, batch_idx: int) -> None:

@@ -155,7 +155,7 @@ def study_files(tmp_path):
 
 @pytest.fixture
 def other_plan():
-    """Gives another paper's plan, by the arms of its learners."""
+    """Returns another paper's plan, by the arms of its learners."""
 
     def make(runs, **further):
         words = {"title": "Another study", "papers": "Paper 9", "mapping": "flannel"}
@@ -325,7 +325,7 @@ def latex_is_sound():
 
 
 def read_offline_run(study):
-    """Gives the records of the study's only offline run, once W&B's own process has written it."""
+    """Returns the records of the study's only offline run, once W&B has written it."""
     wandb = Path(sys.executable).parent / "wandb"
     (folder,) = (study / "wandb").glob("offline-run-*")
     until = time.monotonic() + 30

@@ -36,7 +36,7 @@ TINY = (
 
 @pytest.fixture
 def relabelled(phantoms, phantom_study):
-    """Gives the study of the phantoms other diagnoses; its store and masks stay."""
+    """Returns the study of the phantoms other diagnoses; its store and masks stay."""
 
     def read(mapping):
         table, _ = build_manifest(phantoms, mapping=mapping)

@@ -108,7 +108,7 @@ def ask_levels(work: Path) -> Callable[[np.random.Generator, Path], str]:
 
 
 def outcome_of(ask: Callable[[], str]) -> tuple[str, str]:
-    """Gives what came of a case, and the traceback where it ended in one."""
+    """Returns what came of a case, and the traceback where it ended in one."""
     screen = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # strict, as standard output is
     try:
         with contextlib.redirect_stdout(screen), contextlib.redirect_stderr(io.StringIO()):

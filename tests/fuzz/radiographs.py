@@ -62,7 +62,7 @@ SPECIAL = (
 
 
 def place(draw: Draw, folder: Path) -> Path:
-    """Gives a file or folder that `predict` might be asked about, in a fresh folder."""
+    """Returns a file or folder that `predict` might be asked about, in a fresh folder."""
     kind = draw.random()
     if kind < 0.03:
         return Path(str(draw.choice(SPECIAL)))

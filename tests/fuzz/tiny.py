@@ -34,7 +34,7 @@ def phantom(seed: int, size: int = 96) -> np.ndarray:
 
 
 def tiny(folder: Path) -> Trained:
-    """Gives what is asked; the segmenter's files are written into the folder."""
+    """Returns what is asked; the segmenter's files are written into the folder."""
     torch.manual_seed(1)
     cells = np.random.default_rng(1).normal(size=(24, SIDE_PX**2)).astype(np.float32)
     return Trained(

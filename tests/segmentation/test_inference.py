@@ -15,7 +15,7 @@ def noise(batch: int, height: int, width: int) -> torch.Tensor:
 
 
 def seasoned(network: nn.Module) -> nn.Module:
-    """Gives BatchNorm statistics of the inputs that the tests use, instead of 0 and 1."""
+    """Returns BatchNorm statistics of the inputs that the tests use, instead of 0 and 1."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0

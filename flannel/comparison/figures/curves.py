@@ -157,7 +157,7 @@ def _roc(happened: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"]) -> n
 def _precision_recall(
     happened: Bool[np.ndarray, " n"], scores: Float[np.ndarray, " n"]
 ) -> np.ndarray:
-    """Gives the precision of the highest threshold that reaches each recall, a step function."""
+    """Returns the precision of the highest threshold that reaches each recall, a step function."""
     precision, recall, _ = precision_recall_curve(happened, scores)
     # scikit-learn ends at recall 0; the other way round recall rises.
     return precision[::-1][np.searchsorted(recall[::-1], GRID, side="left")]
@@ -166,7 +166,7 @@ def _precision_recall(
 def _decisions(
     row: Row, fold: int, name: str, diagnoses: Sequence[str]
 ) -> tuple[Bool[np.ndarray, " decisions"], Float[np.ndarray, " decisions"]]:
-    """Gives what is true and how probable it was said to be, decision by decision."""
+    """Returns what is true and how probable it was said to be, decision by decision."""
     table = row.tests[fold]
     chosen = list(diagnoses) if name == MICRO else [name]
     happened = table["diagnosis"].to_numpy(str)[:, None] == np.array(chosen)

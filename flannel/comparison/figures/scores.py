@@ -208,7 +208,7 @@ def confusion_matrices(
 def _counts(
     comparison: Comparison, arm: str, learner: str, validation: bool
 ) -> dict[int, Float[np.ndarray, "classes classes"]]:
-    """Gives each fold's confusion, of those that have radiographs."""
+    """Returns each fold's confusion, of those that have radiographs."""
     found = {}
     for result in comparison.of(arm, learner):
         table = result.validation if validation else result.predictions

@@ -41,7 +41,7 @@ LETTERS, SMALL_LETTERS = 7.5, 6.5
 
 
 def arm_look(arm: str) -> tuple[str, str]:
-    """Gives the colour and the hatch of an arm, the same in every figure.
+    """Returns the colour and the hatch of an arm, the same in every figure.
 
     An ensemble over other learners of an arm, such as seven_patched, has the arm's colour.
     """
@@ -54,7 +54,7 @@ def arm_look(arm: str) -> tuple[str, str]:
 
 
 def drawn_in_style() -> AbstractContextManager[None]:
-    """Gives the context in which every figure is drawn and saved: fonts, frames, legends."""
+    """Returns the context in which every figure is drawn and saved: fonts, frames, legends."""
     return mpl.rc_context(
         {
             "font.size": 9.0,

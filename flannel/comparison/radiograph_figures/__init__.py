@@ -77,7 +77,7 @@ def _of_papers(comparison: Comparison, store: Store) -> dict[str, Figure]:
 
 
 def _examples(comparison: Comparison, store: Store) -> dict[str, str]:
-    """Gives the first test radiograph of each diagnosis that the store holds."""
+    """Returns the first test radiograph of each diagnosis that the store holds."""
     stored = set(store.image_ids)
     table = comparison.results[0].predictions
     table = table[table["image_id"].isin(stored)].sort_values("image_id")

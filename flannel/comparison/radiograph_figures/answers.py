@@ -24,7 +24,7 @@ RIGHT, WRONG = "#00674C", "#B34700"
 def first_of_each(
     table: pd.DataFrame, store: Store, diagnoses: Sequence[str], count: int = OF_EACH
 ) -> dict[str, pd.DataFrame]:
-    """Gives the first radiographs of each diagnosis that the store holds, by image name."""
+    """Returns the first radiographs of each diagnosis that the store holds, by image name."""
     stored = table[table["image_id"].isin(set(store.image_ids))].sort_values("image_id")
     return {name: stored[stored["diagnosis"] == name].head(count) for name in diagnoses}
 

@@ -56,7 +56,7 @@ def seen_by_arms(
 
 
 def _view(result: Result) -> WholeView | PatchView | None:
-    """Gives the view of a run's recipe; None where it kept none."""
+    """Returns the view of a run's recipe; None where it kept none."""
     path: Path = result.run.folder / "config.yaml"
     if not path.is_file():
         return None

@@ -35,7 +35,7 @@ class Disagreement:
     table: pd.DataFrame
 
     def only_right(self, arm: str) -> pd.DataFrame:
-        """Gives the radiographs on which only `first` or `second` is right, widest gap first."""
+        """Returns the radiographs on which only `first` or `second` is right, widest gap first."""
         right = self.table[self.table[arm] == self.table["diagnosis"]]
         widest = right["gap"].abs().sort_values(ascending=False, kind="stable").index
         return right.loc[widest]

@@ -28,7 +28,7 @@ def show(axes: Axes, levels: np.ndarray) -> None:
 
 
 def step_of(levels: np.ndarray) -> int:
-    """Gives which pixels are drawn, every so-and-so-many: no picture needs more than 512."""
+    """Returns which pixels are drawn, every so-and-so-many: no picture needs more than 512."""
     return max(1, levels.shape[0] // SHOWN_PX)
 
 

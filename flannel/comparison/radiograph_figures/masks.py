@@ -66,7 +66,7 @@ def outline_mask(axes: Axes, mask: Bool[np.ndarray, "size size"]) -> None:
 
 
 def flagged(study: Path, store: Store) -> dict[str, str]:
-    """Gives the first radiographs whose mask was flagged, with the flag."""
+    """Returns the first radiographs whose mask was flagged, with the flag."""
     table = mask_flags(study)
     table = table[table["image_id"].isin(set(store.image_ids))].head(FLAGGED)
     return {

@@ -21,7 +21,7 @@ WORDS = {MACRO: "macro average", WEIGHTED: "weighted average", OVERALL: "accurac
 
 
 def rows_of(result: Result, split: Reported) -> pd.DataFrame:
-    """Gives a run's validation or test rows."""
+    """Returns a run's validation or test rows."""
     return result.validation if split == "val" else result.predictions
 
 
@@ -154,7 +154,7 @@ def _with_published(
 def _ours(
     result: Result, split: Reported, diagnoses: Sequence[str]
 ) -> dict[str, tuple[dict[str, float], list[str]]]:
-    """Gives each line's numbers and cells; accuracy stands below F1, as the papers have it."""
+    """Returns each line's numbers and cells; accuracy stands below F1, as the papers have it."""
     table, found = rows_of(result, split), scores_of(result, split, diagnoses)
     doubt = measured({0: table}, draw_groups(table["group"]), diagnoses, ranks=False)
     whole = (float(len(table)), f"{len(table):,}")

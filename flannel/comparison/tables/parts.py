@@ -73,7 +73,7 @@ def parts_table(measurements: Measurements) -> Table | None:
 
 
 def _images(tables: Mapping[int, pd.DataFrame]) -> str:
-    """Gives how many radiographs the folds tested, as one number or a range."""
+    """Returns how many radiographs the folds tested, as one number or a range."""
     sizes = sorted({len(table) for table in tables.values()})
     return " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))
 

@@ -106,7 +106,7 @@ def gather_evidence(manifest: pd.DataFrame, store: Store) -> Evidence:
 
 
 def edge_statistics(levels: UInt8[np.ndarray, "side side"]) -> Float32[np.ndarray, " 20"]:
-    """Gives mean, deviation, black and white share of the four edges, and the corners' means."""
+    """Returns mean, deviation, black and white share of the four edges, and the corners' means."""
     thick = max(1, len(levels) // BORDER_SHARE)
     edges = (levels[:thick], levels[-thick:], levels[:, :thick], levels[:, -thick:])
     numbers = [
@@ -121,7 +121,7 @@ def edge_statistics(levels: UInt8[np.ndarray, "side side"]) -> Float32[np.ndarra
 
 
 def central_box(side: int) -> tuple[slice, slice]:
-    """Gives the rows and columns in which the lungs of nearly all radiographs lie."""
+    """Returns the rows and columns in which the lungs of nearly all radiographs lie."""
     top, bottom, left, right = (round(part * side) for part in CENTRAL_BOX)
     return slice(top, bottom), slice(left, right)
 
@@ -129,14 +129,14 @@ def central_box(side: int) -> tuple[slice, slice]:
 def hidden(
     levels: UInt8[np.ndarray, "side side"], box: tuple[slice, slice]
 ) -> UInt8[np.ndarray, "side side"]:
-    """Gives a copy with a box set to 0."""
+    """Returns a copy with a box set to 0."""
     covered = levels.copy()
     covered[box] = 0
     return covered
 
 
 def thumbnail(levels: UInt8[np.ndarray, "side side"]) -> UInt8[np.ndarray, " pixels"]:
-    """Gives the means of 16 x 16 cells, row by row."""
+    """Returns the means of 16 x 16 cells, row by row."""
     side = (THUMBNAIL_PX, THUMBNAIL_PX)
     # The gap of 1 averages whole cells at once where they have whole pixels.
     small = Image.fromarray(levels).resize(side, Image.Resampling.BOX, reducing_gap=1.0)

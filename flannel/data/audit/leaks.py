@@ -158,6 +158,6 @@ def patients_of(table: pd.DataFrame) -> pd.Series:
 
 
 def _assigned(table: pd.DataFrame) -> dict[int, pd.Series]:
-    """Gives what each radiograph is for, by fold."""
+    """Returns what each radiograph is for, by fold."""
     folds = sorted(int(fold) for fold in table["fold"].dropna().unique())
     return {fold: splits_of_fold(table, fold) for fold in folds}

@@ -193,7 +193,7 @@ def _best_blind(found: Sequence[Shortcut]) -> Shortcut:
 
 
 def _share(part: int, whole: int) -> str:
-    """Gives a share in per cent, in words where rounding would make it nothing or all."""
+    """Returns a share in per cent, in words where rounding would make it nothing or all."""
     per_cent = 100 * part / max(1, whole)
     if part == 0:
         return "none"

@@ -175,7 +175,7 @@ def grown_forest(
 
 
 def f1_by_class(confusion: Int[np.ndarray, "*draws classes classes"]) -> np.ndarray:
-    """Gives 2 TP / (2 TP + FP + FN) of each class, 0 where it neither occurs nor is told.
+    """Returns 2 TP / (2 TP + FP + FN) of each class, 0 where it neither occurs nor is told.
 
     Args:
         confusion: Images by true class (rows) and told class (columns).
@@ -216,7 +216,7 @@ def _judged(
 
 
 def _interval(cells: np.ndarray, seed: int) -> tuple[float, float]:
-    """Gives the 95 % interval of macro F1 when whole groups are drawn anew (bootstrap)."""
+    """Returns the 95 % interval of macro F1 when whole groups are drawn anew (bootstrap)."""
     draws = np.random.default_rng(seed).multinomial(
         len(cells), np.full(len(cells), 1 / len(cells)), size=RESAMPLINGS
     )

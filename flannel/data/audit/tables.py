@@ -102,7 +102,7 @@ def count_rows(table: pd.DataFrame) -> list[CountRow]:
 
 
 def view_family(view: str) -> str:
-    """Gives `AP` for any anteroposterior view, such as AP Supine, `PA`, or the view itself."""
+    """Returns `AP` for any anteroposterior view, such as AP Supine, `PA`, or the view itself."""
     upper = view.upper()
     families = [family for family in ("AP", "PA") if family in upper.split()]
     return families[0] if len(families) == 1 else view

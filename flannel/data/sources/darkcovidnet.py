@@ -56,7 +56,7 @@ def rows(folder: Path) -> list[SourceRow]:
 
 
 def _rows_of_ccx(folder: Path) -> dict[str, SourceRow]:
-    """Gives the rows of CCX by file name, from the first copy in the folder or beside it."""
+    """Returns the rows of CCX by file name, from the first copy in the folder or beside it."""
     for above in (folder, folder.absolute().parent):
         for place in sorted(path for path in above.iterdir() if path.is_dir()):
             if ccx.is_here(place):

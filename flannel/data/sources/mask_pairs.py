@@ -146,7 +146,7 @@ def pairs(folder: Path) -> list[MaskPair]:
 
 
 def convention_of(folder: Path) -> str:
-    """Gives the convention that `convention.txt` in a folder names, or "" without that file.
+    """Returns the convention that `convention.txt` in a folder names, or "" without that file.
 
     Raises:
         SourceError: If the name is not one of `CONVENTIONS`.

@@ -107,7 +107,7 @@ def _records(path: Path) -> list[Record]:
 
 
 def _masks(record: Record, folder: Path) -> dict[str, tuple[Path, ...]]:
-    """Gives the mask files that a row names by structure; none if it lacks the lungs."""
+    """Returns the mask files that a row names by structure; none if it lacks the lungs."""
     if all(record.get(column) for column in SIDE_COLUMNS):
         columns = SIDE_COLUMNS
     elif record.get("mask"):

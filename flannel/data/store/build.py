@@ -54,7 +54,7 @@ class BuildReport:
     bad_files: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Gives the report as text."""
+        """Returns the report as text."""
         lines = [
             f"{self.decoded + self.kept} radiographs in the store: {self.decoded} decoded now, "
             f"{self.kept} were there"
@@ -231,7 +231,7 @@ def _entries(ordered: pd.DataFrame, before: Sequence[Entry]) -> list[Entry]:
 def _earlier_entries(
     manifest: pd.DataFrame, folder: Path, settings: Settings, renew: bool
 ) -> list[Entry]:
-    """Gives the rows of a finished store that can be taken over, and refuses a stale one."""
+    """Returns the rows of a finished store that can be taken over, and refuses a stale one."""
     made_with = read_settings(folder)
     if made_with is None or (renew and made_with != settings):
         return []

@@ -47,7 +47,7 @@ class MaskReport:
     bad_files: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Gives the report as text."""
+        """Returns the report as text."""
         lines = [
             f"{self.filled} lung masks written, {self.unchanged} unchanged, "
             f"{len(self.missing)} radiographs without one"
@@ -153,7 +153,7 @@ def _rewriting(folder: Path) -> Iterator[Callable[[int, np.ndarray], None]]:
 
 
 def _own_sizes(manifest: pd.DataFrame, entries: Sequence[Entry]) -> dict[str, tuple[int, int]]:
-    """Gives height and width of each radiograph."""
+    """Returns height and width of each radiograph."""
     columns = (manifest[name] for name in ("image_id", "height", "width"))
     sizes = {
         str(image_id): (int(height), int(width))

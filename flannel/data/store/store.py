@@ -69,11 +69,11 @@ class Store:
         return tuple(self._entries)
 
     def radiograph(self, image_id: str) -> UInt8[np.ndarray, "size size"]:
-        """Gives the grey levels 0..255 of a radiograph, lungs dark, as a read-only view."""
+        """Returns the grey levels 0..255 of a radiograph, lungs dark, as a read-only view."""
         return self._radiographs[self._row(image_id)]
 
     def equalisation(self, image_id: str) -> UInt8[np.ndarray, " 256"]:
-        """Gives the table of histogram equalisation and gamma 0.5 for a radiograph's levels.
+        """Returns the table of histogram equalisation and gamma 0.5 for a radiograph's levels.
 
         It was computed at the radiograph's own size: `equalisation(i)[radiograph(i)]` is the
         paper's preparation, but for rounding to whole grey levels. It leaves 0 at 0, so that it
@@ -87,7 +87,7 @@ class Store:
         return self._entries[image_id].mask_sha256 != "" and bool(self._masks[row].any())
 
     def lung_mask(self, image_id: str) -> Bool[np.ndarray, "size size"]:
-        """Gives the lung mask of a radiograph: True inside.
+        """Returns the lung mask of a radiograph: True inside.
 
         Raises:
             StoreError: If the image is not in the store, or its mask is missing or empty.
@@ -108,7 +108,7 @@ class Store:
     def lung_pixels(
         self, image_id: str, numbers: Integer[np.ndarray, " k"]
     ) -> Int64[np.ndarray, "k 2"]:
-        """Gives row and column of lung pixels by number, without unpacking the whole mask.
+        """Returns row and column of lung pixels by number, without unpacking the whole mask.
 
         Pixels are numbered along the rows from the top left, as `lung_mask(i).nonzero()` lists
         them, so that a number drawn below `lung_area` is a centre drawn uniformly.
@@ -164,7 +164,7 @@ class Store:
         return levels * bits[:, left - 8 * first :][:, :width]
 
     def fingerprint(self) -> dict[str, str]:
-        """Gives hashes that change when a radiograph (`store`) or a mask (`masks`) changes.
+        """Returns hashes that change when a radiograph (`store`) or a mask (`masks`) changes.
 
         Both also change with the size and with `resize`.
         """

@@ -343,7 +343,7 @@ def test_a_link_out_of_the_bundle_is_not_followed(bundle, tmp_path):
 
 
 def set_in(*path):
-    """Gives a change that sets a value somewhere within the contents."""
+    """Returns a change that sets a value somewhere within the contents."""
     *places, last, value = path
 
     def change(contents):
@@ -393,7 +393,7 @@ TRANSFORMER = {"image_size": 32, "patch_size": 16, "num_heads": 1, "hidden_dim":
 
 
 def library(name, **arguments):
-    """Gives a change to another network than the one of the weights."""
+    """Returns a change to another network than the one of the weights."""
     path = f"torchvision.models.{name}"
     return set_in("learners", 0, "network", {"class_path": path, "init_args": arguments})
 

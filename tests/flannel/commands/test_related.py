@@ -60,7 +60,7 @@ def test_a_study_s_files_fit_each_other(experiments, name):
 
 @pytest.fixture
 def tiny(experiments, tmp_path):
-    """Gives the folder of a study's small sizes, made smaller still."""
+    """Returns the folder of a study's small sizes, made smaller still."""
 
     def write(name):
         plan = load_related_study(experiments / "related" / name / "study.yaml")

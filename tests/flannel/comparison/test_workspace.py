@@ -27,7 +27,7 @@ def study(tmp_path):
 
 
 def section_of(study):
-    """Gives what W&B gets, after its way through JSON."""
+    """Returns what W&B gets, after its way through JSON."""
     text = study_workspace(study, "someone")._to_model().model_dump_json(by_alias=True)
     return json.loads(text)["spec"]["section"]
 
@@ -38,7 +38,7 @@ def panels_of(study, view):
 
 
 def logged_names():
-    """Gives the names under which a run logs curves and final values, from what does log them."""
+    """Returns the names under which a run logs curves and final values, from what does log them."""
     table = pd.DataFrame(0.25, index=range(4), columns=probability_columns(FLANNEL))
     table["split"], table["diagnosis"] = "test", list(FLANNEL)
     summary = {}

@@ -25,7 +25,7 @@ from patching.vote import vote
 
 
 def lived_in(network):
-    """Gives BatchNorms the statistics and factors that training would leave."""
+    """Returns BatchNorms the statistics and factors that training would leave."""
     generator = torch.Generator().manual_seed(1)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

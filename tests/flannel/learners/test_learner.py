@@ -399,7 +399,7 @@ def test_options_of_loss_and_order_reach_the_run(train, phantom_study):
 
 @pytest.fixture
 def plain_trainer():
-    """Gives a Trainer that writes nothing, and whose warnings about itself are not ours."""
+    """Returns a Trainer that writes nothing, and whose warnings about itself are not ours."""
 
     def build(**options):
         return Trainer(
