@@ -21,8 +21,8 @@ def evaluate(
 ) -> None:
     """Predicts every radiograph of another cohort, and writes the study's tables and report of it.
 
-    All of its radiographs are test radiographs, but for those that the fold learned from or chose
-    by, which are left out as far as a study knows them; a bundle knows none.
+    All of its radiographs are test radiographs, except those that the fold was trained or selected
+    on and copies of them, which are left out by name. An earlier bundle has no hashes to find them.
 
     Args:
         manifest: The cohort's manifest.csv (flannel manifest), of the same label set.
