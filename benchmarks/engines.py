@@ -56,7 +56,7 @@ def openvinos(path: Path, images: torch.Tensor, precision: str) -> Work | None:
     options = {
         "INFERENCE_PRECISION_HINT": hint,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "THROUGHPUT",
+        "PERFORMANCE_HINT": "LATENCY",
     }
     compiled = openvino.Core().compile_model(path, "CPU", options)
     array = images.numpy()
