@@ -41,7 +41,7 @@ NETWORKS = ("densenet161", "inception_v3", "resnet152", "resnext101_32x8d", "vgg
 
 
 def side_px(architecture: str) -> int:
-    """Tells what a network sees, in pixels."""
+    """Returns what a network sees, in pixels."""
     return 299 if architecture == "inception_v3" else 224
 
 

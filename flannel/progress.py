@@ -23,7 +23,7 @@ QUIET_SECONDS = 3.0
 
 
 def announce(sentence: str) -> None:
-    """Says a sentence on stderr."""
+    """Prints a sentence to stderr."""
     Console(stderr=True).print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -22,7 +22,7 @@ def decided(
     error: float = 0.0,
     weights: Float[Tensor, "images patches"] | None = None,
 ) -> Bool[Tensor, " images"]:
-    """Tells for each image whether its majority is known before all of its patches have voted.
+    """Returns for each image whether its majority is known before all its patches voted.
 
     With `error` 0 it is known for certain: whatever the patches to come say, the leading class
     keeps the largest confidence (up to float32's rounding where votes are no whole numbers). With

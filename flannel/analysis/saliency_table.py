@@ -19,7 +19,7 @@ FEWEST = 4
 
 
 def verdict(checks: Sequence[Check]) -> list[str]:
-    """Says in sentences what the checks amount to."""
+    """Returns sentences on what the checks amount to."""
     told = [check for check in checks if not np.isnan(check.inside)]
     sentences = []
     if len(told) < len(checks):

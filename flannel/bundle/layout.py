@@ -87,7 +87,7 @@ def read_contents(folder: Path) -> dict[str, object]:
 
 
 def check_unreplaced(folder: Path, contents: Mapping[str, object]) -> None:
-    """Tells a bundle that another process replaces from one that is damaged.
+    """Distinguishes a bundle that another process replaces from a damaged one.
 
     Args:
         folder: The bundle.

@@ -173,7 +173,7 @@ def _planned(
 
 
 def _elsewhere(study: Path) -> list[str]:
-    """Says where an evaluation's networks come from."""
+    """Returns a sentence on where an evaluation's networks come from."""
     path = study / EVALUATION
     if not path.is_file():
         return []
@@ -191,7 +191,7 @@ def _elsewhere(study: Path) -> list[str]:
 
 
 def _other_labels(diagnoses: Sequence[str]) -> list[str]:
-    """Says that paper 004's numbers have no place beside those of other diagnoses than its own."""
+    """Returns a note that paper 004's numbers are of other diagnoses than the study's."""
     if tuple(diagnoses) == FLANNEL:
         return []
     return [
@@ -206,7 +206,7 @@ def _scope(
     diagnoses: Sequence[str],
     plan: RelatedStudy | None,
 ) -> str:
-    """Says which folds of the manifest and which of the paper's learners a partial study has.
+    """Returns which folds of the manifest and which of the paper's learners a study has.
 
     Only a study of paper 004's diagnoses, that is not another paper's, is measured against its list
     of learners.

@@ -24,7 +24,7 @@ SEEN = {
 
 
 def summary(measurements: Measurements) -> list[str]:
-    """Says what was tested, how well it went, what differs, what a cheat does, and the doubt."""
+    """Returns sentences on the test set, scores, differences, baselines and uncertainty."""
     return [
         _tested(measurements),
         _reached(measurements),
@@ -75,7 +75,7 @@ def _reached(measurements: Measurements) -> str:
 
 
 def _stacking(measurements: Measurements) -> str:
-    """Says what it changes that FLANNEL learns from images its learners have not seen."""
+    """Returns a sentence on FLANNEL trained on images that its learners have not seen."""
     said = [
         f"{_difference(pair, MACRO, 'out of fold', 'in sample')} in the arm {pair.first.arm}"
         for pair in measurements.pairs

@@ -167,7 +167,7 @@ def _bits(dataset: pydicom.Dataset) -> tuple[int, int]:
 def _padding(
     dataset: pydicom.Dataset, stored: Int64[np.ndarray, " values"]
 ) -> Bool[np.ndarray, " values"]:
-    """Tells which stored values are padding, and no part of the picture (C.7.5.1.1.2)."""
+    """Returns which stored values are padding, and no part of the picture (C.7.5.1.1.2)."""
     padding = number_of(dataset, "PixelPaddingValue")
     if padding is None:
         return np.zeros(stored.size, bool)

@@ -93,7 +93,7 @@ def waves(hashes: Sequence[bytes]) -> Bool[np.ndarray, "images 16 16"]:
 
 
 def has_structure(value: bytes) -> bool:
-    """Tells whether a picture was more than flat: flat ones are alike, and no duplicates."""
+    """Returns whether a picture was more than flat: flat ones are alike, and no duplicates."""
     bits = int.from_bytes(value[: HASH_SIDE**2 // 8]).bit_count()
     return LEAST_BITS <= bits <= HASH_SIDE**2 - LEAST_BITS
 

@@ -170,7 +170,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def content_box(height: int, width: int, side_px: int, squaring: Squaring) -> Box:
-    """Tells which part of a square a radiograph of some size fills.
+    """Returns which part of a square a radiograph of some size fills.
 
     The pixel (row, column) of the square shows the radiograph around
     ((row - top + 0.5) * height / box.height, (column - left + 0.5) * width / box.width).

@@ -158,7 +158,7 @@ def _size_of_whole_picture(content: bytes) -> tuple[int, int] | None:
 
 
 def _is_whole_png(content: bytes) -> bool:
-    """Says whether every chunk has its checksum up to the last, and none may turn the picture."""
+    """Returns whether every chunk has its checksum, and none may turn the picture."""
     if not content.startswith(PNG_START):
         return False
     view, start = memoryview(content), len(PNG_START)

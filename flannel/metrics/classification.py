@@ -235,7 +235,7 @@ def with_macro(
 def _reasons(
     by_class: Mapping[str, ClassScores], mcc: float, images: int
 ) -> dict[tuple[str, str], str]:
-    """Says of every measure that is NaN why."""
+    """Returns the reason for every measure that is NaN."""
     reasons = {}
     for name, one in by_class.items():
         for measure in CLASS_MEASURES:

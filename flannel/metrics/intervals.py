@@ -227,7 +227,7 @@ class Measured:
         return pd.DataFrame(rows)
 
     def _note(self, name: str, measure: str) -> str:
-        """Says which folds have no part in a number, and which leave it undefined."""
+        """Returns which folds have no part in a number, and which leave it undefined."""
         folds_of: dict[str, list[int]] = {}
         for fold in self.folds:
             key = (name, measure)

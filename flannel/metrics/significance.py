@@ -276,7 +276,7 @@ def _mcnemar_row(name: str, first: np.ndarray, second: np.ndarray) -> dict[str, 
 
 
 def _why_untested(found: DeLong, has: np.ndarray, diagnosis: str) -> str:
-    """Says why DeLong's test has no p value; empty where it has one."""
+    """Returns why DeLong's test has no p value; empty where it has one."""
     if not np.isnan(found.p):
         return ""
     counts = f"{has.sum()} of {len(has)} radiographs are {diagnosis}"

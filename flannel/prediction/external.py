@@ -146,7 +146,7 @@ def _copies(trained: Trained, table: pd.DataFrame) -> list[str]:
 
 
 def _choices(trained: Trained, manifest: Path) -> Choices:
-    """Says how the cohort was made, by which tables and report know the label set."""
+    """Returns how the cohort was made, by which tables and report know the label set."""
     if (manifest.parent / "manifest.json").is_file():
         return replace(load_provenance(manifest).choices, protocol="external", run="")
     for mapping, diagnoses in LABEL_SETS.items():

@@ -173,7 +173,7 @@ def predict_files(
 
 
 def _spared(panel: Panel, judged: Sequence[RadiographResult]) -> Iterator[str]:
-    """Says how many patches were left out because the vote was known without them."""
+    """Returns a sentence on the patches that were left out because the vote was known."""
     if panel.until_sure is None:
         return
     wanted = {

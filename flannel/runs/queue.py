@@ -82,7 +82,7 @@ class Screen(Protocol):
         """Shows all runs as they stand now; called several times a second."""
 
     def say(self, entry: Entry) -> None:
-        """Tells that a run has printed a line, or changed its state."""
+        """Notes that a run has printed a line, or changed its state."""
 
     def close(self, entries: Sequence[Entry]) -> None:
         """Sums up, when all runs have ended."""
@@ -240,7 +240,7 @@ def _end_with_the_queue() -> None:
 
 
 def _read_log(current: _Process, screen: Screen) -> None:
-    """Tells the screen of the epochs that the run has printed since the last look."""
+    """Passes the epochs that the run has printed since the last look to the screen."""
     log, entry = current.entry.run.log, current.entry
     if not log.is_file():
         return

@@ -199,7 +199,7 @@ def _span(entry: Entry) -> float | None:
 
 
 def spoken(seconds: float) -> str:
-    """Says a time as people do: `40 s`, `12 min`, `3.5 h`."""
+    """Returns a time as people say it: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

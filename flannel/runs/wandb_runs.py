@@ -108,7 +108,7 @@ def _without_paths(value: Any) -> Any:  # noqa: ANN401  a tree of plain values
 
 
 def _is_path(text: str) -> bool:
-    """Tells a path from a name with a stroke, such as the learner `global/vgg19_bn`."""
+    """Returns whether a text is a path, not a name such as the learner `global/vgg19_bn`."""
     if os.sep not in text:
         return False
     path = Path(text)

@@ -29,7 +29,7 @@ def test_probabilities_are_the_softmax_of_the_classes():
 
 
 class LeftOfPicture(nn.Module):
-    """Says right lung on the picture's left half and left lung on the right, heart in column 1."""
+    """Predicts right lung on the picture's left half, left lung on the right, heart in column 1."""
 
     def forward(self, radiographs: torch.Tensor) -> torch.Tensor:
         batch, _, height, width = radiographs.shape

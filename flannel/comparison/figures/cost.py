@@ -52,7 +52,7 @@ def cost_bars(costs: Sequence[Cost]) -> Figure | None:
 
 
 def _duration(minutes: float) -> str:
-    """Says minutes, or seconds where it is less than one."""
+    """Returns minutes, or seconds where it is less than one, as text."""
     if minutes >= 1:
         return f"{minutes:.1f} min"
     return f"{60 * minutes:.0f} s" if minutes >= 1 / 60 else "< 1 s"

@@ -174,7 +174,7 @@ def _decisions(
 
 
 def _is_defined(row: Row, name: str, diagnoses: Sequence[str]) -> bool:
-    """Says whether both answers occur in every fold."""
+    """Returns whether both answers occur in every fold."""
     return all(
         len(set(_decisions(row, fold, name, diagnoses)[0].tolist())) == 2 for fold in row.tests
     )

@@ -11,7 +11,7 @@ UNDEFINED = "–"
 
 
 def caption_of(comparison: Comparison) -> str:
-    """Says what a cell is: on how many radiographs, over which folds, with what doubt."""
+    """Returns what a cell is: on how many radiographs, which folds, with what interval."""
     sizes = comparison.test_sizes
     if len(comparison.folds) == 1:
         spread = f"Fold {comparison.folds[0]} only, so that no deviation is given"

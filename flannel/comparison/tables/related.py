@@ -46,7 +46,7 @@ def related_tables(comparison: Comparison, related: Related) -> list[Table]:
 
 
 def made_up_note(comparison: Comparison) -> str:
-    """Says in a sentence that no number of a study of phantoms means anything."""
+    """Returns a sentence that no number of a study of phantoms means anything."""
     base = [result for result in comparison.results if result.run.stage == "base"]
     epochs = sorted({_cost(result)["epochs"] for result in base} - {np.nan})
     return (

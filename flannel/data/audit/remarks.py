@@ -26,7 +26,7 @@ class Remark:
 
 
 def remarks(audit: Audit) -> list[Remark]:
-    """Says what matters, the dangers first."""
+    """Returns remarks on what matters, the dangers first."""
     said = [
         *_on_leaks(audit),
         *_on_pairs(audit),
@@ -40,7 +40,7 @@ def remarks(audit: Audit) -> list[Remark]:
 
 
 def reading(target: str, found: Sequence[Shortcut]) -> str:
-    """Says in a sentence how well one target is told from the best evidence without a lung."""
+    """Returns a sentence on how well the best evidence without a lung predicts one target."""
     best = _best_blind(found)
     numbers = f"macro F1 {best.macro_f1:.2f} (guessing: {best.chance:.2f})"
     if best.low <= best.chance:

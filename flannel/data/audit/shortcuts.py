@@ -130,7 +130,7 @@ def tell(
     groups: np.ndarray,
     seed: int = 1,
 ) -> np.ndarray:
-    """Tells the class of every image with random forests that saw only other groups.
+    """Predicts the class of every image with random forests that saw only other groups.
 
     Args:
         numbers: What is seen of each image.

@@ -155,7 +155,7 @@ def people_rows(table: pd.DataFrame) -> list[PeopleRow]:
 
 
 def label_rows(findings: pd.Series) -> list[LabelRow]:
-    """Says what every mapping makes of each finding, those of the cohort first.
+    """Returns what every mapping makes of each finding, those of the cohort first.
 
     Args:
         findings: Of the cohort's radiographs.

@@ -20,7 +20,7 @@ PHANTOM_CLASSES = {"COVID-19": "covid", "Normal": "normal"}
 
 
 def is_here(folder: Path) -> bool:
-    """Says whether the folder holds `dataset/covid` and `dataset/normal`, or is that `dataset`."""
+    """Returns whether the folder is, or holds, `dataset` with `covid` and `normal`."""
     return bool(_class_folders(folder))
 
 

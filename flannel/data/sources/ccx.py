@@ -32,7 +32,7 @@ PHANTOM_FINDINGS = {
 
 
 def is_here(folder: Path) -> bool:
-    """Says whether the folder is laid out as this data set."""
+    """Returns whether the folder is laid out as this data set."""
     return (folder / "metadata.csv").is_file() and (folder / "images").is_dir()
 
 

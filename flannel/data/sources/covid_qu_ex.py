@@ -41,7 +41,7 @@ PHANTOM_NAMES = {
 
 
 def is_here(folder: Path) -> bool:
-    """Says whether the folder, or `Lung Segmentation Data` in it, is laid out as this data set."""
+    """Returns whether the folder, or `Lung Segmentation Data` in it, has this set's layout."""
     return bool(_class_folders(folder))
 
 

@@ -28,7 +28,7 @@ Record = dict[str, str]
 
 
 def is_here(folder: Path) -> bool:
-    """Says whether the folder holds `radiographs.csv`."""
+    """Returns whether the folder holds `radiographs.csv`."""
     return (folder / FILE).is_file()
 
 

@@ -32,7 +32,7 @@ _OF_ONE_CASE = re.compile(r"(-(day-?\d+|[a-z]\d?|pa|ap|l))+$", re.IGNORECASE)
 
 
 def is_here(folder: Path) -> bool:
-    """Says whether the folder, or the set's top folder in it, is laid out as this data set."""
+    """Returns whether the folder, or the set's top folder in it, is laid out as this data set."""
     return bool(class_folders(folder, TOPS, [CLASSES]))
 
 

@@ -43,7 +43,7 @@ KNOWN = frozenset(row.finding for table in LABEL_TABLES.values() for row in tabl
 
 
 def is_here(folder: Path) -> bool:
-    """Says whether the folder has one folder per class, and no known set claims it.
+    """Returns whether the folder has one folder per class, and no known set claims it.
 
     At least two folders must hold images, one of them named by a finding that a label table
     knows. A folder named `train`, `Testing` or `val_set` is a part of a set, not a set.

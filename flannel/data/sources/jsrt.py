@@ -33,7 +33,7 @@ PHANTOM_SIDE_PX = 512
 
 
 def is_here(folder: Path) -> bool:
-    """Says whether JSRT radiographs and SCR masks of the lungs lie anywhere in the folder."""
+    """Returns whether JSRT radiographs and SCR masks of the lungs lie anywhere in the folder."""
     images, masks = _files(folder)
     return bool(images) and all(masks[side] for side in SIDES)
 

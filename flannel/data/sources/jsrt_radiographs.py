@@ -19,7 +19,7 @@ MASK_FOLDERS = ("masks", *jsrt.STRUCTURES)
 
 
 def is_here(folder: Path) -> bool:
-    """Says whether JSRT radiographs lie in the folder or in a folder inside it."""
+    """Returns whether JSRT radiographs lie in the folder or in a folder inside it."""
     return bool(_radiographs(folder))
 
 

@@ -24,7 +24,7 @@ _NORMAL = re.compile(r"((?:NORMAL2-)?IM)-(\d+)-", re.IGNORECASE)
 
 
 def is_here(folder: Path) -> bool:
-    """Says whether the folder, or `chest_xray` in it, is laid out as this data set."""
+    """Returns whether the folder, or `chest_xray` in it, is laid out as this data set."""
     return bool(_class_folders(folder))
 
 

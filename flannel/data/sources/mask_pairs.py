@@ -110,7 +110,7 @@ def read_structure(pair: MaskPair, structure: str) -> Bool[np.ndarray, "height w
 
 
 def is_here(folder: Path) -> bool:
-    """Says whether the folder is laid out as `images/` and `masks/`."""
+    """Returns whether the folder is laid out as `images/` and `masks/`."""
     return (folder / "images").is_dir() and (folder / "masks").is_dir()
 
 

@@ -28,7 +28,7 @@ MASKS = ("leftMask", "rightMask")
 
 
 def is_here(folder: Path) -> bool:
-    """Says whether the folder, or `MontgomerySet` in it, is laid out as this data set."""
+    """Returns whether the folder, or `MontgomerySet` in it, is laid out as this data set."""
     top = _top(folder)
     masks = [top / "ManualMask" / name for name in MASKS]
     return all(place.is_dir() for place in (top / "CXR_png", *masks))
@@ -68,7 +68,7 @@ def _top(folder: Path) -> Path:
 
 
 def _left_is_the_pictures(pairs: list[MaskPair]) -> bool:
-    """Says whether `leftMask` holds the lung on the left of the picture."""
+    """Returns whether `leftMask` holds the lung on the left of the picture."""
     for pair in pairs:
         try:
             columns = [np.nonzero(read_mask(pair.masks[side][0]))[1] for side in SIDES]

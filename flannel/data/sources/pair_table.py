@@ -33,7 +33,7 @@ Record = dict[str, str]
 
 
 def is_here(path: Path) -> bool:
-    """Says whether the path is a CSV file."""
+    """Returns whether the path is a CSV file."""
     return path.suffix.lower() == ".csv" and path.is_file()
 
 

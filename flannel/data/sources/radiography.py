@@ -39,7 +39,7 @@ PHANTOM_CLASSES = {
 
 
 def is_here(folder: Path) -> bool:
-    """Says whether the folder, or the set's top folder in it, is laid out as this data set."""
+    """Returns whether the folder, or the set's top folder in it, is laid out as this data set."""
     return bool(class_folders(folder, TOPS, LAYOUTS))
 
 

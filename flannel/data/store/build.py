@@ -216,7 +216,7 @@ def _checked(settings: Settings) -> Settings:
 
 
 def _entries(ordered: pd.DataFrame, before: Sequence[Entry]) -> list[Entry]:
-    """Says what each row is to be made from: the earlier entry where the file is the same."""
+    """Returns what each row is made from: the earlier entry where the file is the same."""
     known = {entry.image_id: entry for entry in before}
     fresh = [
         Entry(str(image_id), str(sha256))

@@ -101,7 +101,7 @@ def open_array(folder: Path, name: str) -> np.ndarray:
 
 
 def first_byte(folder: Path, name: str) -> int:
-    """Tells where in its file the first row of one of `ARRAYS` begins."""
+    """Returns where in its file the first row of one of `ARRAYS` begins."""
     return np.load(folder / name, mmap_mode="r", allow_pickle=False).offset
 
 

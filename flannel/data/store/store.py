@@ -82,7 +82,7 @@ class Store:
         return self._equalisation[self._row(image_id)]
 
     def has_mask(self, image_id: str) -> bool:
-        """Says whether the store holds a lung mask for an image, with at least one lung pixel."""
+        """Returns whether the store has a lung mask of an image, with at least one lung pixel."""
         row = self._row(image_id)
         return self._entries[image_id].mask_sha256 != "" and bool(self._masks[row].any())
 

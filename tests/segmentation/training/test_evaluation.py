@@ -13,7 +13,7 @@ from segmentation.training.task import LungSegmenter
 
 
 class Knows(nn.Module):
-    """Says that the left half of the picture is lung, with certainty."""
+    """Predicts that the left half of the picture is lung, with certainty."""
 
     def __init__(self, classes: int = 2) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ def test_mean_jaccard_is_over_images_not_over_batches():
 
 
 class Constant(nn.Module):
-    """Says "lungs" with the same logit everywhere."""
+    """Predicts "lungs" with the same logit everywhere."""
 
     def __init__(self, classes: int = 2) -> None:
         super().__init__()
