@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from flannel.data.outputs import mark_as_output
+from flannel.data.outputs import MARKER, is_output, mark_as_output
 from flannel.files import remove_left_overs, whole_file
 from flannel.runs.run import Run
 from segmentation.checkpoint import MaskError
@@ -174,6 +174,7 @@ def _biomarkers(cells: Mapping[str, str]) -> Biomarkers:
     )
 
 
+TABLE = "masks.csv"
 JOURNAL = ".journal.jsonl"
 
 
@@ -197,7 +198,7 @@ class MaskFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows = load_mask_rows(path / "masks.csv")
+        self.rows = load_mask_rows(path / TABLE)
         self.biomarkers = load_biomarkers(path / "biomarkers.csv")
         journal = path / JOURNAL
         if journal.is_file():
@@ -219,7 +220,7 @@ class MaskFolder:
     def save(self) -> None:
         """Writes both tables, each whole or not at all, and ends the journal."""
         with writing(self.path):
-            save_mask_rows(self.rows, self.path / "masks.csv")
+            save_mask_rows(self.rows, self.path / TABLE)
             save_biomarkers(self.biomarkers, self.path / "biomarkers.csv")
             (self.path / JOURNAL).unlink(missing_ok=True)
 
@@ -228,6 +229,27 @@ class MaskFolder:
         self.biomarkers.pop(row.image_id, None)
         if measures is not None:
             self.biomarkers[row.image_id] = measures
+
+
+def predicted_masks(files: Iterable[Path]) -> set[Path]:
+    """Returns the mask files that this project has predicted, by the tables of their folders.
+
+    Raises:
+        MaskError: If such a table is damaged.
+    """
+    origins: dict[Path, Mapping[Path, Origin]] = {}
+
+    def is_predicted(file: Path) -> bool:
+        at = file.resolve()
+        for folder in at.parents:  # masks of radiographs in sub-folders lie in sub-folders too
+            if is_output([TABLE], folder):
+                if folder not in origins:
+                    masks = MaskFolder(folder)
+                    origins[folder] = {masks.place(i): row.origin for i, row in masks.rows.items()}
+                return origins[folder].get(at) == "predicted"
+        return (at.parent / MARKER).exists()
+
+    return {file for file in files if is_predicted(file)}
 
 
 @contextmanager

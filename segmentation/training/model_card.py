@@ -53,6 +53,7 @@ def write_model_card(
         conventions=[
             f"`{name}`. {CONVENTIONS[name]}" for name in data.convention.split(" + ") if name
         ],
+        in_alpha=len(data.datasets["train"].prepared.in_alpha),
         measures=measures,
         interval=interval,
         epochs=epochs,

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from flannel.data.radiograph import RadiographError, is_alpha_mask, read_levels
 from flannel.data.sources import MaskPair, read_structure
 from flannel.errors import FlannelError
 from flannel.progress import announce, progress
+from segmentation.masks.folder import predicted_masks
 from segmentation.masks.quality import quality, why_no_lungs
 from segmentation.preprocessing import prepare, prepare_target
 from segmentation.structures import Structures, classes_of, lung_channels
@@ -38,11 +39,19 @@ class LungPairError(FlannelError):
 
 @dataclass(frozen=True)
 class PreparedPairs:
-    """Pairs at the network's size, in memory; targets are places in `classes_of(structures)`."""
+    """Pairs at the network's size, in memory.
+
+    Attributes:
+        pairs: The pairs.
+        radiographs: Prepared radiographs.
+        targets: Places in `classes_of(structures)`.
+        in_alpha: The mask files that were read from their transparency.
+    """
 
     pairs: tuple[MaskPair, ...]
     radiographs: Float16[Tensor, "pairs 1 size size"]
     targets: UInt8[Tensor, "pairs size size"]
+    in_alpha: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -163,10 +172,12 @@ def prepare_pairs(
 
     Raises:
         LungPairError: If no pair is left, more than half of the masks show anything but lungs,
-            or `strict` and a file is bad.
+            or `strict` and a file is bad. Masks that this project has predicted are bad.
+        MaskError: If the table of a folder of predicted masks is damaged.
     """
+    predicted = predicted_masks(path for pair in pairs for path in _mask_files(pair))
     with ThreadPoolExecutor() as threads:
-        read = threads.map(lambda pair: _prepare_pair(pair, size_px, structures), pairs)
+        read = threads.map(lambda pair: _prepare_pair(pair, size_px, structures, predicted), pairs)
         outcomes = list(progress(read, len(pairs), "Preparing radiographs and masks"))
     faults = [outcome for outcome in outcomes if isinstance(outcome, str)]
     good = [
@@ -194,6 +205,7 @@ def prepare_pairs(
         pairs=tuple(pair for pair, _ in good),
         radiographs=torch.from_numpy(np.stack([one.radiograph for _, one in good])),
         targets=torch.from_numpy(np.stack([one.target for _, one in good])),
+        in_alpha=tuple(path for _, one in good for path in one.in_alpha),
     )
 
 
@@ -266,13 +278,24 @@ def _test_on_the_rest(
     split["test"].extend(pair.stem for pair in rest if pair.stem not in set(known))
 
 
-def _prepare_pair(pair: MaskPair, size_px: int, structures: Structures) -> _Prepared | str:
+def _mask_files(pair: MaskPair) -> list[Path]:
+    return sorted({path for some in pair.masks.values() for path in some})
+
+
+def _prepare_pair(
+    pair: MaskPair, size_px: int, structures: Structures, predicted: Set[Path]
+) -> _Prepared | str:
     """Returns a pair at the network's size, or the sentence that says why not."""
+    files = _mask_files(pair)
+    if ours := [str(path) for path in files if path in predicted]:
+        return (
+            f"{', '.join(ours)}: predicted by `lungs predict`, not drawn by a person. Copy masks "
+            "that a person has corrected to another folder."
+        )
     try:
         stored = read_levels(pair.image)
         masks = [read_structure(pair, name) for name in classes_of(structures)[1:]]
-        files = {path for some in pair.masks.values() for path in some}
-        in_alpha = tuple(path for path in sorted(files) if is_alpha_mask(path))
+        in_alpha = tuple(path for path in files if is_alpha_mask(path))
     except RadiographError as fault:
         return str(fault)
     for mask in masks:
@@ -287,5 +310,5 @@ def _prepare_pair(pair: MaskPair, size_px: int, structures: Structures) -> _Prep
     target = prepare_target(masks, size_px)
     judged = quality(np.isin(target, lung_channels(classes_of(structures))))
     if reason := why_no_lungs(judged):
-        return f"{', '.join(map(str, sorted(files)))}: {NO_LUNGS} {reason}."
+        return f"{', '.join(map(str, files))}: {NO_LUNGS} {reason}."
     return _Prepared(radiograph.astype(np.float16), target, judged.flag, in_alpha)

@@ -1,10 +1,11 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from filelock import FileLock
 
-from flannel.data.outputs import MARKER
+from flannel.data.outputs import MARKER, mark_as_output
 from flannel.errors import RunError
 from flannel.files import MACHINE
 from segmentation.checkpoint import MaskError
@@ -16,6 +17,7 @@ from segmentation.masks.folder import (
     load_biomarkers,
     load_mask_rows,
     open_mask_folder,
+    predicted_masks,
 )
 from segmentation.masks.quality import MaskQuality
 
@@ -33,6 +35,23 @@ def test_what_was_noted_before_a_kill_is_there_afterwards(tmp_path):
         assert not (tmp_path / JOURNAL).exists()
         assert load_mask_rows(tmp_path / "masks.csv") == {"a": ROW}
     assert load_biomarkers(tmp_path / "biomarkers.csv") == {"a": MEASURES}
+
+
+def test_predicted_masks_are_known_by_the_table_of_their_folder(tmp_path):
+    """Also in sub-folders and through links; imported references and other files are not."""
+    with open_mask_folder(tmp_path / "ours") as masks:
+        masks.add(ROW, MEASURES)
+        masks.add(replace(ROW, image_id="sub/1.2.3"), None)
+        masks.add(replace(ROW, image_id="drawn", origin="reference"), None)
+    (tmp_path / "link").symlink_to(tmp_path / "ours")
+    (tmp_path / "single.png").symlink_to(tmp_path / "ours" / "a.png")
+    (tmp_path / "marked").mkdir()
+    mark_as_output(tmp_path / "marked")
+    (tmp_path / "masks.csv").write_text("image,origin,a table of somebody else\n")
+    predicted = ["ours/a.png", "ours/sub/1.2.3.png", "link/a.png", "single.png", "marked/b.png"]
+    others = ["ours/drawn.png", "ours/unknown.png", "a.png", "elsewhere/a.png"]
+    places = {tmp_path / name for name in predicted}
+    assert predicted_masks(places | {tmp_path / name for name in others}) == places
 
 
 def test_tables_are_saved_when_the_work_fails(tmp_path):

@@ -7,8 +7,10 @@ from PIL import Image
 
 from flannel.data.phantom import draw_phantom
 from flannel.data.radiograph import write_mask
-from flannel.data.sources import MaskPair, find_pairs
+from flannel.data.sources import MaskPair, find_pairs, read_pair_mask
 from flannel.data.sources.mask_pairs import write_phantoms
+from segmentation.masks.folder import MaskRow, open_mask_folder
+from segmentation.masks.quality import quality
 from segmentation.training.pairs import (
     LungPairError,
     convention_of,
@@ -178,6 +180,7 @@ def test_masks_that_show_no_lungs_are_named_and_left_out(tmp_path, capsys, size_
     left = {pair.stem.partition("-")[2] for pair in prepared.pairs}
     assert left == {"good", "alpha", "one_lung"}
     assert len(prepared.pairs) == 8
+    assert [path.name for path in prepared.in_alpha] == ["10-alpha.png"]
     said = capsys.readouterr().out
     assert "Left out 4 of 12 image + mask pairs" in said
     assert "inverted.png: no mask of lungs, it covers" in said
@@ -194,3 +197,19 @@ def test_a_set_whose_masks_are_mostly_inverted_is_refused(tmp_path):
     pairs = find_pairs(write_masks(tmp_path, ["inverted"] * 5 + ["good"] * 4))
     with pytest.raises(LungPairError, match="5 of 9 masks show anything but lungs"):
         prepare_pairs(pairs, 32, "lungs", strict=False)
+
+
+def test_masks_that_this_project_predicted_are_named_and_left_out(tmp_path, capsys):
+    """Two of five are imported references, in the same folder."""
+    pairs = find_pairs(write_masks(tmp_path, ["good"] * 5))
+    with open_mask_folder(tmp_path / "masks") as masks:
+        for number, pair in enumerate(pairs):
+            origin = "predicted" if number < 3 else "reference"
+            masks.add(MaskRow(pair.stem, origin, quality(read_pair_mask(pair)), "f00"), None)
+    prepared = prepare_pairs(find_pairs(tmp_path), 32, "lungs", strict=False)
+    assert [pair.stem for pair in prepared.pairs] == ["3-good", "4-good"]
+    out = capsys.readouterr().out
+    assert "Left out 3 of 5 image + mask pairs" in out
+    assert f"{tmp_path / 'masks' / '0-good.png'}: predicted by `lungs predict`" in out
+    with pytest.raises(LungPairError, match=r"3 of 3 .*\n.*Copy masks that a person has corrected"):
+        prepare_pairs(pairs[:3], 32, "lungs", strict=False)

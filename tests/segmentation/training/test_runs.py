@@ -50,6 +50,9 @@ def recipe(folder, **changes):
 def test_a_run_leaves_measures_a_card_and_a_picture(tmp_path, capsys):
     write_phantoms(tmp_path / "pairs", 9, seed=1, size=96)
     (tmp_path / "pairs" / "convention.txt").write_text("v7\n")
+    for mask in (tmp_path / "pairs" / "masks" / "left_lung").iterdir():
+        alpha = np.asarray(Image.open(mask).convert("L"))
+        Image.fromarray(np.dstack([np.full_like(alpha, 255), alpha])).save(mask)
     words = recipe(tmp_path, data={"folder": str(tmp_path / "pairs"), "licence": "CC0 <b>"})
     assert main(words) == 0
     run = tmp_path / "study" / "segmentation" / "small"
@@ -68,6 +71,7 @@ def test_a_run_leaves_measures_a_card_and_a_picture(tmp_path, capsys):
     assert "| pairs | {} | {} | {} |".format(*counts) in card
     assert "`v7`. The whole lungs" in card
     assert "Licence of the data: CC0 <b>" in card
+    assert "(alpha channel) of the file: 9 masks.\n\n## Measured" in card
     picture = np.asarray(Image.open(run / "validation.png"))
     assert picture.ndim == 3
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
