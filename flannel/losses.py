@@ -59,29 +59,7 @@ class FocalLoss(nn.Module):
             scores: Combined scores before the softmax.
             target: Class indices, 0 to classes - 1.
         """
-        return self.of_log_p(self.log_p(scores, target), target)
-
-    @staticmethod
-    def log_p(
-        scores: Float[Tensor, "batch classes"], target: Int[Tensor, " batch"]
-    ) -> Float[Tensor, " batch"]:
-        """Returns the logarithm of each true diagnosis's softmax.
-
-        Args:
-            scores: Before the softmax.
-            target: Class indices, 0 to classes - 1.
-        """
-        return scores.log_softmax(dim=1).gather(1, target[:, None]).squeeze(1)
-
-    def of_log_p(
-        self, log_p: Float[Tensor, " batch"], target: Int[Tensor, " batch"]
-    ) -> Float[Tensor, ""] | Float[Tensor, " batch"]:
-        """Computes the loss from what `log_p` gives.
-
-        Args:
-            log_p: At most 0.
-            target: The class indices that it was given for.
-        """
+        log_p = scores.log_softmax(dim=1).gather(1, target[:, None]).squeeze(1)
         # Kept from 0, where a power below 1 has no finite derivative; the loss's own is 0 there.
         rest = (1 - log_p.exp()).clamp_min(torch.finfo(log_p.dtype).tiny)
         each = -(rest**self.gamma) * log_p
