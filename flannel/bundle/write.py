@@ -4,7 +4,7 @@
 `flannel.bundle.weights`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import jinja2
 import pandas as pd
 import torch
 import torchvision
-from torch import Tensor
 
 from flannel import __version__
 from flannel.bundle.layout import BundleError, write_folder
@@ -21,7 +20,6 @@ from flannel.bundle.weights import save_weights
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.data.provenance import load_provenance
-from flannel.metrics.calibration import Temperature
 from flannel.metrics.classification import measured_splits
 from flannel.prediction.trained import (
     NOTICE,
@@ -85,18 +83,13 @@ def write_bundle(
 
 
 def _learner_entry(learner: TrainedLearner, folder: Path) -> Entry:
-    weights = f"learners/{learner.arm}.{learner.learner}.safetensors"
-    save_weights(_read(learner.weights), folder / weights)
     return {
-        "arm": learner.arm,
-        "learner": learner.learner,
+        **_part_entry(learner, folder, "learners"),
         "network": _without_paths(learner.network),
         "data": learner.data,
         "vote": learner.vote,
         "views_at_once": learner.views_at_once,
         "precision": learner.precision,
-        "temperature": _temperature_entry(learner.temperature),
-        "weights": weights,
     }
 
 
@@ -109,14 +102,27 @@ def _without_paths(network: Entry) -> Entry:
 
 
 def _ensemble_entry(ensemble: TrainedEnsemble, folder: Path) -> Entry:
-    weights = f"ensembles/{ensemble.arm}.{ensemble.learner}.safetensors"
-    save_weights(_read(ensemble.weights), folder / weights)
     return {
-        "arm": ensemble.arm,
-        "learner": ensemble.learner,
+        **_part_entry(ensemble, folder, "ensembles"),
         "learners": list(ensemble.learners),
         "combination": ensemble.combination,
-        "temperature": _temperature_entry(ensemble.temperature),
+    }
+
+
+def _part_entry(part: TrainedLearner | TrainedEnsemble, folder: Path, kind: str) -> Entry:
+    """Writes the weights of a learner or ensemble, and returns what all entries have."""
+    weights = f"{kind}/{part.arm}.{part.learner}.safetensors"
+    try:
+        save_weights(part.weights(), folder / weights)
+    except CheckpointError as fault:
+        raise TrainedError(str(fault)) from fault
+    temperature = part.temperature
+    return {
+        "arm": part.arm,
+        "learner": part.learner,
+        "temperature": None
+        if temperature is None
+        else {"value": temperature.value, "floor": temperature.floor},
         "weights": weights,
     }
 
@@ -143,19 +149,6 @@ def _hashes_entry(trained: Trained, folder: Path) -> str | None:
         return None
     (folder / HASHES).write_bytes(b"".join(sorted(trained.hashes())))
     return HASHES
-
-
-def _temperature_entry(temperature: Temperature | None) -> Entry | None:
-    if temperature is None:
-        return None
-    return {"value": temperature.value, "floor": temperature.floor}
-
-
-def _read(weights: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
-    try:
-        return weights()
-    except CheckpointError as fault:
-        raise TrainedError(str(fault)) from fault
 
 
 def model_card(trained: Trained, study: Path, licence: str) -> str:

@@ -119,12 +119,7 @@ class TrainedLearner:
         Raises:
             TrainedError: If it cannot be built, or its weights cannot be read.
         """
-        try:
-            network = self.unfilled()
-            load_weights(network, self.weights(), self.name)
-        except CheckpointError as fault:
-            raise TrainedError(str(fault)) from fault
-        return network
+        return _filled(self)
 
 
 @dataclass(frozen=True)
@@ -191,12 +186,7 @@ class TrainedEnsemble:
         Raises:
             TrainedError: If it cannot be built, or its weights cannot be read.
         """
-        try:
-            module = self.unfilled()
-            load_weights(module, self.weights(), self.name)
-        except CheckpointError as fault:
-            raise TrainedError(str(fault)) from fault
-        return module
+        return _filled(self)
 
 
 @dataclass(frozen=True)
@@ -224,6 +214,20 @@ class TrainedBaseline:
     ) -> Float32[np.ndarray, "images classes"]:
         """Combines what the learners say, in the baseline's order of them."""
         return np.asarray(self.combine(probabilities), np.float32)
+
+
+def _filled(part: TrainedLearner | TrainedEnsemble) -> nn.Module:
+    """Builds a network and reads its weights into it.
+
+    Raises:
+        TrainedError: If it cannot be built, or its weights cannot be read.
+    """
+    try:
+        network = part.unfilled()
+        load_weights(network, part.weights(), part.name)
+    except CheckpointError as fault:
+        raise TrainedError(str(fault)) from fault
+    return network
 
 
 Form = TrainedEnsemble | TrainedBaseline
