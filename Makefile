@@ -72,6 +72,37 @@ unknown := $(filter-out $(VARIABLES) $(ENVIRONMENT) SHELL MAKEFLAGS,$(on_command
 ifneq ($(unknown),)
 $(error $(foreach name,$(unknown),There is no variable $(name): did you mean $(call nearest,$(name),$(VARIABLES))?) See make help)
 endif
+
+# The variables that each target takes: another one on its command line would be passed over in silence.
+takes_setup := CPU PYTHON
+takes_help := STUDY FOLD ARM LEARNER DEVICES SPLIT MAPPING SIZE RESIZE REDO
+takes_audit := STUDY
+takes_data := DATA STUDY SPLIT MAPPING SEED STRICT LISTS RUN SIZE RESIZE RENEW
+takes_segmenters := STUDY MASKS SEGMENTERS APPEND REDO
+takes_segment := STUDY MASKS CKPT SEGMENTER REFERENCE_MASKS APPEND REDO
+takes_base-models := STUDY FOLD ARM LEARNER DEVICES REDO APPEND
+takes_matched := $(filter-out ARM APPEND,$(takes_base-models))
+takes_ensemble := STUDY FOLD ARM LEARNER FORM REDO APPEND
+takes_compare := STUDY LEARNER
+takes_predict := IMAGE STUDY FOLD ARM LEARNER FORM REDO OUT
+takes_app := STUDY FOLD ARM LEARNER PORT
+takes_saliency := STUDY FOLD ARM LEARNER
+takes_bundle := STUDY FOLD ARM LEARNER OUT REDO
+takes_dashboard := STUDY REDO
+takes_patch-study := STUDY
+takes_study := $(takes_data) $(takes_segment) $(takes_base-models) $(takes_ensemble) $(takes_compare)
+takes_demo := STUDY LEARNER SEED REDO
+takes_real-small := $(filter-out APPEND,$(takes_study))
+takes_related := STUDY_NAME STUDY FOLD LEARNER ARM DEVICES REDO APPEND DATA MASKS CKPT
+takes_fuzz := MINUTES
+ifeq ($(MAKELEVEL),0)
+goals := $(or $(MAKECMDGOALS),$(.DEFAULT_GOAL))
+taken := $(sort $(foreach goal,$(goals),$(takes_$(goal))))
+idle := $(filter-out $(taken) $(takes_setup) $(ENVIRONMENT),$(filter $(on_command_line),$(VARIABLES)))
+ifneq ($(idle),)
+$(error make $(goals) takes no $(idle). It takes $(or $(taken),no variable))
+endif
+endif
 ifneq ($(APPEND),)
 ifneq ($(shell test -d $(call quoted,$(APPEND)) && echo folder),folder)
 $(error APPEND is $(APPEND): that is no folder)

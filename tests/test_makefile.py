@@ -1,6 +1,7 @@
 """What `make` hands to the commands; only shown (`make -n`), nothing runs."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -80,7 +81,8 @@ def test_what_an_ensemble_is_narrowed_to_is_passed_on():
 
 @pytest.mark.parametrize("target", ["predict", "app", "bundle", "saliency", "base-models"])
 def test_arms_and_learners_reach_every_command_that_has_them(target):
-    (words,) = commands(target, "ARM=global", "LEARNER=vgg19_bn", "IMAGE=a.png")
+    named = ["IMAGE=a.png"] if target == "predict" else []
+    (words,) = commands(target, "ARM=global", "LEARNER=vgg19_bn", *named)
     assert {"--arm=global", "--learner=vgg19_bn"} < set(words)
 
 
@@ -143,3 +145,38 @@ def test_a_folder_to_append_that_is_none_is_refused(tmp_path):
 def test_the_shipped_folders_can_be_appended():
     for folder in ("demo", "real_small", "base/matched", "base/low_variance", "segmentation_cpu"):
         assert make("base-models", f"APPEND=experiments/{folder}").returncode == 0
+
+
+def variables():
+    """The variables of the Makefile that say what a command does."""
+    names = re.findall(r"^([A-Z_]+) *\?=", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    return [name for name in names if name not in ("PYTHON", "CPU")]  # of the environment
+
+
+def targets():
+    listed = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    return [target for target in listed if target != "help"]
+
+
+@pytest.mark.parametrize("target", targets())
+def test_a_variable_reaches_the_commands_of_a_target_or_is_refused(target, tmp_path):
+    values = {name: f"odd-{name}-value" for name in variables()}
+    values |= {"APPEND": str(tmp_path), "STUDY_NAME": "covid_qu_ex"}
+    (tmp_path / "segmentation.yaml").touch()
+    words = [f"{name}={value}" for name, value in values.items()]
+    # Called by another make, nothing is refused: a stage of `make study` is given what all take.
+    shown = make(target, *words, MAKELEVEL="1")
+    assert shown.returncode == 0, shown.stderr
+    used = {name for name, value in values.items() if value in shown.stdout}
+    taken = make(target, *(word for word in words if word.partition("=")[0] in used))
+    assert taken.returncode == 0, taken.stderr
+    for name in values.keys() - used:
+        refused = make(target, f"{name}={values[name]}")
+        assert refused.returncode == 2
+        assert f"make {target} takes no {name}" in refused.stderr
+
+
+def test_a_variable_that_a_target_does_not_use_is_named_with_those_it_takes():
+    refused = make("audit", "compare", "FOLD=2", "SEED=3")
+    assert "make audit compare takes no FOLD SEED. It takes LEARNER STUDY." in refused.stderr
+    assert make("audit", FOLD="2").returncode == 0  # of the environment, for whomever it is meant
