@@ -26,8 +26,9 @@ from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.greyscale import Box, resize
+from flannel.data.mask import write_mask
 from flannel.data.phantom import draw_phantom, varied_size
-from flannel.data.radiograph import read_levels, write_mask
+from flannel.data.radiograph import read_levels
 from flannel.data.store import Store, build_store, fill_lung_masks
 from flannel.files import sha256_of
 from flannel.learners.views import PatchView, ViewSampling

@@ -11,7 +11,7 @@ import pytest
 
 from flannel.data.folds import assign_folds
 from flannel.data.manifest import build_manifest, save_manifest
-from flannel.data.radiograph import write_mask
+from flannel.data.mask import write_mask
 from flannel.data.sources import write_phantom_sources
 from flannel.data.store import build_store, fill_lung_masks
 

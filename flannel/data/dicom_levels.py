@@ -1,6 +1,5 @@
 """DICOM's grey levels: one table from every stored value to what is shown (PS3.3 C.11)."""
 
-import warnings
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
 
@@ -88,9 +87,7 @@ def stored_values(dataset: pydicom.Dataset) -> np.ndarray:
     syntax = dataset.file_meta.TransferSyntaxUID
     # What JPEG and its successors encode has no unused bits.
     shift = 0 if syntax.is_encapsulated and syntax != RLELossless else high + 1 - bits
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        values = pixel_array(dataset, bits_stored=bits + shift)
+    values = pixel_array(dataset, bits_stored=bits + shift)
     return values >> shift if shift else values
 
 

@@ -11,9 +11,10 @@ from jaxtyping import Integer, UInt8
 from PIL import Image
 
 from flannel.data.diagnosis import index_of
+from flannel.data.file_checks import MAX_PIXELS, RadiographError
 from flannel.data.findings import SourceError
 from flannel.data.greyscale import resize, to_eight_bits
-from flannel.data.radiograph import MAX_PIXELS, RadiographError, read_levels
+from flannel.data.radiograph import read_levels
 from flannel.data.sources.csv_table import write_table
 from flannel.errors import OptionError
 from flannel.files import whole_file

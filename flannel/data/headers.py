@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pydicom
 
+from flannel.data.dicom_file import read_dataset
+from flannel.data.file_checks import DECODING_FAULTS
 from flannel.data.formats import first_bytes, is_dicom
 from flannel.data.projections import (
     AP,
@@ -23,7 +25,6 @@ from flannel.data.projections import (
     projection_of_orientation,
     projection_of_words,
 )
-from flannel.data.radiograph import DECODING_FAULTS, read_header
 
 MODALITIES = ("CR", "DX", "DR", "RF", "RG", "")
 """DICOM's names for what makes radiographs; an unknown modality is passed over."""
@@ -111,7 +112,7 @@ def header_of(path: Path) -> Header | None:
     try:
         with warnings.catch_warnings():  # of values that break the rules of their kind
             warnings.simplefilter("ignore", UserWarning)
-            return _header(read_header(path))
+            return _header(read_dataset(path, pixels=False))
     except DECODING_FAULTS:
         return None
 

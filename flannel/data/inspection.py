@@ -12,16 +12,16 @@ from typing import NamedTuple
 
 from PIL import ExifTags, Image
 
-from flannel.data.jpeg import jpeg_damage
-from flannel.data.names import is_text, shown
-from flannel.data.radiograph import (
+from flannel.data.file_checks import (
     DECODING_FAULTS,
     MAX_BYTES,
     MAX_PIXELS,
     MIN_SIDE_PX,
     RadiographError,
-    read_levels,
 )
+from flannel.data.jpeg import jpeg_damage
+from flannel.data.names import is_text, shown
+from flannel.data.radiograph import read_levels
 from flannel.data.remembered import recall, remember
 from flannel.progress import progress
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from flannel.data.radiograph import RadiographError
+from flannel.data.file_checks import RadiographError
 from flannel.progress import progress
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from flannel.data.file_checks import DECODING_FAULTS
 from flannel.data.headers import header_of
 from flannel.data.inspection import inspect_files
 from flannel.data.names import shown
-from flannel.data.radiograph import DECODING_FAULTS, PICTURE_FORMATS
+from flannel.data.picture_file import PICTURE_FORMATS
 from flannel.data.store import Store, build_store, fill_lung_masks
 from flannel.data.walk import gather, left_in_words
 from flannel.prediction.trained import Trained

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32
 
-from flannel.data.radiograph import RadiographError, StoredLevels, read_levels, write_mask
+from flannel.data.file_checks import RadiographError
+from flannel.data.mask import write_mask
+from flannel.data.radiograph import StoredLevels, read_levels
 from flannel.files import digest_of, sha256_of
 from segmentation.checkpoint import MaskError, Segmenter
 from segmentation.inference import Precision, class_probabilities, ready_network

@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
+from flannel.data.file_checks import RadiographError
 from flannel.data.findings import SourceError
 from flannel.data.manifest import load_manifest
-from flannel.data.radiograph import RadiographError, read_levels, write_mask
+from flannel.data.mask import write_mask
+from flannel.data.radiograph import read_levels
 from flannel.data.sources import find_pairs, read_pair_mask
 from flannel.data.sources.mask_pairs import LUNGS, MaskPair, grouped_by_stem
 from flannel.data.walk import stem_of, walk

@@ -8,9 +8,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from flannel.data.file_checks import RadiographError
 from flannel.data.greyscale import resize, to_eight_bits
+from flannel.data.mask import read_mask
 from flannel.data.pictures import contact_sheet, overlay_mask
-from flannel.data.radiograph import RadiographError, read_levels, read_mask
+from flannel.data.radiograph import read_levels
 from flannel.files import whole_file
 from flannel.progress import progress
 

@@ -13,7 +13,9 @@ import torch
 from jaxtyping import Float16, UInt8
 from torch import Tensor
 
-from flannel.data.radiograph import RadiographError, is_alpha_mask, read_levels
+from flannel.data.file_checks import RadiographError
+from flannel.data.mask import is_alpha_mask
+from flannel.data.radiograph import read_levels
 from flannel.data.sources import MaskPair, read_structure
 from flannel.errors import FlannelError
 from flannel.progress import announce, progress

@@ -33,7 +33,7 @@ OF_THE_PROGRAM = {
     "segmentation/training/measures.py",
 }
 # A header's value, which becomes part of the RadiographError of its file.
-OF_A_FILE = ("flannel/data/dicom_", "flannel/data/radiograph.py")
+OF_A_FILE = ("flannel/data/dicom_", "flannel/data/picture_file.py")
 
 
 def trees():

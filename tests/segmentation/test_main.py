@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from flannel.data.radiograph import read_mask
+from flannel.data.mask import read_mask
 from segmentation.__main__ import COMMANDS, main
 
 IGNORED = (

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from flannel.data.findings import FRONTAL, SourceRow
+from flannel.data.mask import write_mask
 from flannel.data.phantom import draw_phantom
-from flannel.data.radiograph import write_mask
 from flannel.data.sources.class_folders import images_in
 from flannel.data.sources.mask_pairs import (
     LUNGS,

@@ -10,9 +10,10 @@ from jaxtyping import Bool
 from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
+from flannel.data.file_checks import RadiographError
 from flannel.data.findings import SourceError
+from flannel.data.mask import read_mask, write_mask
 from flannel.data.phantom import draw_phantom, varied_size
-from flannel.data.radiograph import RadiographError, read_mask, write_mask
 from flannel.data.walk import stem_of, walk
 from flannel.files import whole_file
 from flannel.progress import announce

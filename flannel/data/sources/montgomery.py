@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
+from flannel.data.file_checks import RadiographError
+from flannel.data.mask import read_mask, write_mask
 from flannel.data.phantom import draw_phantom, varied_size
-from flannel.data.radiograph import RadiographError, read_mask, write_mask
 from flannel.data.sources.mask_pairs import (
     SIDES,
     MaskPair,

@@ -9,8 +9,8 @@ from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.findings import SourceError
+from flannel.data.mask import write_mask
 from flannel.data.phantom import draw_phantom, varied_size
-from flannel.data.radiograph import write_mask
 from flannel.data.sources.mask_pairs import (
     LUNGS,
     SIDES,

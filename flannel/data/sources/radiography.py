@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from flannel.data.findings import FRONTAL, SourceRow
+from flannel.data.mask import write_mask
 from flannel.data.phantom import draw_phantom
-from flannel.data.radiograph import write_mask
 from flannel.data.sources.class_folders import class_folders, images_in, write_phantom
 from flannel.errors import OptionError
 from flannel.files import whole_file

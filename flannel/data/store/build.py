@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import UInt8
 from PIL import Image
 
+from flannel.data.file_checks import RadiographError
 from flannel.data.greyscale import (
     Squaring,
     content_box,
@@ -18,7 +19,7 @@ from flannel.data.greyscale import (
     to_square,
 )
 from flannel.data.parallel import in_threads
-from flannel.data.radiograph import RadiographError, read_levels
+from flannel.data.radiograph import read_levels
 from flannel.data.store.layout import (
     ARRAYS,
     MASKS,

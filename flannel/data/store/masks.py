@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 
+from flannel.data.file_checks import RadiographError
 from flannel.data.greyscale import to_square
+from flannel.data.mask import read_mask
 from flannel.data.parallel import in_threads
-from flannel.data.radiograph import RadiographError, read_mask
 from flannel.data.store.layout import (
     MASKS,
     Entry,

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from flannel.data.radiograph import write_mask
+from flannel.data.mask import write_mask
 from flannel.files import sha256_of
 
 

@@ -21,7 +21,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from flannel.data.radiograph import RadiographError, read_levels
+from flannel.data.file_checks import RadiographError
+from flannel.data.radiograph import read_levels
 
 SIDE = 32
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless)

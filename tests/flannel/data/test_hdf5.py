@@ -6,11 +6,12 @@ import pytest
 from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
+from flannel.data.file_checks import RadiographError
 from flannel.data.findings import SourceError
 from flannel.data.greyscale import resize, to_eight_bits
 from flannel.data.hdf5 import export_hdf5, unpack_hdf5
 from flannel.data.manifest import build_manifest
-from flannel.data.radiograph import RadiographError, read_levels
+from flannel.data.radiograph import read_levels
 from flannel.data.sources import csv_table, write_phantom_sources
 
 

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from flannel.data.file_checks import RadiographError
 from flannel.data.headers import header_of
 from flannel.data.manifest import build_manifest
-from flannel.data.radiograph import RadiographError, read_levels
+from flannel.data.radiograph import read_levels
 from flannel.data.walk import is_image
 
 FORMS = ("whole", "no preamble", "meta first", "data set", "prefix without meta")

@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from flannel.data import inspection
+from flannel.data.file_checks import RadiographError
 from flannel.data.inspection import FileFacts, inspect_file, inspect_files
-from flannel.data.radiograph import RadiographError, read_levels
+from flannel.data.radiograph import read_levels
 from flannel.files import sha256_of
 
 TURNED_RIGHT = 6

@@ -14,10 +14,11 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
+from flannel.data.file_checks import RadiographError
 from flannel.data.inspection import inspect_file
 from flannel.data.jpeg import jpeg_damage
 from flannel.data.phantom import draw_phantom
-from flannel.data.radiograph import RadiographError, read_levels
+from flannel.data.radiograph import read_levels
 
 REAL = Path(os.environ.get("FLANNEL_REAL_DATA", Path(__file__).parents[4] / "shared" / "data"))
 END = b"\xff\xd9"

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
+from flannel.data.file_checks import RadiographError
 from flannel.data.parallel import in_threads
-from flannel.data.radiograph import RadiographError
 
 
 def test_faults_come_in_the_order_of_the_rows_and_stop_nothing():

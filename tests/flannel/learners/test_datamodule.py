@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flannel.data.manifest import ManifestError, load_manifest, save_manifest
-from flannel.data.radiograph import write_mask
+from flannel.data.mask import write_mask
 from flannel.data.store import Store, fill_lung_masks
 from flannel.errors import OptionError
 from flannel.learners.datamodule import CohortError, RadiographDataModule, view_options_of

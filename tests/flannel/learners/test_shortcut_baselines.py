@@ -12,7 +12,7 @@ from flannel.data.audit.shortcuts import EXPLAINED
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
-from flannel.data.radiograph import write_mask
+from flannel.data.mask import write_mask
 from flannel.data.store import Store, fill_lung_masks
 from flannel.learners.shortcut_baselines import CHEATS, cheated, make_cheats
 from flannel.metrics.classification import scores

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from flannel.data.radiograph import read_mask
+from flannel.data.mask import read_mask
 from segmentation.checkpoint import MaskError, load_segmenter
 from segmentation.masks.devices import all_devices, on_devices
 from segmentation.masks.folder import load_mask_rows

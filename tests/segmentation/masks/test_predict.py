@@ -15,7 +15,8 @@ from PIL import Image
 from torch import nn
 
 from flannel.data.manifest import load_manifest
-from flannel.data.radiograph import read_levels, read_mask
+from flannel.data.mask import read_mask
+from flannel.data.radiograph import read_levels
 from flannel.errors import RunError
 from segmentation.checkpoint import MaskError, Segmenter
 from segmentation.fc_densenet import FCDenseNet

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flannel.data.manifest import build_manifest, load_manifest, save_manifest
-from flannel.data.radiograph import read_mask, write_mask
+from flannel.data.mask import read_mask, write_mask
 from flannel.data.sources import covid_qu_ex
 from segmentation.checkpoint import MaskError
 from segmentation.masks.folder import load_biomarkers, load_mask_rows

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flannel.data.file_checks import RadiographError
+from flannel.data.mask import write_mask
 from flannel.data.pictures import SKY
-from flannel.data.radiograph import RadiographError, write_mask
 from segmentation.masks.sheets import SHEET_LIMIT, overlay, write_overlays, write_sheet
 
 

@@ -5,7 +5,7 @@ from lightning.pytorch import Trainer
 from PIL import Image
 from torch import nn
 
-from flannel.data.radiograph import write_mask
+from flannel.data.mask import write_mask
 from flannel.data.sources.mask_pairs import write_phantoms
 from segmentation.training.data import LungDataModule
 from segmentation.training.evaluation import measure, summary

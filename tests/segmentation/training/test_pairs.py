@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from flannel.data.mask import write_mask
 from flannel.data.phantom import draw_phantom
-from flannel.data.radiograph import write_mask
 from flannel.data.sources import MaskPair, find_pairs, read_pair_mask
 from flannel.data.sources.mask_pairs import write_phantoms
 from segmentation.masks.folder import MaskRow, open_mask_folder

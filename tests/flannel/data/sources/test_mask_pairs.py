@@ -4,8 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flannel.data.file_checks import RadiographError
 from flannel.data.findings import SourceError
-from flannel.data.radiograph import RadiographError, read_levels, read_mask, write_mask
+from flannel.data.mask import read_mask, write_mask
+from flannel.data.radiograph import read_levels
 from flannel.data.sources import CONVENTIONS, find_pairs, read_pair_mask, read_structure
 from flannel.data.sources.mask_pairs import STRUCTURES, MaskPair, write_phantoms
 

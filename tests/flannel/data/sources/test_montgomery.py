@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from flannel.data.radiograph import read_levels, read_mask
+from flannel.data.mask import read_mask
+from flannel.data.radiograph import read_levels
 from flannel.data.sources import find_pairs, montgomery, read_pair_mask, read_structure
 
 

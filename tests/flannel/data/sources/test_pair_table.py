@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from flannel.data.findings import SourceError
-from flannel.data.radiograph import write_mask
+from flannel.data.mask import write_mask
 from flannel.data.sources import find_pairs, pair_table, read_pair_mask, read_structure
 
 

@@ -1,7 +1,8 @@
 import pytest
 
 from flannel.data.findings import MAPPINGS
-from flannel.data.radiograph import read_levels, read_mask
+from flannel.data.mask import read_mask
+from flannel.data.radiograph import read_levels
 from flannel.data.sources import radiography
 
 COUNTS = {"COVID-19": 2, "Viral pneumonia": 1, "Bacterial pneumonia": 1, "Normal": 1}

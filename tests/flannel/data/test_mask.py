@@ -6,11 +6,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from flannel.data.radiograph import RadiographError, is_alpha_mask, read_mask
+from flannel.data.file_checks import RadiographError
+from flannel.data.mask import is_alpha_mask, read_mask, write_mask
+from flannel.data.radiograph import read_levels
 
 MASK = np.zeros((40, 60), bool)
 MASK[10:30, 8:24] = MASK[10:32, 36:52] = True
 INSIDE = MASK.astype(np.uint8) * 255
+RAMP = np.arange(2000).reshape(40, 50).astype(np.uint8)
 WHITE, BLACK = np.full_like(INSIDE, 255), np.zeros_like(INSIDE)
 
 
@@ -90,3 +93,29 @@ def test_a_mask_in_two_colours_is_what_is_brighter(tmp_path, inside, outside, op
     else:
         expected = MASK
     np.testing.assert_array_equal(read_mask(path), expected)
+
+
+def test_masks_of_every_kind(tmp_path):
+    mask = np.zeros((40, 50), bool)
+    mask[10:30, 5:20] = True
+    write_mask(mask, tmp_path / "a.png")
+    assert set(np.unique(read_levels(tmp_path / "a.png").levels)) == {0, 255}
+    saved(tmp_path / "ones.png", mask.astype(np.uint8))
+    indexed = Image.fromarray(mask.astype(np.uint8), "L").convert("P")
+    indexed.putpalette([0, 0, 0, 9, 9, 9])
+    indexed.save(tmp_path / "index.gif")
+    saved(tmp_path / "colour.png", mask * np.uint8(255), *[np.zeros((40, 50), np.uint8)] * 2)
+    saved(tmp_path / "bits.png", mask)
+    for path in sorted(tmp_path.iterdir()):
+        np.testing.assert_array_equal(read_mask(path), mask, err_msg=path.name)
+    saved(tmp_path / "none.png", np.zeros((40, 50), np.uint8))
+    assert not read_mask(tmp_path / "none.png").any()
+
+
+def test_a_smoothed_outline_is_a_mask_but_a_radiograph_is_not(tmp_path):
+    mask = np.zeros((60, 60), np.uint8)
+    mask[20:40, 20:40] = 255
+    mask[19, 20:40] = 100
+    np.testing.assert_array_equal(read_mask(saved(tmp_path / "a.png", mask)), mask == 255)
+    with pytest.raises(RadiographError, match="Is it a radiograph"):
+        read_mask(saved(tmp_path / "b.png", RAMP))
