@@ -22,7 +22,7 @@ from flannel.data.outputs import mark_as_output
 from flannel.files import whole_file
 
 PATCH_STUDY = "patches_k"
-"""The figure that `make patch-study` leaves beside ours."""
+"""The figure that `make patch-study` leaves among ours."""
 
 
 def compare_study(

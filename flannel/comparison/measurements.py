@@ -1,4 +1,4 @@
-"""A comparison, measured once: every row with its intervals, and the pairs worth asking about."""
+"""A comparison, measured once: every row with its intervals, and the pairs worth comparing."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from flannel.study.contents import CHEAT, ENSEMBLE, OUT_OF_FOLD, Stage
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One row of the tables: a learner, an ensemble or a cheat, in an arm, over its folds.
+    """One row of the tables: a learner, ensemble or shortcut baseline, in an arm, over its folds.
 
     Attributes:
         stage: What left its files.
         arm: The study arm.
-        learner: The base learner, the ensemble's form, or the cheat's kind.
+        learner: The base learner, the ensemble's form, or what the baseline sees.
         tests: Test rows of the predictions by fold.
         validations: Validation rows by fold.
         measured: What the test rows are worth.
@@ -99,21 +99,21 @@ class Measurements:
         return [row for row in self.rows if row.learner == ENSEMBLE]
 
     @property
-    def cheats(self) -> list[Row]:
-        """The rows of the forests that see no lungs."""
+    def shortcuts(self) -> list[Row]:
+        """The rows of the shortcut baselines: forests that see no lungs."""
         return [row for row in self.rows if row.arm == CHEAT]
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
-        """The pairs worth asking about, those that share a fold.
+        """The pairs worth comparing, those that share a fold.
 
         Arm against arm for every learner, whole radiographs first; each other form of an ensemble
         against FLANNEL, and one that learns out of fold against itself in sample; and FLANNEL, or
-        where there is none each learner, against the cheats.
+        where there is none each learner, against the shortcut baselines.
         """
         return tuple(
             Pair(first, second)
-            for first, second in (*self._arms(), *self._forms(), *self._cheats())
+            for first, second in (*self._arms(), *self._forms(), *self._shortcuts())
             if set(first.measured.folds) & set(second.measured.folds)
         )
 
@@ -135,11 +135,11 @@ class Measurements:
             if in_sample is not None and in_sample is not row and in_sample is not paper:
                 yield in_sample, row
 
-    def _cheats(self) -> Iterator[tuple[Row, Row]]:
+    def _shortcuts(self) -> Iterator[tuple[Row, Row]]:
         networks = self.ensembles or [row for row in self.rows if row.stage == "base"]
-        for cheat in self.cheats:
+        for baseline in self.shortcuts:
             for row in networks:
-                yield cheat, row
+                yield baseline, row
 
 
 def measure_comparison(comparison: Comparison) -> Measurements:

@@ -1,4 +1,4 @@
-"""A study of another paper: what its `study.yaml` says, and the numbers that were published.
+"""A study of another paper: its `study.yaml`, and the numbers that were published.
 
 No study is known here by name: `experiments/related/<study>/` holds `study.yaml`, `published.csv`
 and the recipes, and `flannel related` puts the first two into the study's folder, so that the
@@ -37,7 +37,7 @@ class RelatedError(RunError):
 
 @dataclass(frozen=True)
 class Twin:
-    """The made-up data set that stands for the real one.
+    """The made-up data set in place of the real one.
 
     Attributes:
         images: Radiographs by source (`flannel.data.sources.twins`).
@@ -65,7 +65,7 @@ class RelatedStudy:
         runs: The arms of each learner, in the order in which they run. A learner whose recipe is
             not beside `study.yaml` is one of `experiments/base`.
         reported: The split on which the papers report their numbers; both are shown.
-        phantoms: What stands for the data where none are given.
+        phantoms: What replaces the data where none are given.
         protocol: The split protocol.
         seed: Of protocol and runs.
         per_class: At most so many radiographs of each diagnosis; None takes all.
@@ -118,7 +118,7 @@ class Related:
     """A study that belongs to a paper: its plan, and what was published.
 
     Attributes:
-        plan: What `study.yaml` says.
+        plan: The content of `study.yaml`.
         published: `COLUMNS`; empty where nothing was published.
         made_up: Whether its radiographs are phantoms.
     """
@@ -167,7 +167,7 @@ def load_related_study(path: Path) -> RelatedStudy:
         known = sorted(one.parent.name for one in path.parents[1].glob("*/study.yaml"))
         raise RelatedError(
             f"There is no study {path}. Studies there: {', '.join(known) or 'none'}. Run this from "
-            "the project's root, or say --experiments."
+            "the project's root, or give --experiments."
         )
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(RelatedStudy, "study")

@@ -1,4 +1,4 @@
-"""The results of a study that may stand in one table: on the radiographs that its runs share."""
+"""The results of a study that belong in one table: on the radiographs that its runs share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All results of a study that may stand in one table.
+    """All results of a study that belong in one table.
 
     Attributes:
         study: The study's folder.
@@ -99,7 +99,7 @@ class Comparison:
 
 
 def printed_runs(comparison: Comparison) -> list[Result]:
-    """Returns the runs that a paper would print: the first fold and repeat of each, no cheats."""
+    """Returns the runs that a paper would print: the first fold and repeat of each network."""
     first: dict[tuple[str, str], Result] = {}
     for result in comparison.results:
         run = result.run
@@ -177,15 +177,15 @@ def _elsewhere(study: Path) -> list[str]:
     path = study / EVALUATION
     if not path.is_file():
         return []
-    asked = read_json(path)
+    made_with = read_json(path)
     checked = (
         "Identical files, and copies that were found, of its training and validation radiographs "
         "are left out."
-        if asked.get("copies") == "left out"
+        if made_with.get("copies") == "left out"
         else "Whether copies of its training radiographs are in the cohort could not be checked."
     )
     return [
-        f"Fold {asked['fold']} of {Path(str(asked['name'])).name} was asked about this cohort. "
+        f"Fold {made_with['fold']} of {Path(str(made_with['name'])).name} predicted this cohort. "
         f"{checked}"
     ]
 
@@ -195,8 +195,8 @@ def _other_labels(diagnoses: Sequence[str]) -> list[str]:
     if tuple(diagnoses) == FLANNEL:
         return []
     return [
-        f"This study tells {', '.join(diagnoses)} apart, paper 004 other diagnoses: its published "
-        "numbers do not stand beside those here."
+        f"The diagnoses of this study ({', '.join(diagnoses)}) are not those of paper 004, so its "
+        "published numbers are not shown."
     ]
 
 
@@ -273,8 +273,8 @@ def _rare(results: Sequence[Result], diagnoses: Sequence[str]) -> list[str]:
     if not rare:
         return []
     return [
-        f"Few groups of patients are tested ({', '.join(rare)}): the intervals of these diagnoses' "
-        "numbers are rough guesses."
+        f"Few groups of patients are tested ({', '.join(rare)}): the intervals of their numbers "
+        "are rough estimates."
     ]
 
 
@@ -287,8 +287,8 @@ def _unusual_sums(results: Sequence[Result], diagnoses: Sequence[str]) -> list[s
             name = f"{result.run.arm} {result.run.learner}"
             sums.setdefault(name, []).extend([total.min(), total.max()])
     return [
-        f"The probabilities of {name} sum to {min(ends):.2f} to {max(ends):.2f} instead of 1, as "
-        "mean sigmoids do: they are used as they are."
+        f"The probabilities of {name} sum to {min(ends):.2f} to {max(ends):.2f} instead of 1 "
+        "(as mean sigmoids do) and are used unchanged."
         for name, ends in sums.items()
     ]
 
@@ -296,7 +296,7 @@ def _unusual_sums(results: Sequence[Result], diagnoses: Sequence[str]) -> list[s
 def _share_radiographs(
     tables: Sequence[tuple[StudyRun, pd.DataFrame]],
 ) -> tuple[list[tuple[StudyRun, pd.DataFrame]], list[str]]:
-    """Keeps the test radiographs that all runs share; says so when some fall away.
+    """Keeps the test radiographs that all runs share, with a note when some are dropped.
 
     Where no two folds were tested on the same radiograph, each fold is taken by itself.
     """
@@ -307,9 +307,9 @@ def _share_radiographs(
         return _shared(tables)
     kept, notes = [], []
     for fold in tested:
-        of_fold, told = _shared([(run, table) for run, table in tables if run.fold == fold])
+        of_fold, dropped = _shared([(run, table) for run, table in tables if run.fold == fold])
         kept += of_fold
-        notes += told
+        notes += dropped
     places = {run: place for place, (run, _) in enumerate(tables)}
     return sorted(kept, key=lambda one: places[one[0]]), notes
 
@@ -345,5 +345,5 @@ def _shared(
     )
     return kept, [
         f"The arms were tested on different radiographs ({tested}): "
-        f"all numbers are on the {len(shared)} that every run shares."
+        f"all numbers are on the {len(shared)} that all runs share."
     ]

@@ -1,4 +1,4 @@
-"""Five sentences on a comparison, made from its numbers, that say nothing they do not show."""
+"""A summary of a comparison in five items, derived from its numbers."""
 
 from collections import Counter
 
@@ -29,7 +29,7 @@ def summary(measurements: Measurements) -> list[str]:
         _tested(measurements),
         _reached(measurements),
         _arms(measurements),
-        _cheat(measurements),
+        _shortcut(measurements),
         _doubt(measurements),
     ]
 
@@ -55,15 +55,15 @@ def _reached(measurements: Measurements) -> str:
     covid = measurements.comparison.diagnoses[0]
     rows = measurements.ensembles
     if rows:
-        said = [
+        scores = [
             f"{measure_cell(row.measured, MACRO, 'f1')} in the arm {row.arm} "
             f"({covid}: {measure_cell(row.measured, covid, 'f1')})"
             for row in rows
         ]
-        return f"{ENSEMBLE} reaches macro F1 {'; '.join(said)}{_stacking(measurements)}."
+        return f"{ENSEMBLE} reaches macro F1 {'; '.join(scores)}.{_stacking(measurements)}"
     base = [row for row in measurements.rows if row.stage == "base"]
     if not base:
-        return "No network's predictions are finished: only cheats stand in the tables."
+        return "No network has finished predictions: the tables show shortcut baselines only."
     plan = measurements.comparison.plan
     lacking = "No ensemble is finished; the" if plan is None or plan.ensembles else "The"
     means = [(row.measured.interval(MACRO, "f1").value, row) for row in base]
@@ -76,16 +76,16 @@ def _reached(measurements: Measurements) -> str:
 
 def _stacking(measurements: Measurements) -> str:
     """Returns a sentence on FLANNEL trained on images that its learners have not seen."""
-    said = [
+    changes = [
         f"{_difference(pair, MACRO, 'out of fold', 'in sample')} in the arm {pair.first.arm}"
         for pair in measurements.pairs
         if (pair.first.learner, pair.second.learner) == (ENSEMBLE, f"{ENSEMBLE} {OUT_OF_FOLD}")
     ]
-    if not said:
+    if not changes:
         return ""
     return (
-        "; learning out of fold, from radiographs that its learners were not trained on, instead "
-        f"of in sample, as the paper, changes this by {', '.join(said)}"
+        " Trained out of fold (on radiographs that the learners were not trained on) instead of in "
+        f"sample (as in the paper), it changes by {', '.join(changes)}."
     )
 
 
@@ -93,9 +93,9 @@ def _arms(measurements: Measurements) -> str:
     """Compares the other arms that the study is about with its first."""
     first, *others = _compared(measurements.comparison)
     if not others:
-        return f"All runs are of the arm {first}, so that no arms are compared."
-    said = "; ".join(_against(measurements, first, other) for other in others)
-    return f"{said[0].upper()}{said[1:]}."
+        return f"All runs are of the arm {first}, so no arms are compared."
+    text = "; ".join(_against(measurements, first, other) for other in others)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _compared(comparison: Comparison) -> list[str]:
@@ -125,45 +125,49 @@ def _against(measurements: Measurements, first: str, other: str) -> str:
             f"{_difference(chosen[0], MACRO, ours, theirs)} in macro F1, and "
             f"{_difference(chosen[0], covid, ours, theirs)} in {covid} F1"
         )
-    said = [f"{_difference(pair, MACRO, ours, theirs)} for {pair.first.learner}" for pair in pairs]
-    return f"{ours} minus {theirs}, in macro F1, is {', '.join(said)}"
+    changes = [
+        f"{_difference(pair, MACRO, ours, theirs)} for {pair.first.learner}" for pair in pairs
+    ]
+    return f"{ours} minus {theirs}, in macro F1, is {', '.join(changes)}"
 
 
-def _cheat(measurements: Measurements) -> str:
-    if not measurements.cheats:
+def _shortcut(measurements: Measurements) -> str:
+    if not measurements.shortcuts:
         return (
-            "How much of this a program could tell that sees no lung is not measured: there is "
-            "no cheat's row in this study."
+            "No shortcut baseline was computed, so it is unknown how much of these scores can be "
+            "reached without seeing the lungs."
         )
-    best = max(measurements.cheats, key=_macro)
-    sentence = (
-        f"The best cheat ({best.learner}), which sees no lung, reaches macro F1 "
-        f"{measure_cell(best.measured, MACRO, 'f1')}"
-    )
+    best = max(measurements.shortcuts, key=_macro)
+    score = measure_cell(best.measured, MACRO, "f1")
     networks = [row for row in measurements.rows if row.stage == "base"]
     chosen = measurements.ensembles or sorted(networks, key=_macro)[-1:]
-    said = [
-        f"{pair.second.name} minus this cheat is "
-        f"{_difference(pair, MACRO, pair.second.arm, 'the cheat')}"
+    gains = [
+        f"{_difference(pair, MACRO, pair.second.arm, 'the baseline')} for {pair.second.name}"
         for pair in measurements.pairs
         if pair.first is best and any(pair.second is row for row in chosen)
     ]
-    return "; ".join([sentence, *said]) + "."
+    return (
+        f"The best shortcut baseline ({best.learner}), a random forest that sees no lung pixels, "
+        f"reaches macro F1 {score}."
+        + f" Macro F1 minus that of this baseline is {'; '.join(gains)}."
+        * bool(gains)
+    )
 
 
 def _doubt(measurements: Measurements) -> str:
     comparison = measurements.comparison
     folds = comparison.folds
     if len(folds) == 1:
-        training = f"one fold ({folds[0]}) was run, so that how much training varies is not known"
+        training = f"Only fold {folds[0]} was run, so the variation between trainings is unknown."
     else:
         training = (
-            f"± is the sample deviation over {_counted(measurements)}, how much training varies"
+            f"± is the sample deviation over {_counted(measurements)}: the variation between "
+            "trainings."
         )
     scope = f" {comparison.scope}" if comparison.scope else ""
     return (
-        "Brackets hold 95 % intervals, how much other patients of the same kind would change a "
-        f"number, and {training}; other hospitals are not told by either.{scope}"
+        "Brackets hold 95 % intervals: the variation between samples of patients of the same kind. "
+        f"{training} At other hospitals numbers can differ by more.{scope}"
     )
 
 

@@ -15,14 +15,14 @@ from flannel.files import read_json, write_json
 from flannel.runs.wandb_runs import PROJECT
 from flannel.study.contents import ENSEMBLE
 
-MOST_LINES = 200  # W&B shows ten unless told; five learners, five folds and four arms are 100
+MOST_LINES = 200  # W&B shows ten by default; five learners, five folds and four arms are 100
 
 COMPARE_FIGURES = ("f1_covid19", "f1_macro", f"confusion_{ENSEMBLE}", "reliability", "cost")
 COMPARE_TABLES = ("f1", "confusion")
 
 CAPTION = """
 One run is one learner of one arm in one fold; runs are grouped by arm, then learner. Bars are means
-over the folds with their deviation. Baselines and cheats are no runs: they are in the table *f1* of
+over the folds with their deviation. Baselines are no runs: they are in the table *f1* of
 the run `compare`, with every interval, and in `comparison/report.html`.
 """
 

@@ -207,8 +207,8 @@ def gaps(
         notes.append(f"Missing, so not in the tables: {', '.join(absent)}.")
     if len(networks) == len(runs):
         notes.append(
-            "There is no cheat's row: what the networks know beyond the size and border of the "
-            "files is not told here."
+            "No shortcut baseline was computed, so it is unknown how much of the scores follows "
+            "from the size and border of the files."
         )
     return notes
 

@@ -1,4 +1,4 @@
-"""Reliability: how often what was said with some confidence was right."""
+"""Reliability: how often a prediction of some confidence is right."""
 
 from collections.abc import Mapping
 
@@ -49,7 +49,7 @@ def reliability_curves(measurements: Measurements) -> Figure | None:
 
 def _panel(axes: Axes, row: Row) -> None:
     axes.plot([0, 1], [0, 1], color="#0072B2", linewidth=0.8)
-    said = []
+    errors = []
     for moment, (label, colour, marker, style) in MOMENTS.items():
         confidence, share, images = pooled_bins(
             {fold: _scores(one, moment) for fold, one in row.calibrations.items()}
@@ -59,8 +59,8 @@ def _panel(axes: Axes, row: Row) -> None:
             confidence, share, s=12 + 110 * images / images.sum(), color=colour, marker=marker,
             edgecolor="white", linewidth=0.5, zorder=3,
         )  # fmt: skip
-        said.append(np.mean([_scores(one, moment).ece for one in row.calibrations.values()]))
-    axes.set_title(f"{row.name}\nECE {said[0]:.3f} → {said[1]:.3f}")
+        errors.append(np.mean([_scores(one, moment).ece for one in row.calibrations.values()]))
+    axes.set_title(f"{row.name}\nECE {errors[0]:.3f} → {errors[1]:.3f}")
     axes.set_xlabel("confidence")
     axes.set_ylabel("share that is right")
     axes.set_xlim(0, 1.02)

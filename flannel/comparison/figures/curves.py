@@ -15,11 +15,11 @@ from sklearn.metrics import (
 )
 
 from flannel.comparison.figures.style import (
-    CHEAT_STYLES,
     LETTERS,
     LINE_COLOURS,
     LINE_STYLES,
     PAGE_INCHES,
+    SHORTCUT_STYLES,
     arm_look,
     drawn_in_style,
 )
@@ -42,7 +42,7 @@ def learner_curves(measurements: Measurements, name: str) -> Figure | None:
     """Draws the curves of base learners and FLANNEL, a column per arm: ROC above precision, recall.
 
     Each line is the mean of its folds' curves, at every false positive rate (or recall); the
-    legend tells the area under it.
+    legend shows the area under it.
 
     Args:
         measurements: The rows.
@@ -52,7 +52,7 @@ def learner_curves(measurements: Measurements, name: str) -> Figure | None:
         None where no curve is defined.
     """
     arms = [arm for arm in measurements.comparison.arms if arm != CHEAT]
-    # Other forms of an ensemble would hide the learners; their areas stand in the tables.
+    # Other forms of an ensemble would hide the learners; their areas are in the tables.
     rows = [row for row in measurements.rows if row.stage == "base" or row.learner == ENSEMBLE]
     columns = {arm: [row for row in rows if row.arm == arm] for arm in arms}
     learners = [row.learner for row in rows]
@@ -61,7 +61,7 @@ def learner_curves(measurements: Measurements, name: str) -> Figure | None:
 
 
 def ensemble_curves(measurements: Measurements, name: str) -> Figure | None:
-    """Draws the curves of the arms' ensembles and of the cheats in one panel of each kind.
+    """Draws the curves of the arms' ensembles and the shortcut baselines, a panel of each kind.
 
     Args:
         measurements: The rows.
@@ -72,7 +72,7 @@ def ensemble_curves(measurements: Measurements, name: str) -> Figure | None:
     """
     if not measurements.ensembles:
         return None
-    kinds = (measurements.ensembles, measurements.cheats)
+    kinds = (measurements.ensembles, measurements.shortcuts)
     places = {id(row): place for rows in kinds for place, row in enumerate(rows)}
     columns = {ENSEMBLE: [row for rows in kinds for row in rows]}
     return _figure(measurements, columns, name, lambda row: _of_arm(row, places[id(row)]))
@@ -166,7 +166,7 @@ def _precision_recall(
 def _decisions(
     row: Row, fold: int, name: str, diagnoses: Sequence[str]
 ) -> tuple[Bool[np.ndarray, " decisions"], Float[np.ndarray, " decisions"]]:
-    """Returns what is true and how probable it was said to be, decision by decision."""
+    """Returns what is true and its predicted probability, decision by decision."""
     table = row.tests[fold]
     chosen = list(diagnoses) if name == MICRO else [name]
     happened = table["diagnosis"].to_numpy(str)[:, None] == np.array(chosen)
@@ -193,8 +193,12 @@ def _of_learner(row: Row, number: int) -> tuple[str, dict[str, object]]:
 def _of_arm(row: Row, number: int) -> tuple[str, dict[str, object]]:
     colour, _ = arm_look(row.arm)
     if row.arm == CHEAT:
-        style = CHEAT_STYLES[number % len(CHEAT_STYLES)]
-        return f"cheat: {row.learner}", {"color": colour, "linestyle": style, "linewidth": 1.1}
+        style = SHORTCUT_STYLES[number % len(SHORTCUT_STYLES)]
+        return f"shortcut baseline: {row.learner}", {
+            "color": colour,
+            "linestyle": style,
+            "linewidth": 1.1,
+        }
     style = LINE_STYLES[number % len(LINE_STYLES)]
     return row.arm, {"color": colour, "linestyle": style, "linewidth": 1.8}
 

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flannel.comparison.figures.style import (
-    CHEAT_COLOUR,
-    CHEAT_STYLES,
     LETTERS,
     PAGE_INCHES,
+    SHORTCUT_COLOUR,
+    SHORTCUT_STYLES,
     arm_look,
     broken,
     drawn_in_style,
@@ -39,14 +39,14 @@ GAP, LEAST = 1.2, 3.6
 """Between the bars of two learners, and what each has at least for its name, in bars."""
 
 NAME_LETTERS = 12
-"""How much of a learner's name stands on a line."""
+"""How much of a learner's name is on a line."""
 
 
 def f1_bars(measurements: Measurements, name: str) -> Figure:
     """Draws F1 of each learner and ensemble, the arms side by side (paper 004, Figure 3).
 
-    Over a bar stand the sample deviation over folds, thick and grey, and the 95 % interval over
-    groups of patients, thin and black; what the cheats reach is a line across. Ensembles stand in a
+    Over a bar are the sample deviation over folds, thick and grey, and the 95 % interval over
+    groups of patients, thin and black; a shortcut baseline is a line across. Ensembles are in a
     panel below the base learners, and in several if they are many.
 
     Args:
@@ -54,7 +54,7 @@ def f1_bars(measurements: Measurements, name: str) -> Figure:
         name: The diagnosis, or "macro".
     """
     rows = [row for row in measurements.rows if row.stage != "cheat"] or list(measurements.rows)
-    cheats = [row for row in measurements.cheats if row not in rows]
+    shortcuts = [row for row in measurements.shortcuts if row not in rows]
     lines = _lines(rows)
     longest = max(map(_length, lines))
     with drawn_in_style():
@@ -62,7 +62,7 @@ def f1_bars(measurements: Measurements, name: str) -> Figure:
         figure = Figure(figsize=(width, 1.9 * len(lines) + 0.9), layout="constrained")
         panels = figure.subplots(len(lines), squeeze=False).ravel()
         for axes, line in zip(panels, lines, strict=True):
-            _draw_line(axes, line, cheats, name)
+            _draw_line(axes, line, shortcuts, name)
             axes.set_xlim(0, longest)  # so that bars are equally wide in all panels
         legend_once(figure, list(panels))
     return figure
@@ -88,9 +88,9 @@ def _length(line: Mapping[str, Sequence[Row]]) -> float:
 
 
 def _draw_line(
-    axes: Axes, line: Mapping[str, Sequence[Row]], cheats: Sequence[Row], name: str
+    axes: Axes, line: Mapping[str, Sequence[Row]], shortcuts: Sequence[Row], name: str
 ) -> None:
-    """Draws the bars of several learners, and across them what the cheats reach."""
+    """Draws the bars of several learners, and the shortcut baselines across them."""
     middles: list[float] = []
     begin = 0.0
     for learner, rows in line.items():
@@ -99,12 +99,12 @@ def _draw_line(
         for number, row in enumerate(rows):
             _bar(axes, row, name, middles[-1] + number - (len(rows) - 1) / 2)
         begin += room
-    for style, row in zip(cycle(CHEAT_STYLES), cheats, strict=False):
+    for style, row in zip(cycle(SHORTCUT_STYLES), shortcuts, strict=False):
         value = row.measured.interval(name, "f1").value
         if not np.isnan(value):
             axes.axhline(
-                value, color=CHEAT_COLOUR, linewidth=1.1, linestyle=style, zorder=2.5,
-                label=f"cheat: {row.learner}",
+                value, color=SHORTCUT_COLOUR, linewidth=1.1, linestyle=style, zorder=2.5,
+                label=f"shortcut baseline: {row.learner}",
             )  # fmt: skip
     names = [textwrap.fill(one, NAME_LETTERS, break_long_words=False) for one in line]
     axes.set_xticks(middles, names, fontsize=LETTERS)

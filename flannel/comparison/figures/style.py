@@ -25,9 +25,9 @@ ARM_HATCHES = {
     "global": "", "masked": "....", "cropped": "||||", "background": "oooo",
     "patched": "////", "fused": "xxxx",
 }  # fmt: skip
-CHEAT_COLOUR = "#D55E00"
-CHEAT_STYLES: tuple[LineStyleType, ...] = (":", (0, (6, 1, 1, 1, 1, 1)))
-"""Of the lines of the cheats, in their order: no arm has these."""
+SHORTCUT_COLOUR = "#D55E00"
+SHORTCUT_STYLES: tuple[LineStyleType, ...] = (":", (0, (6, 1, 1, 1, 1, 1)))
+"""Of the lines of the shortcut baselines, in their order: no arm has these."""
 
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES: tuple[LineStyleType, ...] = ("-", "--", "-.", ":", (0, (8, 2)))
@@ -37,7 +37,7 @@ PAGE_INCHES = 7.3
 """What a printed page is wide: the letters of a wider figure would become too small there."""
 
 LETTERS, SMALL_LETTERS = 7.5, 6.5
-"""Points of what stands on a figure beside its axes: labels of panels, names of files."""
+"""Points of the words on a figure that are not its axes': labels of panels, names of files."""
 
 
 def arm_look(arm: str) -> tuple[str, str]:
@@ -50,7 +50,7 @@ def arm_look(arm: str) -> tuple[str, str]:
             return colour, ARM_HATCHES[known]
         if arm.endswith(f"_{known}"):
             return colour, "++++"
-    return CHEAT_COLOUR if arm == CHEAT else "#000000", ""
+    return SHORTCUT_COLOUR if arm == CHEAT else "#000000", ""
 
 
 def drawn_in_style() -> AbstractContextManager[None]:

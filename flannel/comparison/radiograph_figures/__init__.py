@@ -40,7 +40,7 @@ def write_galleries(comparison: Comparison, folder: Path, related: bool = False)
     try:
         store = Store(study / "store")
     except StoreError:
-        return {}  # the report says what makes these figures
+        return {}  # the report names what makes these figures
     examples = _examples(comparison, store)
     masked = {image_id: name for image_id, name in examples.items() if store.has_mask(image_id)}
     drawn: dict[str, Figure] = {}

@@ -1,4 +1,4 @@
-"""Radiographs with their masks, and with what a learner said of them."""
+"""Radiographs with their masks, and with what a learner predicted."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +35,7 @@ def answer(true: str, predicted: str) -> str:
 
 
 def answers(store: Store, result: Result, diagnoses: Sequence[str]) -> Figure:
-    """Draws test radiographs with the answers they got (paper 000, Figure 6).
+    """Draws test radiographs with their predictions (paper 000, Figure 6).
 
     Args:
         store: Radiographs.
@@ -44,7 +44,7 @@ def answers(store: Store, result: Result, diagnoses: Sequence[str]) -> Figure:
     """
     table = result.predictions.copy()
     probabilities = table[probability_columns(diagnoses)].to_numpy(float)
-    table["said"] = np.array(diagnoses)[probabilities.argmax(axis=1)]
+    table["predicted"] = np.array(diagnoses)[probabilities.argmax(axis=1)]
     table["p"] = probabilities.max(axis=1)
     run = result.run
     with drawn_in_style():
@@ -57,8 +57,10 @@ def answers(store: Store, result: Result, diagnoses: Sequence[str]) -> Figure:
         ):
             for axes, row in _filled(line, part):
                 show(axes, store.radiograph(row["image_id"]))
-                words = answer(name, str(row["said"])).replace(" [", "\n[")
-                axes.set_title(words, color=RIGHT if row["said"] == name else WRONG, fontsize=8)
+                words = answer(name, str(row["predicted"])).replace(" [", "\n[")
+                axes.set_title(
+                    words, color=RIGHT if row["predicted"] == name else WRONG, fontsize=8
+                )
                 named = shortened(row["image_id"], 28)
                 axes.set_xlabel(f"p {row['p']:.2f}\n{named}", fontsize=SMALL_LETTERS)
         figure.suptitle(f"{run.learner}, {run.arm}, fold {run.fold}: test radiographs")

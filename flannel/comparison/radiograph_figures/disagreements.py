@@ -1,4 +1,4 @@
-"""Test radiographs on which two arms say different things."""
+"""Test radiographs on which two arms disagree."""
 
 from dataclasses import dataclass
 
@@ -26,8 +26,8 @@ class Disagreement:
         first: One arm.
         second: The other.
         table: A row per test radiograph with two diagnoses: image_id, diagnosis (the true one),
-            first, second (what each says), p_first, p_second (how probable each holds what it
-            says), gap (of the true diagnosis' probability, second minus first).
+            first, second (what each predicts), p_first, p_second (its probability), gap (of the
+            true diagnosis' probability, second minus first).
     """
 
     first: Result
@@ -89,7 +89,7 @@ def disagreements(store: Store, found: Disagreement) -> Figure | None:
         found: Where the arms differ.
 
     Returns:
-        None where no radiograph is told rightly by one arm alone.
+        None where no radiograph is predicted rightly by one arm alone.
     """
     names = {"first": found.first.run.arm, "second": found.second.run.arm}
     rows = {side: found.only_right(side) for side in names}
@@ -107,8 +107,8 @@ def disagreements(store: Store, found: Disagreement) -> Figure | None:
             for axes, row in zip(line, part.to_dict("records"), strict=False):
                 show(axes, store.radiograph(row["image_id"]))
                 axes.set_title(f"true:\n{row['diagnosis']}", fontsize=9)
-                said = [f"{names[one]}: {row[one]} {row[f'p_{one}']:.2f}" for one in names]
-                words = [*said, shortened(row["image_id"], 28)]
+                predictions = [f"{names[one]}: {row[one]} {row[f'p_{one}']:.2f}" for one in names]
+                words = [*predictions, shortened(row["image_id"], 28)]
                 axes.set_xlabel("\n".join(words), fontsize=SMALL_LETTERS)
             shown = min(SHOWN, len(part))
             line[0].set_ylabel(f"only {names[side]} right\n({shown} of {len(part)})")

@@ -10,7 +10,7 @@ CLASS_COLOURS = ("#D55E00", "#CC79A7", "#56B4E9", "#009E73", "#F0E442", "#E69F00
 """One colour per diagnosis, from the palette of Okabe and Ito."""
 
 CLASS_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-"""One mark per diagnosis: patches are told apart in grey too."""
+"""One mark per diagnosis: patches differ in grey too."""
 
 SHOWN_PX = 512
 
@@ -35,7 +35,7 @@ def step_of(levels: np.ndarray) -> int:
 def shortened(image_id: str, letters: int = 36) -> str:
     """Leaves the middle of a long image name out, and escapes what cannot be drawn.
 
-    The end of a name tells it from others.
+    Names differ at their end.
 
     Args:
         image_id: The radiograph.

@@ -39,7 +39,7 @@ def masks_examples(store: Store, captions: Mapping[str, str]) -> Figure:
 
     Args:
         store: Radiographs and masks.
-        captions: What stands over each radiograph, by image.
+        captions: The title of each radiograph, by image.
     """
     columns = min(4, len(captions))
     lines = -(-len(captions) // columns)

@@ -1,4 +1,4 @@
-"""The tables: what they say, and how they are written in Markdown, CSV and LaTeX."""
+"""The tables, and how they are written in Markdown, CSV and LaTeX."""
 
 from collections.abc import Sequence
 

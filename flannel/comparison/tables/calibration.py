@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say, and what one threshold gives."""
+"""Whether probabilities are calibrated, and what one threshold gives."""
 
 from typing import Literal
 
@@ -41,8 +41,8 @@ def calibrations_table(measurements: Measurements) -> Table | None:
         name="calibration",
         title="Calibration",
         caption="On the test radiographs, mean ± sample deviation over folds; 0 is best. Each "
-        "fold's temperature was fitted on its validation radiographs; at bound: they tell "
-        "nothing about it. ECE is the expected calibration error of the predicted diagnosis.",
+        "fold's temperature was fitted on its validation radiographs; at bound: they do not "
+        "determine it. ECE is the expected calibration error of the predicted diagnosis.",
         head=(
             "arm", "learner", "ECE", "with temperature", "Brier", "with temperature", "log loss",
             "with temperature", "temperatures",
@@ -95,10 +95,9 @@ def operating_points_table(measurements: Measurements) -> Table | None:
     return Table(
         name="operating_points",
         title=f"{covid} at {SPECIFICITY:.0%} specificity",
-        caption=f"The threshold on the probability of {covid} was settled on each fold's "
-        f"validation radiographs, for a specificity of {SPECIFICITY:.0%} there; this is what it "
-        "gives on the test radiographs, mean over folds with the 95 % interval over groups of "
-        "patients.",
+        caption=f"The threshold on the probability of {covid} was chosen on each fold's "
+        f"validation radiographs, for a specificity of {SPECIFICITY:.0%}. Shown is its result on "
+        "the test radiographs: mean over folds, with the 95 % interval over groups of patients.",
         head=("arm", "learner", "sensitivity", "specificity", "thresholds"),
         lines=tuple(lines),
         numbers=pd.DataFrame(numbers),

@@ -132,11 +132,11 @@ def confusion_table(comparison: Comparison, related: Related) -> Table:
 def _caption(split: Reported, related: Related) -> str:
     sources = related.published[related.published["split"] == split]
     sources = sources[sources["learner"] != ""]
-    told = "; ".join(dict.fromkeys(sources["source"]))
-    said = f"Published: {told}." if told else "The papers print nothing on these images."
+    names = "; ".join(dict.fromkeys(sources["source"]))
+    published = f"Published: {names}." if names else "The papers print nothing on these images."
     return (
         "The first fold and the first repeat of each run; in brackets the 95 % interval, by "
-        f"bootstrap over groups of patients. {said}"
+        f"bootstrap over groups of patients. {published}"
     )
 
 

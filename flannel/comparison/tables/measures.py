@@ -19,7 +19,7 @@ WORDS = {
     "mcc": "Matthews",
     "brier": "Brier",
 }
-"""Measures whose names are not said as they are written."""
+"""Measures whose names in tables are not their names in code."""
 
 
 def measures_tables(measurements: Measurements) -> list[Table]:

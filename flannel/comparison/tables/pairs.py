@@ -11,9 +11,9 @@ from flannel.metrics.classification import MACRO
 from flannel.study.contents import ENSEMBLE
 
 CAPTION = (
-    "Second minus first on the same radiographs, mean over the folds that both have; in brackets "
-    "the 95 % interval in the same resamples of groups of patients. Where it covers zero, no "
-    "difference is shown."
+    "Second minus first on the same radiographs, mean over the folds that both have. In brackets: "
+    "95 % interval, both rows in the same resamples of groups of patients. Where it covers zero, "
+    "no difference is shown."
 )
 
 
@@ -48,7 +48,7 @@ def differences_table(measurements: Measurements) -> Table | None:
 def tests_table(measurements: Measurements) -> Table | None:
     """Lists p values of the pairs of ensembles: bootstrap, McNemar and DeLong, None without one.
 
-    Where there is no ensemble, the base learners' pairs stand here.
+    Where there is no ensemble, the base learners' pairs are shown.
     """
     pairs = [
         pair for pair in measurements.pairs if ENSEMBLE in (pair.first.learner, pair.second.learner)
@@ -64,7 +64,7 @@ def tests_table(measurements: Measurements) -> Table | None:
             one = pair.of(name)
             cells = [difference_cell(one["difference"], (one["low"], one["high"]))]
             cells += [p_cell(one["p"]), p_cell(one["p_holm"])]
-            # McNemar's test over all diagnoses stands in the line of the macro mean.
+            # McNemar's test over all diagnoses is in the line of the macro mean.
             key = "overall" if name == MACRO else name
             for test in ("mcnemar", "delong"):
                 there = (test, key) in found.index
@@ -83,11 +83,10 @@ def tests_table(measurements: Measurements) -> Table | None:
     return Table(
         name="tests",
         title="Tests of the differences",
-        caption="Bootstrap p values belong to the difference in F1 and its interval. McNemar's "
-        "exact test asks for whom more radiographs are right (in the line macro: over all "
-        "diagnoses), DeLong's whether the areas under the ROC curve differ, both on "
-        "probabilities averaged over folds and as if the radiographs were independent. Holm "
-        "corrects over the diagnoses of one test.",
+        caption="The first p value is that of the difference in F1, by bootstrap. McNemar's exact "
+        "test compares the numbers of right predictions (in the line macro: over all diagnoses), "
+        "DeLong's test the areas under the ROC curve. Both use probabilities averaged over folds "
+        "and treat radiographs as independent. Holm corrects over the diagnoses of one test.",
         head=(
             "first", "second", "class", "difference in F1", "p", "Holm", "McNemar p", "Holm",
             "DeLong p", "Holm",

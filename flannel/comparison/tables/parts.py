@@ -16,10 +16,10 @@ PARTED_BY = ("source", "view")
 
 
 def parts_table(measurements: Measurements) -> Table | None:
-    """Measures ensembles and cheats on each source and each view for itself.
+    """Measures ensembles and shortcut baselines on each source and on each view.
 
-    Source and diagnosis go together in every public cohort: what is told over all sources may be
-    the source. Where there is no ensemble, the base learners stand here.
+    Source and diagnosis go together in every public cohort: a score over all sources may be one of
+    recognising the source. Where there is no ensemble, the base learners are shown.
 
     Returns:
         None without a manifest.
@@ -35,7 +35,7 @@ def parts_table(measurements: Measurements) -> Table | None:
     numbers: list[pd.DataFrame] = []
     for column in PARTED_BY:
         parted = [
-            (row, by_part(row.tests, manifest, column)) for row in networks + measurements.cheats
+            (row, by_part(row.tests, manifest, column)) for row in networks + measurements.shortcuts
         ]
         for value in sorted({value for _, parts in parted for value in parts}):
             opens = bool(lines)
@@ -58,10 +58,9 @@ def parts_table(measurements: Measurements) -> Table | None:
                 opens = False
     return Table(
         name="parts",
-        title="Each source and each view for itself",
-        caption="Macro F1 is over the diagnoses that a part holds, so that parts cannot be "
-        "compared with each other, only rows within a part; in brackets the 95 % interval over "
-        "groups of patients.",
+        title="By source and by view",
+        caption="Macro F1 is over the diagnoses that a part holds, so only rows within a part can "
+        "be compared; in brackets the 95 % interval over groups of patients.",
         head=(
             "part", "which", "radiographs", "diagnoses", "arm", "learner", "macro F1",
             f"{first} F1", "accuracy",

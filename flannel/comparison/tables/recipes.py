@@ -22,7 +22,7 @@ SHOWN = {
     "vote": "model.vote",
     "selected by": "selection",
 }
-"""The columns, and where a recipe says them."""
+"""The columns, and where they are in a recipe."""
 
 PATCHED_ONLY = ("K", "vote")
 

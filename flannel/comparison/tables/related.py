@@ -52,7 +52,7 @@ def made_up_note(comparison: Comparison) -> str:
     return (
         f"Phantoms: these radiographs are made up, and the learners had small pictures and "
         f"{listed([f'{number:.0f}' for number in epochs]) or 'a few'} epochs from random weights. "
-        "No number here says anything of the papers' numbers that stand beside it."
+        "No number here can be compared with the papers' numbers."
     )
 
 
@@ -96,8 +96,8 @@ def composition_table(comparison: Comparison, related: Related) -> Table | None:
 def runs_table(comparison: Comparison, related: Related) -> Table:
     """Lists each run with accuracy and F1 on both splits and its minutes, published ones beside.
 
-    It shows what paper 002 asks in its Table 4 (time with and without the crop) and what papers 000
-    and 001 claim and never show (with and without masks).
+    It shows what paper 002 compares in its Table 4 (time with and without the crop) and what papers
+    000 and 001 claim and never show (with and without masks).
     """
     first = comparison.diagnoses[0]
     reported = related.plan.reported
@@ -141,7 +141,7 @@ def runs_table(comparison: Comparison, related: Related) -> Table:
         title="Every run",
         caption=f"The first fold and repeat of each. Minutes are of training, on "
         f"the device that the table of costs names; published accuracies are on the "
-        f"{SPLITS[reported]} images of the papers. Differences of arms with their intervals stand "
+        f"{SPLITS[reported]} images of the papers. Differences of arms with their intervals are "
         "under Differences.",
         head=(
             "arm", "learner", *(f"accuracy{end}" for end in both),
@@ -207,7 +207,7 @@ def repeats_table(comparison: Comparison, related: Related) -> Table | None:
         name="repeats",
         title="Repeated trainings",
         caption="Accuracy of trainings that differ in their seeds alone: lowest, mean ± sample "
-        "deviation, highest. A published number that is the highest of several belongs beside the "
+        "deviation, highest. A published number that is the highest of several compares with the "
         "highest.",
         head=("arm", "learner", "images", "trainings", "lowest", "mean", "highest", "published"),
         lines=tuple(lines),

@@ -31,7 +31,7 @@ def test_arms_are_compared_on_the_radiographs_that_they_share(study_files):
     assert [len(result.predictions) for result in comparison.results] == [3, 3]
     assert comparison.notes[-3] == (
         "The arms were tested on different radiographs (global 8; patched 3): "
-        "all numbers are on the 3 that every run shares."
+        "all numbers are on the 3 that all runs share."
     )
     assert comparison.notes[-2].startswith(f"No test radiograph is {BACTERIAL}")
 

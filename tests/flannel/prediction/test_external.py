@@ -63,7 +63,7 @@ def test_the_studys_test_rows_come_back_and_the_rest_is_left_out(
     comparison = read_comparison(out)
     assert [one.run.arm for one in comparison.results] == ["global", "patched", "fused"]
     asked = (
-        f"Fold 0 of {trained_study.name} was asked about this cohort. Identical files, and copies "
+        f"Fold 0 of {trained_study.name} predicted this cohort. Identical files, and copies "
         "that were found, of its training and validation radiographs are left out."
     )
     assert comparison.notes[0] == asked

@@ -7,13 +7,13 @@ from flannel.study.contents import StudyError, find_runs, gaps, narrowed
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
 PARTS = {"split": "s1", "store": "t1", "masks": "m1", "code": "0.1", "config": "c1"}
-NO_CHEAT = (
-    "There is no cheat's row: what the networks know beyond the size and border of the files is "
-    "not told here."
+NO_SHORTCUT = (
+    "No shortcut baseline was computed, so it is unknown how much of the scores follows from the "
+    "size and border of the files."
 )
 FEW = (
     "Few groups of patients are tested (2 COVID-19, 2 Viral pneumonia, 2 Bacterial pneumonia, "
-    "2 Normal): the intervals of these diagnoses' numbers are rough guesses."
+    "2 Normal): the intervals of their numbers are rough estimates."
 )
 
 
@@ -25,7 +25,7 @@ def test_results_stand_in_the_papers_order(study_files):
     comparison = read_comparison(study_files.folder)
     assert comparison.arms == ["global", "patched"]
     assert comparison.learners == ["densenet161", "vgg19_bn", "a_new_one", "FLANNEL"]
-    assert comparison.notes == (NO_CHEAT, FEW)
+    assert comparison.notes == (NO_SHORTCUT, FEW)
     assert all(result.scores.by_class["macro"].f1 == 1 for result in comparison.results)
 
 
@@ -39,7 +39,7 @@ def test_unfinished_and_missing_runs_are_named(study_files):
     assert comparison.notes == (
         "Not finished, so not in the tables: base/global/resnet152/fold0.",
         "Missing, so not in the tables: global resnet152 fold 1, global FLANNEL fold 1.",
-        NO_CHEAT,
+        NO_SHORTCUT,
         FEW,
     )
 
@@ -108,7 +108,7 @@ def test_two_folders_of_one_run_are_refused(study_files):
         find_runs(study_files.folder)
 
 
-def test_cheats_stand_last_and_need_no_learners_beside_them(study_files):
+def test_shortcut_baselines_come_last_and_need_no_learners(study_files):
     study_files.run("base/global/vgg19_bn/fold0", TRUTH)
     study_files.run("ensemble/global/fold0", TRUTH)
     study_files.run("cheat/size_and_border/fold0", TRUTH)

@@ -62,7 +62,7 @@ def test_a_column_per_arm_and_a_line_per_learner(study_files):
     assert [line.get_label() for line in panels[0].lines] == ["vgg19_bn 1.00", "FLANNEL 1.00"]
     together = ensemble_curves(measurements, MICRO).axes[0]
     assert [line.get_label()[:-5] for line in together.lines] == [
-        "global", "patched", "cheat: size and border",
+        "global", "patched", "shortcut baseline: size and border",
     ]  # fmt: skip
 
 

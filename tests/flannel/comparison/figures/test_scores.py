@@ -72,10 +72,10 @@ def test_a_cheat_is_a_line_across(study_files):
     study_files.run("ensemble/global/fold0", TRUTH)
     study_files.run("cheat/size_and_border/fold0", TWO_WRONG)
     figure = f1_bars(study_files.measured(), COVID)
-    (line,) = [one for one in figure.axes[0].lines if one.get_label().startswith("cheat")]
+    (line,) = [one for one in figure.axes[0].lines if one.get_label().startswith("shortcut")]
     assert line.get_ydata() == [0.5, 0.5]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "global", "cheat: size and border",
+        "global", "shortcut baseline: size and border",
     ]  # fmt: skip
 
 

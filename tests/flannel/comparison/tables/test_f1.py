@@ -24,7 +24,7 @@ def test_one_fold_gives_no_deviation(study_files):
         "0.500", "0.800", "1.000", "0.667", "0.742",
     ]  # fmt: skip
     assert cells[2] == "fold 0"
-    assert "Fold 0 only, so that no deviation is given" in table.caption
+    assert "Fold 0 only, so no deviation is given" in table.caption
 
 
 def test_two_folds_give_mean_and_sample_deviation(study_files):
@@ -65,6 +65,7 @@ def test_the_cheat_stands_last(study_files):
     study_files.run("cheat/size_and_border/fold0", TWO_WRONG)
     table = table_3(study_files.measured())
     assert table.lines[-1].cells[:2] == ("cheat", "size and border")
+    assert "The arm cheat holds the shortcut baselines" in table.caption
     assert table.lines[-1].opens
 
 
