@@ -122,7 +122,8 @@ def test_two_diagnoses_reach_the_report(trained, capsys, drawn_once):
     assert (study / "base" / "patched" / "tiny" / "fold0" / "patches.png").is_file()
     capsys.readouterr()
     compare_study(study, wandb="off")
-    assert "The diagnoses of this study (COVID-19, Normal) are not those of paper 004" in capsys.readouterr().out
+    note = "The diagnoses of this study (COVID-19, Normal) are not those of paper 004"
+    assert note in capsys.readouterr().out
     page = (study / "comparison" / "table.md").read_text()
     for absent in ("Viral pneumonia", "final report", "0.9239", "of the paper's 5"):
         assert absent not in page
