@@ -160,7 +160,7 @@ data: $(READY) ## DATA=folder: raw sources -> manifest.csv, folds, store, audit.
 	$(MAKE) audit
 
 .PHONY: audit
-audit: $(READY) ## audit.html: what is in the cohort, what leaks, what a cheat could use
+audit: $(READY) ## audit.html: contents of the cohort, leaks between its splits, shortcuts
 	$(PY) -m flannel audit $(study)
 
 .PHONY: segment
@@ -211,22 +211,22 @@ compare: $(READY) ## tables, figures, report.html
 	$(PY) -m flannel compare $(study) $(call given,learner,LEARNER)
 
 .PHONY: predict
-predict: $(READY) ## IMAGE=file or folder: what the study sees in radiographs, with pictures; research software
+predict: $(READY) ## IMAGE=file or folder: predict with the study: table, JSON, pictures; research software
 	$(if $(IMAGE),,@echo "error: say which radiographs: make predict IMAGE=file" >&2; exit 2)
 	$(PY) -m flannel predict $(call quoted,$(IMAGE)) $(study) $(call given,fold,FOLD) \
 	  $(call given,arm,ARM) $(call given,learner,LEARNER) $(call given,form,FORM) --redo=$(REDO) \
 	  --out=$(call quoted,$(or $(OUT),$(STUDY)/opinions/$(call stem,$(IMAGE))))
 
 .PHONY: app
-app: $(READY) ## a page on this machine to drop a radiograph on: http://127.0.0.1:$(PORT)
+app: $(READY) ## a page on this machine to drop a radiograph on; PORT=8765
 	$(PY) -m flannel app $(study) $(call given,fold,FOLD) $(call given,arm,ARM) $(call given,learner,LEARNER) --port=$(PORT)
 
 .PHONY: saliency
-saliency: $(READY) ## where base learners find their diagnoses, and whether that means anything
+saliency: $(READY) ## Grad-CAM of the base learners, over patches too, with two checks
 	$(PY) -m flannel saliency $(study) --fold=$(call quoted,$(FOLD)) --arm=$(call quoted,$(ARM)) --learner=$(call quoted,$(LEARNER))
 
 .PHONY: bundle
-bundle: $(READY) ## what fold FOLD has trained in one folder, STUDY.flannel, to hand on and to predict with
+bundle: $(READY) ## the networks of fold FOLD in one folder, STUDY.flannel, to share and to predict with
 	$(PY) -m flannel bundle $(study) --fold=$(call quoted,$(FOLD)) $(call given,arm,ARM) $(call given,learner,LEARNER) \
 	  --out=$(call quoted,$(or $(OUT),$(STUDY).flannel)) --redo=$(REDO)
 
@@ -235,7 +235,7 @@ dashboard: $(READY) ## the W&B workspace of the study: runs by arm, bars of F1, 
 	$(PY) -m flannel dashboard $(study) --redo=$(REDO)
 
 .PHONY: patch-study
-patch-study: $(READY) ## how many patches it takes: F1, spread and coverage by K, from the base runs' patches
+patch-study: $(READY) ## how many patches are needed: F1, spread and coverage by K, from the base runs' patches
 	$(PY) -m flannel patches $(study)
 
 .PHONY: study
@@ -249,11 +249,11 @@ study: ## all stages in a row: DATA=folder MASKS=folder
 # --- Two studies that need no GPU ---
 
 .PHONY: demo
-demo: $(READY) ## the whole way on made-up radiographs, offline, on a CPU; LEARNER=all: five networks
+demo: $(READY) ## the whole study on phantom radiographs, offline, on a CPU; LEARNER=all: five networks
 	$(PY) -m flannel demo $(call given,study,STUDY) $(call given,learner,LEARNER) --seed=$(SEED) --redo=$(REDO)
 
 .PHONY: real-small
-real-small: ## DATA=folder MASKS=folder: the whole way on a few real radiographs, on a CPU
+real-small: ## DATA=folder MASKS=folder: the whole study on a few real radiographs, on a CPU
 	$(MAKE) study STUDY=$(call quoted,$(call study_or,runs/real_small)) APPEND=experiments/real_small
 
 # --- The other papers' studies (docs/related.md) ---
@@ -295,7 +295,7 @@ fuzz: $(READY) ## MINUTES=10: grey levels, broken and hostile radiographs, bundl
 	$(PY) tests/fuzz bundles --minutes=$(MINUTES)
 
 .PHONY: bench
-bench: $(READY) ## ratios against the plain way (benchmarks/README.md)
+bench: $(READY) ## ratios against a plain implementation (benchmarks/README.md)
 	$(PY) benchmarks/fc_densenet.py
 	$(PY) benchmarks/patches.py
 	$(PY) benchmarks/ensemble.py

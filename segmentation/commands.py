@@ -49,14 +49,14 @@ def predict(
         checkpoint: A best.ckpt with its config.yaml beside it; the study's only one by default.
         out: Folder of the masks; the study's masks/ or, for folders of radiographs, ./masks by
             default.
-        batch_size: Radiographs the network sees at once.
+        batch_size: Radiographs per batch.
         clean: Keep the two largest parts of each mask and fill their holes.
-        flip: Average with what the network says of the mirrored radiograph; takes twice as long.
+        flip: Average with the prediction of the mirrored radiograph; takes twice as long.
         precision: Arithmetic; float32 gives the same masks on every machine but for single pixels,
-            auto takes the quickest that this machine computes natively.
+            auto takes the fastest that this machine computes natively.
         devices: GPUs, or processes that share the CPU; all GPUs by default.
-        overlays: Draw a picture of each mask into overlays/ beside the masks.
-        redo: Make every mask anew, in place of imported references too.
+        overlays: Draw each mask on its radiograph, into overlays/ beside the masks.
+        redo: Predict every mask again, imported reference masks too.
     """
     from flannel.runs.arithmetic import emulation
 

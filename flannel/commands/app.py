@@ -30,7 +30,7 @@ def app(
     precision: Answering = "auto",
     limit_mb: int = 64,
 ) -> None:
-    """Serves a page on this machine on which a radiograph is dropped and an opinion seen.
+    """Serves a page on this machine that predicts radiographs dropped on it.
 
     Only programs on this machine reach it. A file that is dropped is deleted with its answer; what
     a page that was killed left of it is deleted at the next start. Ctrl-C ends the page.
@@ -38,14 +38,14 @@ def app(
     Args:
         study: The study's folder, or a bundle.
         port: Of the page, on 127.0.0.1.
-        fold: Whose learners answer: of a study the first trained by default; a bundle holds one.
+        fold: Whose learners predict; by default the first that the study has trained.
         arm: "all", or arms with commas.
         learner: "all", or base learners with commas.
-        patches: Patches a radiograph; by default as many as each learner's recipe says.
-        quick: Ask 40 patches that keep apart where a recipe says up to 100 uniform ones: the same
-            error in less time. False, or a number of patches, keeps the study's own places.
+        patches: Patches per radiograph; by default those of each learner's recipe.
+        quick: Use 40 patches that keep apart where a recipe has up to 100 uniform ones: the same
+            error in less time. False, or a number of patches: the study's own centres.
         precision: Arithmetic: "auto" is that of the training where this machine computes it
-            natively, and else the quickest; "as_trained" gives the study's own digits.
+            natively, otherwise the fastest; "as_trained" gives the study's own digits.
         limit_mb: Greatest size of a file, in megabytes.
 
     Raises:

@@ -16,7 +16,7 @@ def bundle(
     segmenter: Path | None = None,
     redo: bool = False,
 ) -> None:
-    """Writes what a fold has trained into one folder, which `flannel predict` takes like a study.
+    """Writes the networks of a fold into one folder, which `flannel predict` takes like a study.
 
     Weights as safetensors, every option, temperatures, what the training radiographs look like, a
     model card, and the hash of each file. No radiograph is in it.
@@ -25,9 +25,9 @@ def bundle(
         out: The bundle, such as model.flannel.
         study: The study folder.
         fold: The fold.
-        arm: "all", or arms with commas; an ensemble brings its learners.
+        arm: "all", or arms with commas; an ensemble includes its learners.
         learner: "all", or base learners with commas.
-        licence: Under which the weights are given away; the card says so.
+        licence: Licence of the weights, for the model card.
         segmenter: Its best.ckpt; by default the one that made the study's masks.
         redo: Replace a bundle that is there.
     """
@@ -61,8 +61,8 @@ def export_onnx(
     Args:
         out: A folder; files of the same name in it are replaced.
         study: A study folder, or a bundle.
-        fold: The fold of a study, the first that was trained by default; a bundle holds one.
-        arm: "all", or arms with commas; an ensemble brings its learners.
+        fold: Of a study; by default the first that it has trained. A bundle holds one.
+        arm: "all", or arms with commas; an ensemble includes its learners.
         learner: "all", or base learners with commas.
     """
     check_range(0, fold=fold)

@@ -152,7 +152,7 @@ def store(
 
 
 def audit(study: Path = Path("runs/study"), seed: int = 1) -> None:
-    """Writes `audit.html` and `audit.json`: counts, leaks, duplicates, what a cheat could use.
+    """Writes `audit.html` and `audit.json`: counts, leaks, duplicates, shortcuts.
 
     Lung masks are used as far as the store has them: run it again after `make segment`.
 
@@ -210,7 +210,7 @@ def unpack_hdf5(file: Path, out: Path) -> None:
 def phantoms(
     out: Path, images: int = 120, masks: int = 40, seed: int = 1, size_px: int = 512
 ) -> None:
-    """Writes made-up radiographs in the layouts of the real sources, and a set of lung masks.
+    """Writes phantom radiographs in the layouts of the real sources, and a set of lung masks.
 
     Args:
         out: Folder to write to; it must not exist yet, or hold an earlier complete set.

@@ -26,7 +26,7 @@ def compare(
 
 
 def cheats(study: Path = Path("runs/study"), seed: int = 1) -> None:
-    """Predicts with forests that see no lung, on the study's own folds: the rows to compare with.
+    """Trains the shortcut baselines, forests that see no lung, on the study's own folds.
 
     Cheats that are there and up to date stay. Without a store there are none, which is said.
 
@@ -66,7 +66,7 @@ def dashboard(
 
 
 def patches(study: Path = Path("runs/study"), repeats: int = 20, seed: int = 1) -> None:
-    """Writes how F1, the spread of the vote and the coverage hang on the number of patches.
+    """Writes how F1, the spread of the vote and the coverage depend on the number of patches.
 
     Reads the patches that runs of the patched arm kept, and the store's masks; needs no model.
 

@@ -1,4 +1,4 @@
-"""The demo: the whole way on made-up radiographs, by the commands of a real study."""
+"""The demo: the whole study on phantom radiographs, by the commands of a real study."""
 
 import contextlib
 import os
@@ -67,7 +67,7 @@ def demo(
     redo: bool = False,
     wandb: WandbMode | None = None,
 ) -> None:
-    """Goes the whole way on made-up radiographs, offline and on a CPU, and ends with a report.
+    """Runs the whole study on phantom radiographs, offline and on a CPU, up to the report.
 
     A killed demo goes on with the stages and runs that are not finished. What the stages say goes
     to `demo.log` in the study.
@@ -109,9 +109,9 @@ def demo(
     seconds = [one.seconds[precision == "bf16-mixed"] * max(1, 2 / cores) for one in stages]
     log = study / "demo.log"
     print(
-        f"The whole way on {IMAGES} made-up radiographs. FC-DenseNet103 learns to find lungs;\n"
+        f"The whole study on {IMAGES} phantom radiographs. FC-DenseNet103 segments lungs;\n"
         f"{' and '.join(names)} learn from whole radiographs and from patches; FLANNEL\n"
-        f"joins them; a report compares it all. In {precision}, on {cores} core"
+        f"combines them; a report compares all. In {precision}, on {cores} core"
         f"{'s' * (cores > 1)} of {device_name(cpu)},\n"
         f"this takes about {spoken(sum(seconds))}. Log: {log}",
         flush=True,
@@ -121,8 +121,8 @@ def demo(
     print(
         f"report: {study / 'comparison' / 'report.html'}\nnext:\n"
         f"  make app STUDY={study}    # a page to drop a radiograph on\n"
-        f"  make predict STUDY={study} IMAGE={picture}    # what is seen in one, with a picture\n"
-        "  make study DATA=folder MASKS=folder    # the same way on real radiographs",
+        f"  make predict STUDY={study} IMAGE={picture}    # one radiograph, with a picture\n"
+        "  make study DATA=folder MASKS=folder    # the same on real radiographs",
         flush=True,
     )
 
@@ -164,14 +164,14 @@ def _stages(
     trained = [LEARNER_SECONDS.get(name, OTHER_LEARNER_SECONDS) for name in names]
     return [
         Stage(
-            "draw radiographs",
+            "draw phantoms",
             (7, 7),
             partial(phantoms, made, IMAGES, MASKS, seed, PHANTOM_PX),
         ),
-        Stage("make the cohort", (1, 1), partial(manifest, made, study, seed=seed)),
-        Stage("fill the store", (1, 1), partial(store, study, STORE_PX, renew=redo)),
-        Stage("learn to find lungs", (47, 35), segment),
-        Stage("find lungs", (12, 9), find_lungs),
+        Stage("manifest", (1, 1), partial(manifest, made, study, seed=seed)),
+        Stage("store", (1, 1), partial(store, study, STORE_PX, renew=redo)),
+        Stage("train the segmenter", (47, 35), segment),
+        Stage("segment", (12, 9), find_lungs),
         Stage("audit", (6, 6), partial(audit, study)),
         Stage(
             "train base learners",
@@ -182,14 +182,14 @@ def _stages(
             ),
         ),
         Stage(
-            "join them by FLANNEL",
+            "train ensembles",
             (9, 9),
             partial(
                 ensembles, study, arm="global,patched,fused", append=append,
                 experiments=experiments, learner=learners, redo=redo, wandb=wandb,
             ),
         ),
-        Stage("measure cheats", (1, 1), partial(cheats, study)),
+        Stage("shortcut baselines", (1, 1), partial(cheats, study)),
         Stage("compare", (22, 22), partial(compare, study, wandb=wandb)),
     ]  # fmt: skip
 
@@ -226,7 +226,7 @@ def run_stages(stages: Sequence[Stage], seconds: Sequence[float], log: Path) -> 
                     apart(one.work, outlook.beat)
                 print(f"--- took {outlook.next():.1f} s", file=stream)
         except RunError as fault:
-            raise RunError(f"{fault}\nIt failed where it was to {one.title}: {log}") from fault
+            raise RunError(f"{fault}\nIt failed in the stage {one.title!r}: {log}") from fault
         finally:
             outlook.close()
 

@@ -19,7 +19,7 @@ def evaluate(
     precision: Answering = "auto",
     redo: bool = False,
 ) -> None:
-    """Predicts every radiograph of another cohort, and writes the study's tables and report of it.
+    """Predicts another cohort, and writes the study's tables and report of it.
 
     All of its radiographs are test radiographs, except those that the fold was trained or selected
     on and copies of them, which are left out by name. An earlier bundle has no hashes to find them.
@@ -28,13 +28,13 @@ def evaluate(
         manifest: The cohort's manifest.csv (flannel manifest), of the same label set.
         out: A new folder, which becomes a study of test radiographs.
         study: A study folder, or a bundle.
-        fold: The fold of a study, the first that was trained by default; a bundle holds one.
-        arm: "all", or arms with commas; an ensemble brings its learners.
+        fold: Of a study; by default the first that it has trained. A bundle holds one.
+        arm: "all", or arms with commas; an ensemble includes its learners.
         learner: "all", or base learners with commas; ensembles that lack one are left out.
         segmenter: A best.ckpt; by default the one that made the study's masks.
-        patches: Patches a radiograph; by default as each learner's recipe says.
+        patches: Patches per radiograph; by default those of each learner's recipe.
         precision: Arithmetic: "auto" is that of the training where this machine computes it
-            natively, and else the quickest; "as_trained" is that of the training.
+            natively, otherwise the fastest; "as_trained" is that of the training.
         redo: Replace an evaluation that is there.
     """
     check_range(0, fold=fold)

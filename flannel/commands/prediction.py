@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> int:
 
     parser = ArgumentParser(
         prog="flannel predict",
-        description="Says what a trained study sees in radiographs: research software, no medical "
+        description="Predicts radiographs with a trained study. Research software, not a medical "
         "device.",
         allow_abbrev=False,
     )
@@ -42,32 +42,32 @@ def predict(
     doubtful: bool = False,
     redo: bool = False,
 ) -> int:
-    """Answers for radiographs by all that a fold of a study has trained.
+    """Predicts radiographs with all learners and ensembles of a fold.
 
     Args:
         images: Radiographs of any known format, and folders of them.
         study: The study's folder, or a bundle.
         out: Folder of the tables, masks and pictures; a new one, or that of a killed prediction.
-        fold: Whose learners and ensembles answer: of a study the first that was trained by
-            default; a bundle holds one.
-        arm: "all", or arms with commas; "fused" brings the learners that it combines.
-        learner: "all", or base learners with commas; ensembles that lack one do not answer.
+        fold: Whose learners and ensembles predict; by default the first that the study has
+            trained. A bundle holds one.
+        arm: "all", or arms with commas; "fused" includes the learners that it combines.
+        learner: "all", or base learners with commas; ensembles that lack one do not predict.
         form: What combines the learners, by the names of its recipes (flannel_softmax, mean,
             majority, logistic, best_learner), several with commas, or "all" that the fold has.
         segmenter: A best.ckpt of a segmenter; by default the one that made the study's masks.
-        patches: Patches a radiograph; by default as many as each learner's recipe says.
-        until_sure: Stop asking patches of a radiograph when the majority of all of them is known
-            but for this risk, or with 0 for certain. Confidences are then shares of fewer votes.
+        patches: Patches per radiograph; by default those of each learner's recipe.
+        until_sure: Evaluate no more patches of a radiograph once the majority of all of them is
+            known up to this risk; 0: for certain. Confidences are then shares of fewer votes.
         precision: Arithmetic: "auto" is that of the training where this machine computes it
-            natively, and else the quickest; "as_trained" gives the study's own digits.
+            natively, otherwise the fastest; "as_trained" gives the study's own digits.
         redraws: Redraws of the patches for the intervals; 0 makes none.
         pictures: Draw a picture of each radiograph.
-        saliency: Show in the pictures where two of the learners found what they say.
-        doubtful: Answer also for pictures that seem to be none that the learners can judge.
+        saliency: Show saliency maps of two learners in the pictures.
+        doubtful: Predict radiographs with a grave doubt too.
         redo: Replace an earlier prediction in that folder.
 
     Returns:
-        The exit status: 0, or 1 where no radiograph could be answered.
+        The exit status: 0, or 1 where no radiograph could be predicted.
     """
     check_range(0, fold=fold, redraws=redraws)
     check_range(1, patches=patches)

@@ -40,7 +40,7 @@ def related(
     redo: bool = False,
     wandb: WandbMode | None = None,
 ) -> None:
-    """Runs a study of `experiments/related`: cohort, store, lung masks, learners, document.
+    """Runs a study of `experiments/related`: cohort, store, lung masks, learners, report.
 
     What is finished is skipped, what was killed goes on, as in every stage.
 

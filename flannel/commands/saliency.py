@@ -18,22 +18,22 @@ def saliency(
     seed: int = 1,
     precision: Answering = "auto",
 ) -> None:
-    """Maps where base learners find their diagnoses, and checks that the maps mean something.
+    """Writes saliency maps of base learners, with two checks on the maps.
 
     Writes a table and a figure for each to `STUDY/saliency/ARM/LEARNER/foldK`: the share of the map
-    inside the lungs, and what becomes of the map when weights are left to chance.
+    inside the lungs, and how the map changes when weights are randomised.
 
     Args:
         study: The study folder, with trained base learners.
         arm: Arms, with commas.
         learner: "all", or base learners with commas.
-        fold: Whose learners.
-        count: Test radiographs a learner, the first of each diagnosis in turn.
-        patches: Patches a radiograph; by default as many as the learner's recipe says.
+        fold: The fold.
+        count: Test radiographs per learner, the first of each diagnosis in turn.
+        patches: Patches per radiograph; by default those of the learner's recipe.
         layer: The module whose output is the feature map; each network's last one when empty.
-        seed: Of the weights that are left to chance.
+        seed: Of the randomised weights.
         precision: Arithmetic: "auto" is that of the training where this machine computes it
-            natively, and else the quickest; "as_trained" is that of the training.
+            natively, otherwise the fastest; "as_trained" is that of the training.
     """
     check_range(1, count=count, patches=patches)
     check_range(0, fold=fold, seed=seed)

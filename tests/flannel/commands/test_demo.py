@@ -28,9 +28,7 @@ def test_stages_speak_into_the_log_and_one_progress_is_shown(tmp_path, capsys):
         "--- draw", "drawn", "--- draw", "drawn",
     ]  # fmt: skip
     assert "2 of 2 stages in 0 s" in capsys.readouterr().out
-    with pytest.raises(
-        RunError, match=r"Draw some\.\nIt failed where it was to learn: .*demo\.log"
-    ):
+    with pytest.raises(RunError, match=r"Draw some\.\nIt failed in the stage 'learn': .*demo\.log"):
         run_stages([fine, Stage("learn", (1, 1), fail), fine], [1, 1, 1], log)
     assert log.read_text().endswith("nearly\n")
     assert "1 of 3 stages" in capsys.readouterr().out
