@@ -31,8 +31,8 @@ _SHORT = {"64": "64-true", "32": "32-true", "16": "16-mixed", "bf16": "bf16-mixe
 _WITHOUT_BFLOAT16 = ("AVX512_CORE", "AVX512_CORE_VNNI")
 """Limits of oneDNN that hide bfloat16, while oneDNN still calls it supported: it emulates there."""
 
-SLOWER = "3 to 13 times as long as float32"
-"""Measured on an AVX2 processor: inference 3 to 6, a training step of ResNet152 11."""
+SLOWER = "3 to 11 times as long as float32"
+"""Measured on an AVX2 processor: inference 3 to 6, a training step 4 to 11 (ResNet152)."""
 
 
 class PrecisionError(FlannelError):

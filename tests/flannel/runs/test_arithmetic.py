@@ -127,7 +127,7 @@ def test_a_question_is_answered_natively_unless_asked_otherwise(
 
 def test_emulation_is_told_with_its_factor(machine):
     machine(onednn=False)
-    assert "3 to 13 times" in emulation("bf16-mixed", CPU)
+    assert "3 to 11 times" in emulation("bf16-mixed", CPU)
     assert emulation("32-true", CPU) == ""
     machine(gpu=(7, 0))
     assert emulation("bf16-mixed", GPU) == (
