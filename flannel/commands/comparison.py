@@ -28,7 +28,7 @@ def compare(
 def cheats(study: Path = Path("runs/study"), seed: int = 1) -> None:
     """Trains the shortcut baselines, forests that see no lung, on the study's own folds.
 
-    Cheats that are there and up to date stay. Without a store there are none, which is said.
+    Up-to-date ones are kept. Without a store there are none, with a message.
 
     Args:
         study: The study folder, with predictions, manifest and store.

@@ -27,5 +27,5 @@ NOT_FOUND = (
 LOOKED_FOR = (
     "Looked for: identical files, and copies that were saved anew, mirrored, cropped by up to 4 % "
     "on a side, turned by up to 5 degrees or by quarters, framed or inverted. Not all of these "
-    "are found; larger crops or turns are not looked for."
+    "are found; larger crops or turns are not searched for."
 )

@@ -1,4 +1,4 @@
-"""The audit: what is in a cohort, what leaks between its splits, what a cheat could use."""
+"""The audit: what is in a cohort, what leaks between its splits, which shortcuts it offers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class Audit:
         licences: Radiographs by source and licence.
         labels: The label mappings.
         grey_values: Mean share of each of 64 bands of grey, by source.
-        shortcuts: What a cheat could use.
+        shortcuts: How well targets are predicted without the lungs.
     """
 
     images: int

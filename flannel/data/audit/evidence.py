@@ -1,4 +1,4 @@
-"""Evidence: what a cheat could look at instead of the disease, for every radiograph of a store."""
+"""Evidence: what a shortcut could use instead of the disease, for every radiograph of a store."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +37,7 @@ class Evidence:
         frame: Width, height and aspect of the file, and the grey values of the stored edges.
         thumbnail: Grey values of the whole radiograph, 16 x 16.
         lungs_hidden: The same after the box around the lungs was set to 0; 0 without a mask. The
-            box and not the mask itself, whose outline would tell the shape of the lungs.
+            box and not the mask itself, whose outline would show the shape of the lungs.
         centre_hidden: The same after `CENTRAL_BOX` was set to 0.
         lungs: The lung mask alone, 16 x 16; 0 without a mask.
         has_mask: Whether there is a lung mask.

@@ -39,7 +39,7 @@ def write_audit(study: Path, seed: int = 1) -> tuple[Path, list[Remark]]:
         seed: Of the forests that look for shortcuts.
 
     Returns:
-        The page, and what it says first.
+        The page, and its remarks.
 
     Raises:
         ManifestError: If the manifest is missing or breaks its schema, or `manifest.json` belongs
@@ -86,14 +86,16 @@ def _environment() -> Environment:
 
 
 def _numbers(audit: Audit, seed: int) -> dict[str, object]:
-    told = {
+    by_target = {
         target: [shortcut for shortcut in audit.shortcuts if shortcut.target == target]
         for target in TARGETS
     }
     return {
         "audit": audit,
-        "told": told,
-        "readings": {target: reading(target, found) for target, found in told.items() if found},
+        "shortcuts": by_target,
+        "readings": {
+            target: reading(target, found) for target, found in by_target.items() if found
+        },
         "explained": {s.evidence: EXPLAINED[s.evidence] for s in audit.shortcuts},
         "forest": {"trees": TREES, "folds": FOLDS, "seed": seed},
         "leaks": {kind: [leak for leak in audit.leaks if leak.kind == kind] for kind in KINDS},

@@ -48,7 +48,7 @@ def contact_sheets(manifest: pd.DataFrame, store: Store) -> dict[str, list[Thumb
     mixed = manifest.sort_values("sha256").drop_duplicates(["diagnosis", "group"])
     return {
         diagnosis: [
-            _thumbnail(store, row["image_id"], f"{row['source']}, {row['view'] or 'view not told'}")
+            _thumbnail(store, row["image_id"], f"{row['source']}, {row['view'] or 'view unknown'}")
             for row in part.head(SHOWN_PER_CLASS).to_dict("records")
         ]
         for diagnosis, part in mixed.groupby("diagnosis")

@@ -1,4 +1,4 @@
-"""The audit in sentences: what matters about a cohort, each said from a number."""
+"""The audit in sentences: what matters about a cohort, each derived from a number."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ ALIKE = 0.05
 
 @dataclass(frozen=True)
 class Remark:
-    """One sentence or two; `danger` spoils results, `care` limits them, `good` is as it should."""
+    """One sentence or two; `danger` invalidates results, `care` limits them, `good` is right."""
 
     weight: Weight
     text: str
@@ -27,7 +27,7 @@ class Remark:
 
 def remarks(audit: Audit) -> list[Remark]:
     """Returns remarks on what matters, the dangers first."""
-    said = [
+    found = [
         *_on_leaks(audit),
         *_on_pairs(audit),
         *_on_origin(audit),
@@ -36,29 +36,29 @@ def remarks(audit: Audit) -> list[Remark]:
         *_on_files(audit),
     ]
     order: Sequence[Weight] = ("danger", "care", "good")
-    return sorted(said, key=lambda remark: order.index(remark.weight))
+    return sorted(found, key=lambda remark: order.index(remark.weight))
 
 
 def reading(target: str, found: Sequence[Shortcut]) -> str:
     """Returns a sentence on how well the best evidence without a lung predicts one target."""
     best = _best_blind(found)
-    numbers = f"macro F1 {best.macro_f1:.2f} (guessing: {best.chance:.2f})"
+    numbers = f"macro F1 {best.macro_f1:.2f} (chance: {best.chance:.2f})"
     if best.low <= best.chance:
-        return f"With no lung in view, the {target} is only guessed: at best {numbers}."
-    return f"With no lung in view, the {target} is told best from the {best.evidence}: {numbers}."
+        how = "no better than by chance: at best"
+    else:
+        how = f"best from the {best.evidence}:"
+    return f"Without lung pixels, the {target} is predicted {how} {numbers}."
 
 
 def _on_leaks(audit: Audit) -> Iterator[Remark]:
     if not audit.folds:
-        yield Remark(
-            "care", "No folds are assigned yet, so leaks between them cannot be looked for."
-        )
+        yield Remark("care", "No folds are assigned yet, so leaks between them cannot be detected.")
         return
     if not audit.leaks:
         yield Remark(
             "good",
-            "No patient, no group of possibly equal patients and no duplicate that was found is in "
-            f"two of training, validation and test, in any fold. {LOOKED_FOR}",
+            "In no fold does a patient, a group of possibly equal patients or a detected duplicate "
+            f"occur in two of training, validation and test. {LOOKED_FOR}",
         )
         return
     counts = [_many(sum(leak.kind == kind for leak in audit.leaks), kind) for kind in KINDS]
@@ -68,8 +68,8 @@ def _on_leaks(audit: Audit) -> Iterator[Remark]:
         "danger",
         f"{', '.join(counts[:-1])} and {counts[-1]} are in more than one of training, validation "
         f"and test. In fold {worst.fold}, {_share(worst.shared['test'], tested)} of the test "
-        f"radiographs ({worst.shared['test']} of {tested}) show a patient who was also trained or "
-        "validated on. Scores on this test set are too good.",
+        f"radiographs ({worst.shared['test']} of {tested}) show a patient who is also in training "
+        "or validation. Scores on this test set are too high.",
     )
 
 
@@ -89,7 +89,7 @@ def _on_pairs(audit: Audit) -> Iterator[Remark]:
     else:
         yield Remark(
             "good",
-            f"No file is there twice, and no copy of a radiograph was found. {LOOKED_FOR}",
+            f"No file occurs twice, and no copy of a radiograph was found. {LOOKED_FOR}",
         )
 
 
@@ -99,7 +99,7 @@ def _on_origin(audit: Audit) -> Iterator[Remark]:
         yield Remark(
             "care",
             f"All radiographs come from one source, {source}: the cohort cannot show how a network "
-            "does elsewhere.",
+            "generalises to others.",
         )
         return
     whole = {source: count / audit.images for source, count in audit.sources.items()}
@@ -112,8 +112,8 @@ def _on_origin(audit: Audit) -> Iterator[Remark]:
     if parts:
         yield Remark(
             "danger",
-            f"Source and class are confounded: {_listed(parts)}. A network can learn to tell the "
-            "source instead of the disease.",
+            f"Source and class are confounded: {_listed(parts)}. A network can learn to recognise "
+            "the source instead of the disease.",
         )
     else:
         yield Remark("good", "Every diagnosis comes from the sources in about the same shares.")
@@ -122,27 +122,27 @@ def _on_origin(audit: Audit) -> Iterator[Remark]:
 def _on_shortcuts(audit: Audit) -> Iterator[Remark]:
     found = [shortcut for shortcut in audit.shortcuts if shortcut.target == "diagnosis"]
     if not found:
-        yield Remark("care", "Too few groups or only one diagnosis: no shortcut could be tried.")
+        yield Remark("care", "Too few groups or only one diagnosis: no shortcut could be tested.")
         return
     best = _best_blind(found)
     if best.low <= best.chance:
         yield Remark(
             "good",
-            "A simple program that sees no lung tells the diagnosis no better than by guessing: at "
-            f"best macro F1 {best.macro_f1:.2f}, guessing {best.chance:.2f}.",
+            "A classifier that sees no lung pixels predicts the diagnosis no better than by "
+            f"chance: at best macro F1 {best.macro_f1:.2f}, chance {best.chance:.2f}.",
         )
         return
     yield Remark(
         "danger",
-        "A cheat needs no disease: a simple program that sees no lung, only the "
-        f"{best.evidence}, tells the diagnosis with macro F1 {best.macro_f1:.2f} (95 % interval "
-        f"{best.low:.2f} to {best.high:.2f}); guessing gives {best.chance:.2f}."
+        "A shortcut suffices: a classifier that sees no lung pixels, only the "
+        f"{best.evidence}, predicts the diagnosis with macro F1 {best.macro_f1:.2f} (95 % interval "
+        f"{best.low:.2f} to {best.high:.2f}). Chance is {best.chance:.2f}."
         + "".join(
             f" From the {shortcut.evidence}: {shortcut.macro_f1:.2f}."
             for shortcut in found
             if shortcut.evidence in (*BLIND, LUNG_MASK) and shortcut is not best
         )
-        + " A network's score means little without these numbers beside it.",
+        + " Compare a network's score with these numbers.",
     )
 
 
@@ -155,7 +155,7 @@ def _on_people(audit: Audit) -> Iterator[Remark]:
     if few:
         yield Remark(
             "care",
-            f"Few patients: {_listed(few)}. Numbers for them will vary much from test to test.",
+            f"Few patients: {_listed(few)}. Their scores will vary much between test sets.",
         )
     known = sum(row.age_known for row in audit.people)
     if known < audit.images:
@@ -166,9 +166,9 @@ def _on_people(audit: Audit) -> Iterator[Remark]:
         ]
         yield Remark(
             "care",
-            f"The age is written for {_share(known, audit.images)} of the radiographs"
+            f"The age is known for {_share(known, audit.images)} of the radiographs"
             + (f", and for none of {_listed(unknown)}" if known and unknown else "")
-            + ". Where it is not, nobody can check here whether children are compared with adults.",
+            + ". Where it is unknown, children cannot be distinguished from adults.",
         )
 
 
@@ -183,7 +183,7 @@ def _on_files(audit: Audit) -> Iterator[Remark]:
         yield Remark(
             "care",
             f"{audit.images - audit.masks} of {audit.images} radiographs have no lung mask yet "
-            "(make segment); with masks, make audit tells more.",
+            "(make segment). With masks, make audit adds shortcuts with the lungs hidden.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Shortcuts: how well diagnosis, source and view are told with no lung, or hardly one, in view."""
+"""Shortcuts: how well diagnosis, source and view are predicted with the lungs (almost) hidden."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -32,17 +32,17 @@ EXPLAINED: Mapping[str, str] = {
     CENTRE_HIDDEN: "the thumbnail, with one box black that holds nearly all lungs, because less "
     "than nine of ten radiographs have a lung mask",
     LUNG_MASK: "the outline of the lungs shrunk to 16 x 16 pixels, and no grey value; the disease "
-    "may dent it",
-    GREY_VALUES: "how often each of 64 grey values occurs, and nothing of where; some of "
+    "may show in it",
+    GREY_VALUES: "how often each of 64 grey values occurs, without their places; some of "
     "the disease may show",
 }
-"""What a cheat sees, in words."""
+"""What a shortcut baseline sees, in words."""
 
 MASKED_SHARE = 0.9
 FOLDS = 5
 TREES = 50
 TREE_IMAGES = 1500
-"""Images that a tree grows on, at most: more tell little more and take long."""
+"""Images that a tree grows on, at most: more improve little and take long."""
 
 RESAMPLINGS = 1000
 LEVEL = 0.95
@@ -50,12 +50,12 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How well one thing is told from one kind of evidence.
+    """How well one target is predicted from one kind of evidence.
 
     Attributes:
-        target: What is told: `diagnosis`, `source` or `view`.
+        target: What is predicted: `diagnosis`, `source` or `view`.
         evidence: What is seen, a key of `EXPLAINED`.
-        images: Radiographs that were told.
+        images: Radiographs with a prediction.
         macro_f1: Mean over the classes of F1, one class against the rest.
         low: Lower end of its 95 % interval over other patients.
         high: Upper end.
@@ -97,18 +97,20 @@ def find_shortcuts(
             if len(kept) > 1:
                 others = truth[seen & ~rows].tolist()
                 left_out = {label: others.count(label) for label in sorted(set(others))}
-                told = tell(numbers[rows], truth[rows], owners[rows], seed)
-                found.append(_judged(target, name, truth[rows], told, owners[rows], left_out, seed))
+                predicted = predict(numbers[rows], truth[rows], owners[rows], seed)
+                found.append(
+                    _judged(target, name, truth[rows], predicted, owners[rows], left_out, seed)
+                )
     return found
 
 
 def views_of(
     evidence: Evidence,
 ) -> Mapping[str, tuple[Float[np.ndarray, "images numbers"], Bool[np.ndarray, " images"]]]:
-    """Names what a cheat may see: its numbers for each image, and which images have them.
+    """Names what a baseline may see: its numbers for each image, and which images have them.
 
     The lungs are hidden by the box around their mask if at least nine of ten images have a mask;
-    otherwise by one fixed box for all, because who has a mask could tell the source.
+    otherwise by one fixed box for all, because having a mask could reveal the source.
     """
     everybody = np.ones(len(evidence.has_mask), bool)
     views = {
@@ -124,7 +126,7 @@ def views_of(
     return {**views, GREY_VALUES: (evidence.histogram, everybody)}
 
 
-def tell(
+def predict(
     numbers: Float[np.ndarray, "images numbers"],
     truth: np.ndarray,
     groups: np.ndarray,
@@ -141,21 +143,21 @@ def tell(
     # scikit-learn takes long to import, and `--help` needs the command table only.
     from sklearn.model_selection import StratifiedGroupKFold
 
-    told = np.empty_like(truth)
+    predicted = np.empty_like(truth)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # A class with few images is told badly, and its F1 shows it.
+        # A class with few images is predicted badly, and its F1 shows it.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        for training, asked in folds.split(numbers, truth, groups):
+        for training, tested in folds.split(numbers, truth, groups):
             forest = grown_forest(numbers[training], truth[training], seed)
-            told[asked] = forest.predict(numbers[asked])
-    return told
+            predicted[tested] = forest.predict(numbers[tested])
+    return predicted
 
 
 def grown_forest(
     numbers: Float[np.ndarray, "images numbers"], truth: np.ndarray, seed: int
 ) -> "RandomForestClassifier":
-    """Grows the forest that a cheat tells with; the same input and seed give the same forest.
+    """Grows the forest of a shortcut baseline; the same input and seed give the same forest.
 
     Args:
         numbers: What is seen of each image.
@@ -175,10 +177,10 @@ def grown_forest(
 
 
 def f1_by_class(confusion: Int[np.ndarray, "*draws classes classes"]) -> np.ndarray:
-    """Returns 2 TP / (2 TP + FP + FN) of each class, 0 where it neither occurs nor is told.
+    """Returns 2 TP / (2 TP + FP + FN) of each class, 0 where it neither occurs nor is predicted.
 
     Args:
-        confusion: Images by true class (rows) and told class (columns).
+        confusion: Images by true class (rows) and predicted class (columns).
     """
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
     all_named = confusion.sum(axis=-1) + confusion.sum(axis=-2)
@@ -189,7 +191,7 @@ def _judged(
     target: str,
     evidence: str,
     truth: np.ndarray,
-    told: np.ndarray,
+    predicted: np.ndarray,
     groups: np.ndarray,
     left_out: Mapping[str, int],
     seed: int,
@@ -197,7 +199,7 @@ def _judged(
     classes, true = np.unique(truth, return_inverse=True)
     owners, owner = np.unique(groups, return_inverse=True)
     cells = np.zeros((len(owners), len(classes), len(classes)), int)
-    np.add.at(cells, (owner, true, np.searchsorted(classes, told)), 1)
+    np.add.at(cells, (owner, true, np.searchsorted(classes, predicted)), 1)
     scores = f1_by_class(cells.sum(axis=0))
     low, high = _interval(cells, seed)
     return Shortcut(
@@ -216,7 +218,7 @@ def _judged(
 
 
 def _interval(cells: np.ndarray, seed: int) -> tuple[float, float]:
-    """Returns the 95 % interval of macro F1 when whole groups are drawn anew (bootstrap)."""
+    """Returns the 95 % interval of macro F1 when whole groups are resampled (bootstrap)."""
     draws = np.random.default_rng(seed).multinomial(
         len(cells), np.full(len(cells), 1 / len(cells)), size=RESAMPLINGS
     )

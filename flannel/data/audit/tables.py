@@ -97,7 +97,7 @@ def count_rows(table: pd.DataFrame) -> list[CountRow]:
     rows = []
     for heading, names in parts.items():
         for name in sorted(names.unique()):
-            rows.append(_count_row(heading, name or "not told", table[names == name]))
+            rows.append(_count_row(heading, name or "unknown", table[names == name]))
     return [*rows, _count_row("Total", "", table)]
 
 

@@ -56,7 +56,7 @@ def test_the_audit_of_phantoms_holds_what_the_manifest_holds(untouched):
     assert first["weight"] == "danger"
     assert "Source and class are confounded: 100 % of COVID-19 is from ccx" in first["text"]
     assert "do not publish it" in html
-    assert "What the manifest left out is not known" in html
+    assert "What the manifest left out is unknown" in html
 
 
 def test_the_page_says_which_copies_are_looked_for_and_which_not(untouched):
@@ -98,7 +98,7 @@ def test_text_from_data_is_escaped_wherever_it_is_shown(phantom_study):
     assert ("group", f"group {HOSTILE}") in names
     assert {kind for kind, _ in names} == {"patient", "group", "duplicate"}
     assert [pair["identical"] for pair in numbers["pairs"]] == [True]
-    assert "<details open><summary>What the manifest took" in html
+    assert "<details open><summary>What the manifest includes" in html
 
 
 def test_the_same_study_gives_the_same_page_whatever_the_order_of_rows(phantom_study, untouched):

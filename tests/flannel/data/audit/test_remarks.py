@@ -10,7 +10,7 @@ from flannel.data.audit.remarks import reading, remarks
 from flannel.data.audit.shortcuts import LUNG_MASK, LUNGS_HIDDEN, SIZE_AND_BORDER, Shortcut
 from flannel.data.audit.tables import PeopleRow
 
-CHEAT = Shortcut(
+SHORTCUT = Shortcut(
     "diagnosis", SIZE_AND_BORDER, 200, 0.78, 0.75, 0.81, 0.5, {"COVID-19": 0.8, "Normal": 0.76}, {}
 )
 CLEAN = Audit(
@@ -32,7 +32,7 @@ CLEAN = Audit(
     licences={},
     labels=(),
     grey_values={},
-    shortcuts=(replace(CHEAT, macro_f1=0.52, low=0.46, high=0.58),),
+    shortcuts=(replace(SHORTCUT, macro_f1=0.52, low=0.46, high=0.58),),
 )
 
 
@@ -51,7 +51,7 @@ def test_a_clean_cohort_is_as_it_should_be():
     assert len(said()) == 4
 
 
-def test_a_leak_is_said_with_the_worst_fold():
+def test_a_leak_is_stated_with_the_worst_fold():
     text, weight = sentence(
         "fold",
         leaks=(Leak("patient", "ccx 1", 2, (0,), ("train", "test")),) * 2,
@@ -80,7 +80,7 @@ def test_a_radiograph_with_two_diagnoses_is_a_danger():
     assert "in 1 of them" in text
 
 
-def test_confounding_is_said_with_its_shares():
+def test_confounding_is_stated_with_its_shares():
     text, weight = sentence(
         "confounded", origin={"COVID-19": {"ccx": 100}, "Normal": {"kcx": 91, "ccx": 9}}
     )
@@ -96,15 +96,14 @@ def test_a_share_is_never_rounded_to_all_or_nothing():
     assert "less than 1 % of" in sentence("The age", images=1000, people=(rare,))[0]
 
 
-def test_a_shortcut_is_said_with_its_interval_and_chance():
-    blind = replace(CHEAT, evidence=LUNG_MASK, macro_f1=0.63)
-    text, weight = sentence("cheat", shortcuts=(blind, CHEAT))
+def test_a_shortcut_is_stated_with_its_interval_and_chance():
+    blind = replace(SHORTCUT, evidence=LUNG_MASK, macro_f1=0.63)
+    text, weight = sentence("shortcut", shortcuts=(blind, SHORTCUT))
     assert weight == "danger"
     assert (
-        "sees no lung, only the image size and border, tells the diagnosis with macro F1 0.78"
-        in text
+        "sees no lung pixels, only the image size and border, predicts the diagnosis with macro F1 "
+        "0.78 (95 % interval 0.75 to 0.81). Chance is 0.50." in text
     )
-    assert "(95 % interval 0.75 to 0.81); guessing gives 0.50." in text
     assert "From the lung mask alone: 0.63." in text
 
 
@@ -114,28 +113,30 @@ def test_a_shortcut_is_said_with_its_interval_and_chance():
         ({"patients_by_diagnosis": {"COVID-19": 12, "Normal": 70}}, "Few patients: COVID-19 12."),
         ({"masks": 150}, "50 of 200 radiographs have no lung mask yet"),
         ({"not_stored": ("a",)}, "1 radiograph of the manifest could not be read"),
-        ({"shortcuts": ()}, "no shortcut could be tried"),
+        ({"shortcuts": ()}, "no shortcut could be tested"),
         (
             {"people": (PeopleRow("kcx", "Normal", 1, 200, 0, None, 0, {}),)},
-            "The age is written for none of the radiographs.",
+            "The age is known for none of the radiographs.",
         ),
     ],
 )
-def test_what_limits_results_is_said_with_care(changes, words):
+def test_what_limits_results_is_stated_with_care(changes, words):
     assert sentence(words, **changes)[1] == "care"
 
 
 def test_dangers_come_first():
-    weights = [remark.weight for remark in remarks(replace(CLEAN, shortcuts=(CHEAT,), masks=0))]
+    weights = [remark.weight for remark in remarks(replace(CLEAN, shortcuts=(SHORTCUT,), masks=0))]
     assert weights == ["danger", "care", "good", "good", "good"]
 
 
 def test_the_reading_names_the_best_evidence_without_a_lung_or_says_that_there_is_none():
-    lung = replace(CHEAT, evidence=LUNG_MASK, macro_f1=0.9)  # better, but no proof of a cheat
+    lung = replace(SHORTCUT, evidence=LUNG_MASK, macro_f1=0.9)  # better, but no proof of a shortcut
     assert reading(
-        "source", [lung, CHEAT, replace(CHEAT, evidence=LUNGS_HIDDEN, macro_f1=0.6)]
+        "source", [lung, SHORTCUT, replace(SHORTCUT, evidence=LUNGS_HIDDEN, macro_f1=0.6)]
     ) == (
-        "With no lung in view, the source is told best from the image size and border: "
-        "macro F1 0.78 (guessing: 0.50)."
+        "Without lung pixels, the source is predicted best from the image size and border: "
+        "macro F1 0.78 (chance: 0.50)."
     )
-    assert "the view is only guessed" in reading("view", [replace(CHEAT, low=0.4)])
+    assert "the view is predicted no better than by chance" in reading(
+        "view", [replace(SHORTCUT, low=0.4)]
+    )

@@ -17,7 +17,7 @@ from flannel.data.audit.shortcuts import (
     SIZE_AND_BORDER,
     f1_by_class,
     find_shortcuts,
-    tell,
+    predict,
     views_of,
 )
 
@@ -81,8 +81,8 @@ def test_nobody_is_told_from_another_radiograph_of_the_same_patient():
     owner = np.arange(IMAGES) // 4  # four radiographs a patient, classes drawn by patient
     truth = CLASSES[np.random.default_rng(2).permutation(np.arange(30) % 4)[owner]]
     fingerprint = np.eye(30)[owner]
-    together = tell(fingerprint, truth, owner)
-    apart = tell(fingerprint, truth, np.arange(IMAGES))
+    together = predict(fingerprint, truth, owner)
+    apart = predict(fingerprint, truth, np.arange(IMAGES))
     assert np.mean(apart == truth) > 0.95
     assert np.mean(together == truth) < 0.5
 
@@ -90,7 +90,7 @@ def test_nobody_is_told_from_another_radiograph_of_the_same_patient():
 def test_the_same_seed_gives_the_same_answers():
     numbers, truth = noise().histogram, cohort()["diagnosis"].to_numpy(str)
     owners = np.arange(IMAGES) // 2
-    once, again, other = (tell(numbers, truth, owners, seed) for seed in (3, 3, 4))
+    once, again, other = (predict(numbers, truth, owners, seed) for seed in (3, 3, 4))
     assert (once == again).all()
     assert (once != other).any()
 
