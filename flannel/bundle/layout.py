@@ -20,6 +20,8 @@ CONTENTS = "bundle.json"
 MOST_BYTES_OF_CONTENTS = 32 * 2**20
 MOST_BYTES_OF_FILE = 8 * 2**30
 MOST_FILES = 1000
+MOST_HASHES = 250_000
+"""Of training and validation radiographs: 0.7 GB."""
 LONGEST_PATH = 200
 LONGEST_INTEGER = 20
 """Digits of a whole number."""
@@ -36,17 +38,21 @@ def is_bundle(folder: Path) -> bool:
 
 
 def write_folder(
-    folder: Path, fill: Callable[[Path], Mapping[str, object]], redo: bool = False
+    folder: Path,
+    fill: Callable[[Path], Mapping[str, object]],
+    read: Callable[[Path], object],
+    redo: bool = False,
 ) -> None:
-    """Writes a bundle beside its place and renames it when it is whole.
+    """Writes a bundle beside its place and renames it when it is whole and can be read.
 
     Args:
         folder: The bundle's place.
         fill: Writes all files into a folder, and gives what `bundle.json` shall say beside them.
+        read: Reads the bundle as its receiver will, or raises a BundleError.
         redo: Replace a bundle that is there.
 
     Raises:
-        BundleError: If something is there that may not be replaced.
+        BundleError: If something is there that may not be replaced, or it cannot be read.
     """
     if folder.exists() and not (redo and is_bundle(folder)):
         way_out = "Say --redo true to replace it, or name" if is_bundle(folder) else "Name"
@@ -61,6 +67,13 @@ def write_folder(
             for path in paths
         }  # fmt: skip
         write_json({**contents, "checksum": digest_of(contents)}, beside / CONTENTS)
+        try:
+            read(beside)
+        except BundleError as fault:
+            reason = str(fault).replace(str(beside), str(folder))
+            raise BundleError(
+                f"{folder} is not written, as no reader would use it. {reason}"
+            ) from fault
 
 
 def read_contents(folder: Path) -> dict[str, object]:

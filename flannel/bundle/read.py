@@ -14,7 +14,13 @@ from typing import TypeVar, get_args
 
 import numpy as np
 
-from flannel.bundle.layout import BundleError, check_unreplaced, is_bundle, read_contents
+from flannel.bundle.layout import (
+    MOST_HASHES,
+    BundleError,
+    check_unreplaced,
+    is_bundle,
+    read_contents,
+)
 from flannel.bundle.values import (
     Entry,
     EntryError,
@@ -62,8 +68,6 @@ LARGEST_INPUT_PX = 2048
 """Side that a network may ask for."""
 MOST_PIXELS = 2**31
 """Of the views of one batch, each a byte."""
-MOST_HASHES = 250_000
-"""Of training and validation radiographs: 0.7 GB."""
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true", "32", "64")
 
 
@@ -288,9 +292,15 @@ def open_trained(
     Raises:
         BundleError: If the bundle is damaged, holds another fold or not one of the forms, or is
             given a segmenter.
-        TrainedError: If none of the chosen learners is there, or a study cannot be used.
+        TrainedError: If there is no such folder, none of the chosen learners is there, or a study
+            cannot be used.
         StudyError: If the runs of a study do not belong together.
     """
+    if not place.is_dir():
+        raise TrainedError(
+            f"There is no folder {place}. Name a study's folder or a bundle with --study; where "
+            "another process replaces a bundle there, run the command again."
+        )
     if not is_bundle(place):
         return trained_of_study(place, fold, arms, learners, segmenter, forms)
     if segmenter is not None:

@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import jinja2
@@ -14,7 +14,8 @@ import torch
 import torchvision
 
 from flannel import __version__
-from flannel.bundle.layout import BundleError, write_folder
+from flannel.bundle.layout import MOST_HASHES, BundleError, write_folder
+from flannel.bundle.read import trained_of_bundle
 from flannel.bundle.values import Entry, table
 from flannel.bundle.weights import save_weights
 from flannel.data.folds import splits_of_fold
@@ -51,9 +52,16 @@ def write_bundle(
         redo: Replace a bundle that is there.
 
     Raises:
-        BundleError: If something is in the way.
+        BundleError: If something is in the way, or `flannel.bundle.read` would refuse the bundle.
         TrainedError: If weights cannot be read.
     """
+    hashes = () if trained.hashes is None else trained.hashes()
+    if len(hashes) > MOST_HASHES:
+        note = (
+            f"It knows no copies of its training and validation radiographs: these are "
+            f"{len(hashes):,}, and a bundle holds the hashes of at most {MOST_HASHES:,}."
+        )
+        trained = replace(trained, hashes=None, notes=(*trained.notes, note))
 
     def fill(beside: Path) -> Entry:
         learners = [_learner_entry(one, beside) for one in trained.learners]
@@ -66,7 +74,7 @@ def write_bundle(
             "store": asdict(trained.store),
             "masks": asdict(trained.masks),
             "segmenter": _segmenter_entry(trained.segmenter, beside),
-            "hashes": _hashes_entry(trained, beside),
+            "hashes": None if trained.hashes is None else _hashes_entry(hashes, beside),
             "learners": learners,
             "ensembles": ensembles,
             "norms": None if trained.norms is None else trained.norms.to_json(),
@@ -79,7 +87,7 @@ def write_bundle(
             },
         }
 
-    write_folder(folder, fill, redo)
+    write_folder(folder, fill, trained_of_bundle, redo)
 
 
 def _learner_entry(learner: TrainedLearner, folder: Path) -> Entry:
@@ -143,11 +151,9 @@ def _segmenter_entry(segmenter: Segmenter | None, folder: Path) -> Entry | None:
     }
 
 
-def _hashes_entry(trained: Trained, folder: Path) -> str | None:
+def _hashes_entry(hashes: Sequence[bytes], folder: Path) -> str:
     """Writes the hashes of training and validation radiographs, sorted so that none has a place."""
-    if trained.hashes is None:
-        return None
-    (folder / HASHES).write_bytes(b"".join(sorted(trained.hashes())))
+    (folder / HASHES).write_bytes(b"".join(sorted(hashes)))
     return HASHES
 
 
