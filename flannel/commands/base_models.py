@@ -3,13 +3,14 @@
 import importlib
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import yaml
 
 from flannel.commands.recipes import check_appended, config_flags, folds_of, recipe_names
 from flannel.errors import RunError, check_range
-from flannel.runs.queue import QueuedRun, gpu_slots, work_through
+from flannel.runs.queue import Command, QueuedRun, gpu_slots, work_through
 from flannel.runs.run import WandbMode
 from flannel.runs.screen import screen_for
 from flannel.study.contents import ARMS as STUDY_ARMS
@@ -25,6 +26,7 @@ def base_models(
     arm: str = ",".join(ARMS),
     learner: str = "all",
     devices: int = 1,
+    at_once: int = 1,
     append: Path | None = None,
     experiments: Path = Path("experiments"),
     redo: bool = False,
@@ -32,7 +34,7 @@ def base_models(
     list: bool = False,
     index: int | None = None,
 ) -> None:
-    """Trains the base learners of a fold, one run per GPU at a time, or one on the CPU.
+    """Trains the base learners of a fold, one run per GPU at a time, or `at_once` on the CPU.
 
     Finished runs are skipped, killed ones continue, failed ones are named at the end. What another
     invocation works on is left to it.
@@ -45,6 +47,8 @@ def base_models(
         learner: "all" five, or learners with commas, of further folders (`base/small`,
             `base/outlook`, one of your own) too.
         devices: GPUs per run; more than one trains by DDP with the recipe's batch kept.
+        at_once: Runs at a time where there is no GPU; they share its cores. Another number of
+            threads may change the last digits of a run.
         append: A folder whose YAML files are appended to the recipes, such as experiments/demo.
         experiments: The folder of the recipes.
         redo: Replace finished runs.
@@ -56,7 +60,7 @@ def base_models(
         RunError: If the list is shorter than the index, a run asks for GPUs that are not there, or
             a file of `append` is appended to no recipe.
     """
-    check_range(1, devices=devices)
+    check_range(1, devices=devices, at_once=at_once)
     check_appended(append, experiments)
     classes = other_classes(study)
     options = [f"--redo={redo}"]
@@ -90,7 +94,11 @@ def base_models(
     load_manifest(study / "manifest.csv")  # a missing one is said once, not by every run
     slots = gpu_slots(devices)
     importlib.import_module("flannel.learners.learner")  # once here, not once in every run
-    work_through(runs, train_learner, screen_for(), slots)
+    command: Command = train_learner
+    if slots == [None] and at_once > 1:
+        slots = [None] * at_once
+        command = partial(on_share_of_cores, at_once)
+    work_through(runs, command, screen_for(), slots)
     print(f"base learners: {study / 'base'}")
 
 
@@ -188,6 +196,14 @@ def outputs_option(configs: Sequence[Path], classes: int | None) -> list[str]:
         said |= set(network.get("init_args", {}))
     name = "num_classes" if "num_classes" in said else "classes"
     return [f"--model.network.init_args.{name}={classes}"]
+
+
+def on_share_of_cores(runs: int, words: list[str]) -> None:
+    """Trains a learner on its share of the cores, where `runs` train at a time."""
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // runs))
+    train_learner(words)
 
 
 def train_learner(words: list[str]) -> None:

@@ -24,6 +24,9 @@ QUICK = "densenet161,inception_v3"
 MEMORY_GB, MEMORY_GB_LARGE = 3.0, 4.5
 """What the demo takes at most: with quick learners, and with others too."""
 
+MEMORY_GB_MORE = 3.0
+"""What must be free beside that for two learners to train at a time."""
+
 DISK_GB, DISK_GB_EACH = 1.0, 0.6
 """What it leaves at most: without a learner, and for each in both arms beside its running one."""
 
@@ -97,7 +100,6 @@ def demo(
     large = bool(set(names) - set(QUICK.split(",")))
     memory_gb = MEMORY_GB_LARGE if large else MEMORY_GB
     check_room(study, memory_gb, DISK_GB + DISK_GB_EACH * len(names))
-    stages = _stages(study, names, seed, experiments, redo, wandb)
     # Threads that spin while they wait are slowed down tenfold by any other program's load.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import torch
@@ -106,6 +108,10 @@ def demo(
 
     cpu = torch.device("cpu")
     precision, cores = quickest(cpu), torch.get_num_threads()
+    # Small networks keep two threads busy half of the time, and two runs of one thread all of it.
+    room = (free_memory_gb() or 0) >= memory_gb + MEMORY_GB_MORE
+    at_once = 2 if cores > 1 and room else 1
+    stages = _stages(study, names, at_once, seed, experiments, redo, wandb)
     seconds = [one.seconds[precision == "bf16-mixed"] * max(1, 2 / cores) for one in stages]
     log = study / "demo.log"
     print(
@@ -130,6 +136,7 @@ def demo(
 def _stages(
     study: Path,
     names: Sequence[str],
+    at_once: int,
     seed: int,
     experiments: Path,
     redo: bool,
@@ -177,8 +184,8 @@ def _stages(
             "train base learners",
             (sum(one for one, _ in trained), sum(one for _, one in trained)),
             partial(
-                base_models, study, learner=learners, append=append, experiments=experiments,
-                redo=redo, wandb=wandb,
+                base_models, study, learner=learners, at_once=at_once, append=append,
+                experiments=experiments, redo=redo, wandb=wandb,
             ),
         ),
         Stage(

@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 from flannel.__main__ import main
 from flannel.commands.base_models import base_configs
@@ -139,6 +140,26 @@ def test_the_runs_of_a_study_are_listed_and_one_of_them_is_started(
     capsys.readouterr()
     assert main([*words, "--index=8"]) == 1
     assert "index is 8; there are 8 runs, numbered from 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("cores", "at_once", "threads"), [(8, 1, 8), (8, 3, 2), (2, 4, 1)])
+def test_runs_at_a_time_share_the_cores_of_a_cpu(
+    cores, at_once, threads, phantom_study, experiments, monkeypatch
+):
+    used, slots = [], []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    monkeypatch.setattr("flannel.commands.base_models.train_learner", lambda words: None)
+
+    def work_through(runs, command, screen, devices):
+        slots.extend(devices)
+        command(list(runs[0].arguments))
+
+    monkeypatch.setattr("flannel.commands.base_models.work_through", work_through)
+    words = [f"--study={phantom_study}", f"--experiments={experiments}", "--learner=vgg19_bn"]
+    assert main(["base-models", *words, f"--at_once={at_once}"]) == 0
+    assert slots == [None] * at_once
+    assert used == ([threads] if at_once > 1 else [])
 
 
 def test_a_run_over_more_gpus_than_there_are_is_refused(phantom_study, experiments, capsys):
