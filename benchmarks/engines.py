@@ -5,7 +5,7 @@ OMP_WAIT_POLICY=passive python benchmarks/engines.py
 Each network, with random weights and the BatchNorms folded, predicts one batch of patches again and
 again: as `flannel.learners.inference` has it, compiled by `torch.compile`, and exported to ONNX for
 ONNX Runtime and, where it is installed, OpenVINO. The engines take turns. The seconds until an
-engine's first answer are told apart: a network is read anew for every folder of radiographs.
+engine's first answer are reported apart: a network is read anew for every folder of radiographs.
 """
 
 import argparse

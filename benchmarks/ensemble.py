@@ -7,7 +7,7 @@ A study of made-up base predictions, as large as the paper's (4,104 training, 1,
 fit` trains on it with the paper's recipe, and a plain loop as one writes it first (a DataLoader of
 rows, the default Adam, every epoch measured on validation, batch by batch) does the same
 arithmetic. Told are seconds an epoch and their ratio. Ours is the difference between a long and a
-short run by all those epochs, so whatever a run writes on its way is in it. Both are told by the
+short run by all those epochs, so whatever a run writes on its way is in it. Both come from the
 clock and by processor time, which other programs disturb less.
 """
 
@@ -126,12 +126,12 @@ def main() -> None:
             slow = plain(Path(folder), max(options.epochs // 10, 1))
             fast = ours(Path(folder), options.epochs)
             ratios.append(slow / fast)
-            told = [
+            timings = [
                 f"{name}: plain {1000 * slow[place]:.0f} ms an epoch, ours "
                 f"{1000 * fast[place]:.1f} ms, ratio {ratios[-1][place]:.1f}"
                 for place, name in enumerate(("clock", "processor"))
             ]
-            print(f"round {number}  {';  '.join(told)}", flush=True)
+            print(f"round {number}  {';  '.join(timings)}", flush=True)
     by_clock, by_processor = np.median(ratios, axis=0)
     print(f"median ratio {by_clock:.1f} by the clock, {by_processor:.1f} by processor time")
 

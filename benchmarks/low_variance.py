@@ -52,14 +52,14 @@ class Case:
     logits: Tensor
     window_px: int
 
-    def said(self, centres: Tensor) -> Tensor:
-        """Returns what patches say (k, classes), each as the lattice's nearest."""
+    def logits_at(self, centres: Tensor) -> Tensor:
+        """Returns the logits of patches (k, classes), each as the lattice's nearest."""
         step = len(self.mask) // len(self.logits)
         return self.logits[centres[:, 0] // step, centres[:, 1] // step]
 
     def truth(self) -> Tensor:
         """Returns the mean vote over all lung pixels, (classes)."""
-        return vote(self.said(self.mask.nonzero())[None])[0]
+        return vote(self.logits_at(self.mask.nonzero())[None])[0]
 
 
 def read_masks(place: Path | None, match: str, count: int) -> Iterator[np.ndarray]:
@@ -140,11 +140,11 @@ def trained_cases(run: Path, study: Path, count: int, step_px: int) -> Iterator[
             patches = pictures.resize(patches, [view.size_px, view.size_px], antialias=True)
         logits = torch.zeros(*cells.shape[::2], len(FLANNEL))
         with torch.inference_mode():
-            said = [
+            parts = [
                 network(normalise(few, data.view_options.normalisation))
                 for few in patches.split(32)
             ]
-        logits[inside[:, 0], inside[:, 1]] = torch.cat(said).float()
+        logits[inside[:, 0], inside[:, 1]] = torch.cat(parts).float()
         yield Case(mask, logits, window_px)
 
 
@@ -173,9 +173,11 @@ def measure(case: Case, repeats: int, seed: int) -> Iterator[dict[str, object]]:
             seen = []
             for _ in range(repeats):
                 centres = sample_centres(case.mask, k, generator, strategy)
-                said = case.said(centres)[None]
-                voted["equal"].append(vote(said)[0])
-                voted["area"].append(vote(said, weights=area_weights(case.mask, centres)[None])[0])
+                logits = case.logits_at(centres)[None]
+                voted["equal"].append(vote(logits)[0])
+                voted["area"].append(
+                    vote(logits, weights=area_weights(case.mask, centres)[None])[0]
+                )
                 if len(seen) < 5:
                     seen.append(covered(case.mask, centres, case.window_px))
             for weights, votes in voted.items():

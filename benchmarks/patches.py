@@ -2,7 +2,7 @@
 
 python benchmarks/patches.py
 
-The files are in the page cache. Both ways take turns; medians of the rounds are told, in processor
+The files are in the page cache. Both ways take turns; medians of the rounds are shown, in processor
 time.
 """
 

@@ -7,7 +7,7 @@ alone works through ready-made batches, then `predict_masks` through the files, 
 alone again. FC-DenseNet103 has random weights, whose answer is noise; so that cleaning and writing
 masks cost what they cost on lungs, its answer is replaced by a phantom's lungs.
 
-Beside the clock, the processor's time is told, which other programs on the machine disturb less.
+Beside the clock, the processor's time is printed, which other programs on the machine disturb less.
 """
 
 import argparse

@@ -6,7 +6,7 @@ Phantom radiographs, PNG and JPEG in turn, are written to a temporary folder. In
 bare networks (the segmenter and every learner, in the form and arithmetic in which they predict)
 work through ready-made batches of the same size; then `predict_files` goes through the files,
 without pictures, with pictures, and with saliency in them; then come the bare networks again.
-Reading the networks from the disk, which does not grow with the folder, is told apart.
+Reading the networks from the disk, which does not grow with the folder, is reported separately.
 
 Processor time, which other programs on the machine disturb less, holds that of processes that draw.
 """

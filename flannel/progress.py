@@ -62,7 +62,7 @@ def progress(items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
 
 
 class _Rate(ProgressColumn):
-    """Items per second, once that can be told."""
+    """Items per second, once that is known."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.1f}/s" if task.speed else "")

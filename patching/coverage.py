@@ -10,7 +10,7 @@ from patching.sampling import EmptyMaskError, corners_inside
 from patching.strategies import distances
 
 CELLS = 64
-"""Cells along each side of the grid on which areas are told apart: 16 px at 1024 px."""
+"""Cells along each side of the grid on which areas are distinguished: 16 px at 1024 px."""
 
 
 def coverage(

@@ -1,4 +1,4 @@
-"""What is imported is declared, and what is declared is imported; one version, said twice."""
+"""What is imported is declared, and what is declared is imported; one version, written twice."""
 
 import ast
 import re

@@ -50,9 +50,9 @@ def submit(tmp_path):
 
 
 def test_every_run_of_the_list_is_a_task_of_the_array(submit):
-    said = submit("--gpus=2", "--", "--study=runs/a study", "--fold=all")
-    assert said[:2] == ["sbatch --array=0-2", "sbatch --gpus=2"]
-    assert said[2:] == [
+    tasks = submit("--gpus=2", "--", "--study=runs/a study", "--fold=all")
+    assert tasks[:2] == ["sbatch --array=0-2", "sbatch --gpus=2"]
+    assert tasks[2:] == [
         f"interactive: -m flannel base-models --index={task} --study=runs/a study --fold=all"
         for task in range(3)
     ]

@@ -1,7 +1,7 @@
 """How many patches it takes: F1, spread of the vote and coverage by K, from a study's files alone.
 
-Paper 004 promises to tune the number and the size of its patches. A run keeps what its learner
-said of every patch, so both can be asked afterwards, without a model: subsets of K patches stand
+Paper 004 promises to tune the number and the size of its patches. A run keeps its learner's
+logits of every patch, so both can be studied later, without a model: subsets of K patches stand
 for runs with K patches.
 """
 
@@ -238,8 +238,8 @@ def _voted(
         confusion = np.zeros((repeats, sizes, classes, classes), np.int64)
         subset, size = np.ogrid[:repeats, :sizes]
         for image in range(images):
-            told = confidences[:, image].argmax(axis=2)  # (repeats, sizes)
-            confusion[subset, size, true[image], told] += 1
+            predicted = confidences[:, image].argmax(axis=2)  # (repeats, sizes)
+            confusion[subset, size, true[image], predicted] += 1
         f1 = counted(confusion, occurring)["f1"]  # (repeats, sizes, classes + 1)
         spread = np.sqrt(confidences.var(axis=0, ddof=1).mean(axis=(0, 2)))  # (sizes,)
         for at, k in enumerate(ks):

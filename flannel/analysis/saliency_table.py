@@ -15,20 +15,22 @@ ALIKE = 0.5
 """Median rank correlation, all weights left to chance, from which on maps are not to be trusted."""
 
 FEWEST = 4
-"""Of fewer maps no such thing is said."""
+"""Fewer maps support no such statement."""
 
 
 def verdict(checks: Sequence[Check]) -> list[str]:
     """Returns sentences on what the checks amount to."""
-    told = [check for check in checks if not np.isnan(check.inside)]
+    covered = [check for check in checks if not np.isnan(check.inside)]
     sentences = []
-    if len(told) < len(checks):
+    if len(covered) < len(checks):
         sentences.append(
-            f"{len(checks) - len(told)} of {len(checks)} maps are empty: nothing speaks for the "
+            f"{len(checks) - len(covered)} of {len(checks)} maps are empty: nothing speaks for the "
             "diagnosis that has the votes."
         )
-    if told:
-        inside, flat = (mean(getattr(check, name) for check in told) for name in ("inside", "flat"))
+    if covered:
+        inside, flat = (
+            mean(getattr(check, name) for check in covered) for name in ("inside", "flat")
+        )
         sentences.append(
             f"{inside:.0%} of the saliency lies inside the lungs; a map that is equal wherever "
             f"the learner looked would have {flat:.0%} there."

@@ -94,9 +94,11 @@ def _stopped(
 
 
 def _macro_f1(
-    true: Int[np.ndarray, " counts"], told: Int[np.ndarray, " counts"], classes: int
+    true: Int[np.ndarray, " counts"], predicted: Int[np.ndarray, " counts"], classes: int
 ) -> float:
-    confusion = np.bincount(true * classes + told, minlength=classes**2).reshape(classes, classes)
+    confusion = np.bincount(true * classes + predicted, minlength=classes**2).reshape(
+        classes, classes
+    )
     return float(counted(confusion, confusion.sum(axis=1) > 0)["f1"][-1])
 
 

@@ -91,7 +91,7 @@ def base_models(
         runs = [runs[index]]
     from flannel.data.manifest import load_manifest
 
-    load_manifest(study / "manifest.csv")  # a missing one is said once, not by every run
+    load_manifest(study / "manifest.csv")  # a missing one is reported once, not by every run
     slots = gpu_slots(devices)
     importlib.import_module("flannel.learners.learner")  # once here, not once in every run
     command: Command = train_learner
@@ -189,12 +189,12 @@ def outputs_option(configs: Sequence[Path], classes: int | None) -> list[str]:
     """
     if classes is None:
         return []
-    said: set[str] = set()
+    arguments: set[str] = set()
     for config in configs:
         recipe = yaml.safe_load(config.read_text(encoding="utf-8"))
         network = recipe.get("model", {}).get("network", {})
-        said |= set(network.get("init_args", {}))
-    name = "num_classes" if "num_classes" in said else "classes"
+        arguments |= set(network.get("init_args", {}))
+    name = "num_classes" if "num_classes" in arguments else "classes"
     return [f"--model.network.init_args.{name}={classes}"]
 
 
@@ -207,7 +207,7 @@ def on_share_of_cores(runs: int, words: list[str]) -> None:
 
 
 def train_learner(words: list[str]) -> None:
-    """Runs `flannel learner fit ...` in a process of the queue, which is told what went wrong."""
+    """Runs `flannel learner fit ...` in a process of the queue, which learns what went wrong."""
     from flannel.learners.learner import train
 
     train(words[1:])

@@ -139,7 +139,7 @@ def _queued(
         chains: The YAML files of each learner and arm.
         study: The study folder.
         folds: In which each is run.
-        options: What all runs are told.
+        options: Passed on to all runs.
     """
     classes = other_classes(study)
     for fold, ((learner, arm), configs) in product(folds, chains.items()):

@@ -40,7 +40,7 @@ NEEDED = (
     "PhotometricInterpretation", "SamplesPerPixel", "Rows", "Columns", "BitsAllocated",
     "BitsStored", "PixelRepresentation",
 )  # fmt: skip
-"""Attributes without which pixels cannot be told (PS3.3 C.7.6.3, Type 1)."""
+"""Attributes without which pixels cannot be read (PS3.3 C.7.6.3, Type 1)."""
 
 
 def read_dataset(path: Path, pixels: bool) -> pydicom.Dataset:

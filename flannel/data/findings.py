@@ -97,10 +97,10 @@ def read_label_tables(folder: Path = LABELS) -> dict[str, tuple[LabelRow, ...]]:
             label set, or says of a finding something else than another row does.
     """
     tables = {path.stem: _read_table(path) for path in sorted(folder.glob("*.csv"))}
-    said: dict[str, LabelRow] = {}
+    readings: dict[str, LabelRow] = {}
     for source, rows in tables.items():
         for row in rows:
-            if said.setdefault(row.finding, row) != row:
+            if readings.setdefault(row.finding, row) != row:
                 raise SourceError(
                     f"{folder / source}.csv reads the finding {row.finding!r} otherwise than "
                     "another row does; a finding has one meaning, whichever source writes it."

@@ -1,4 +1,4 @@
-"""Which format a file has, told by its first bytes and not by its name."""
+"""Which format a file has, by its first bytes and not by its name."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a radiograph's file is, told without decoding it: size, hash, and whether it is whole."""
+"""What a radiograph's file is, without decoding it: size, hash, and whether it is whole."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Work on many rows in threads, with every fault told at the end."""
+"""Work on many rows in threads, with every fault reported at the end."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -49,8 +49,8 @@ def read_radiograph(path: Path) -> Float32[np.ndarray, "1 height width"]:
 def read_levels(path: Path) -> StoredLevels:
     """Reads the integer grey levels of a radiograph, with bit depth and polarity.
 
-    The format is told by the content: PNG bytes under `.jpg` are common in real collections.
-    Only the headerless JSRT files are told by name (`.IMG`) and size. Palettes are applied,
+    The format is recognised by the content: PNG bytes under `.jpg` are common in real collections.
+    Only the headerless JSRT files are recognised by name (`.IMG`) and size. Palettes are applied,
     colours become luminance, transparency is dropped, orientation tags are obeyed. DICOM files
     go through rescale and VOI window, and MONOCHROME1 is inverted. Where a file of more than 8
     bits uses less than a quarter of its range, be it a window's, that part becomes black to white.

@@ -47,11 +47,11 @@ class Fitted:
 
     Attributes:
         combine: Gives each diagnosis a confidence from what the learners say.
-        told: What was chosen or fitted, in plain types.
+        params: What was chosen or fitted, in plain types.
     """
 
     combine: Combine
-    told: dict[str, object]
+    params: dict[str, object]
 
 
 class Baseline(ABC):
@@ -68,17 +68,17 @@ class Baseline(ABC):
 
     @abstractmethod
     def recall(
-        self, told: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
+        self, params: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
     ) -> Combine:
         """Returns again what `fit` gave.
 
         Args:
-            told: What was chosen or fitted.
+            params: What was chosen or fitted.
             learners: The learners' names, in the order in which they were fitted.
             diagnoses: The label set, in order.
 
         Raises:
-            KeyError: If a part of `told` is missing.
+            KeyError: If a part of `params` is missing.
             EnsembleError: If it does not fit learners and diagnoses.
         """
 
@@ -92,7 +92,7 @@ class Mean(Baseline):
         return Fitted(_mean, {})
 
     def recall(
-        self, told: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
+        self, params: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
     ) -> Combine:
         """Has nothing to recall."""
         return _mean
@@ -118,7 +118,7 @@ class MajorityVote(Baseline):
         return Fitted(_vote, {})
 
     def recall(
-        self, told: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
+        self, params: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
     ) -> Combine:
         """Has nothing to recall."""
         return _vote
@@ -141,14 +141,14 @@ class BestLearner(Baseline):
         each = stack.validation.probabilities.swapaxes(0, 1)
         measured = [_macro_f1(stack.validation, probabilities) for probabilities in each]
         best = int(np.argmax(measured))
-        told = {"learner": learners[best], "val_macro_f1": measured[best]}
-        return Fitted(self.recall(told, learners, stack.rows.diagnoses), told)
+        params = {"learner": learners[best], "val_macro_f1": measured[best]}
+        return Fitted(self.recall(params, learners, stack.rows.diagnoses), params)
 
     def recall(
-        self, told: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
+        self, params: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
     ) -> Combine:
         """Looks up the place of the learner that was chosen."""
-        best = list(learners).index(str(told["learner"]))
+        best = list(learners).index(str(params["learner"]))
         return lambda probabilities: probabilities[:, best]
 
 
@@ -183,7 +183,7 @@ class Logistic(Baseline):
             raise OptionError(
                 "inverse_penalties is empty; expected at least one value such as 1.0."
             )
-        told = {
+        params = {
             "inverse_penalty": best.C,
             "val_macro_f1": best_f1,
             "diagnoses": [training.diagnoses[index] for index in best.classes_],
@@ -191,17 +191,17 @@ class Logistic(Baseline):
             "coefficients": best.coef_.tolist(),
             "intercepts": best.intercept_.tolist(),
         }
-        return Fitted(lambda probabilities: _regressed(best, probabilities), told)
+        return Fitted(lambda probabilities: _regressed(best, probabilities), params)
 
     def recall(
-        self, told: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
+        self, params: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
     ) -> Combine:
         """Returns scikit-learn's model the numbers that were fitted."""
         model = LogisticRegression()
-        names = np.asarray(told["diagnoses"], str)
+        names = np.asarray(params["diagnoses"], str)
         model.classes_ = np.array([index_of(str(name), diagnoses) for name in names])
-        model.coef_ = np.asarray(told["coefficients"], np.float64)
-        model.intercept_ = np.asarray(told["intercepts"], np.float64)
+        model.coef_ = np.asarray(params["coefficients"], np.float64)
+        model.intercept_ = np.asarray(params["intercepts"], np.float64)
         rows = 1 if len(names) == 2 else len(names)  # of two diagnoses, one is enough
         expected = (rows, len(learners) * len(diagnoses))
         if model.coef_.shape != expected or model.intercept_.shape != expected[:1]:
@@ -226,7 +226,7 @@ def _macro_f1(rows: Rows, confidences: Float[np.ndarray, "images classes"]) -> f
 
 def recalled(
     method: Mapping[str, object],
-    told: Mapping[str, object],
+    params: Mapping[str, object],
     learners: Sequence[str],
     diagnoses: Sequence[str],
 ) -> Combine:
@@ -234,7 +234,7 @@ def recalled(
 
     Args:
         method: `class_path` and `init_args`, as in the run's config.yaml.
-        told: What its fitted.json holds.
+        params: What its fitted.json holds.
         learners: The learners' names, in its order.
         diagnoses: The label set, in order.
 
@@ -248,7 +248,7 @@ def recalled(
     if kind is None:
         raise EnsembleError(f"{method['class_path']} is none of {', '.join(kinds)}")
     # What the options say was used in fitting; nothing of it is needed to combine.
-    return kind().recall(told, learners, diagnoses)
+    return kind().recall(params, learners, diagnoses)
 
 
 @dataclass(frozen=True)
@@ -323,7 +323,7 @@ def _combine(name: str, data: StackOptions, method: Baseline, study: Path, run: 
         print(note, flush=True)
     fitted = method.fit(data.learners, stack)
     trained = time.monotonic()
-    write_json(fitted.told, run.folder / FITTED)
+    write_json(fitted.params, run.folder / FITTED)
     write_predictions(stack.rows, fitted.combine(stack.rows.probabilities), run.folder)
     ended = time.monotonic()
     write_json(

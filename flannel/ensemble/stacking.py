@@ -25,7 +25,7 @@ from flannel.study.predictions import (
 
 Stacking = Literal["in_sample", "out_of_fold"]
 
-ROUNDING = 1e-3  # a sum of probabilities that is further from 1 is told
+ROUNDING = 1e-3  # a sum of probabilities that is further from 1 is reported
 
 
 class EnsembleError(FlannelError):

@@ -1,7 +1,7 @@
-"""The cheat's rows: forests that see no lung, told on the folds of the study's own learners.
+"""Shortcut baselines: forests that see no lung, evaluated on the folds of the study's learners.
 
 Source and diagnosis go together in every public cohort of COVID-19 radiographs, so that a learner
-can be right by telling the hospital. What a network is worth is what it adds to these rows. The
+can be right by recognising the hospital. What a network is worth is what it adds to these rows. The
 forests and what they see are those of the audit (`flannel.data.audit.shortcuts`), which tries them
 over the whole cohort; here they learn from a fold's training rows and are tested like any learner.
 """
@@ -88,15 +88,15 @@ def make_cheats(study: Path, seed: int = 1) -> list[str]:
         for fold in folds
     }
     waiting = {key: run for key, run in runs.items() if not _is_made(run)}
-    said = [f"{CHEAT}/{name}/fold{fold}: there" for name, fold in runs.keys() - waiting.keys()]
+    lines = [f"{CHEAT}/{name}/fold{fold}: there" for name, fold in runs.keys() - waiting.keys()]
     if waiting:
         started = time.monotonic()
         evidence = gather_evidence(manifest, store)
         looking = time.monotonic() - started
         for (name, fold), run in waiting.items():
             macro_f1 = _make(run, name, fold, manifest, evidence, diagnoses, seed, looking)
-            said.append(f"{CHEAT}/{name}/fold{fold}: test macro F1 {macro_f1:.4f}")
-    return sorted(said)
+            lines.append(f"{CHEAT}/{name}/fold{fold}: test macro F1 {macro_f1:.4f}")
+    return sorted(lines)
 
 
 def cheated(
@@ -118,10 +118,12 @@ def cheated(
     """
     training = (rows["split"] == "train").to_numpy()
     forest = grown_forest(numbers[training], rows["diagnosis"][training].to_numpy(str), seed)
-    told = pd.DataFrame(forest.predict_proba(numbers), columns=forest.classes_, index=rows.index)
-    told = told.reindex(columns=list(diagnoses), fill_value=0.0)
-    told.columns = pd.Index(probability_columns(diagnoses))
-    return rows[list(IDENTITY)].join(told).assign(patches=0, coverage=np.nan)
+    predicted = pd.DataFrame(
+        forest.predict_proba(numbers), columns=forest.classes_, index=rows.index
+    )
+    predicted = predicted.reindex(columns=list(diagnoses), fill_value=0.0)
+    predicted.columns = pd.Index(probability_columns(diagnoses))
+    return rows[list(IDENTITY)].join(predicted).assign(patches=0, coverage=np.nan)
 
 
 def _make(

@@ -49,7 +49,7 @@ def reliability(
     happened: Bool[np.ndarray, " images"],
     bins: int = BINS,
 ) -> tuple[Bin, ...]:
-    """Returns the reliability curve: how often what was said with some confidence came true.
+    """Returns the reliability curve: how often predictions of some confidence are right.
 
     Args:
         confidence: In [0, 1].

@@ -23,7 +23,7 @@ CLASS_MEASURES = (*COUNTED, *RANKED)
 OVERALL_MEASURES = ("accuracy", "balanced_accuracy", "mcc", "brier")
 
 ABSENT = "no radiograph is {}"
-"""Why nothing can be said of a diagnosis."""
+"""Why a diagnosis has no number."""
 
 
 class MeasureError(FlannelError):
@@ -162,14 +162,14 @@ def counted(
         occurring: The classes over which the macro mean goes.
     """
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
-    true, told = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
     total = confusion.sum(axis=(-2, -1))[..., None]
     absent = true == 0
     found = {
-        "precision": np.where(absent, np.nan, ratio(right, told)),
+        "precision": np.where(absent, np.nan, ratio(right, predicted)),
         "recall": ratio(right, true),
-        "f1": np.where(absent, np.nan, ratio(2 * right, true + told)),
-        "specificity": ratio(total - true - told + right, total - true),
+        "f1": np.where(absent, np.nan, ratio(2 * right, true + predicted)),
+        "specificity": ratio(total - true - predicted + right, total - true),
     }
     return {measure: with_macro(values, occurring) for measure, values in found.items()}
 
@@ -177,10 +177,10 @@ def counted(
 def matthews(confusion: Num[np.ndarray, "*draws classes classes"]) -> Float[np.ndarray, "*draws"]:
     """Returns Matthews' correlation of several classes (Gorodkin, 2004), NaN where it is 0 / 0."""
     matrix = confusion.astype(np.float64)
-    true, told, total = matrix.sum(axis=-1), matrix.sum(axis=-2), matrix.sum(axis=(-2, -1))
+    true, predicted, total = matrix.sum(axis=-1), matrix.sum(axis=-2), matrix.sum(axis=(-2, -1))
     right = np.trace(matrix, axis1=-2, axis2=-1)
-    spread = (total**2 - (told**2).sum(axis=-1)) * (total**2 - (true**2).sum(axis=-1))
-    return ratio(right * total - (true * told).sum(axis=-1), np.sqrt(spread))
+    spread = (total**2 - (predicted**2).sum(axis=-1)) * (total**2 - (true**2).sum(axis=-1))
+    return ratio(right * total - (true * predicted).sum(axis=-1), np.sqrt(spread))
 
 
 def ranking(

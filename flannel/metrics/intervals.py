@@ -287,7 +287,7 @@ def by_part(
     """Parts test rows by what the manifest says of them, such as `source` or `view`.
 
     Source and class go together in every public cohort, so that a number over all sources can be
-    one of telling the sources apart.
+    one of distinguishing the sources.
 
     Args:
         tables: Test rows by fold.

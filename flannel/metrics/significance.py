@@ -237,11 +237,11 @@ def paired_tests(
     columns = probability_columns(diagnoses)
     truth = one["diagnosis"].to_numpy(str)
     named = [np.array(diagnoses)[side[columns].to_numpy().argmax(axis=1)] for side in (one, other)]
-    right = [told == truth for told in named]
+    right = [predicted == truth for predicted in named]
     rows = [_mcnemar_row(OVERALL, right[0], right[1])]
     for diagnosis, column in zip(diagnoses, columns, strict=True):
         has = truth == diagnosis
-        right = [(told == diagnosis) == has for told in named]
+        right = [(predicted == diagnosis) == has for predicted in named]
         rows.append(_mcnemar_row(diagnosis, right[0], right[1]))
         found = delong(one[column].to_numpy(), other[column].to_numpy(), has)
         rows.append(

@@ -15,7 +15,7 @@ class FrozenNetwork(nn.Module):
     """An ImageNet network that does not learn, and dense layers that do (paper 003, Section 3).
 
     The base keeps evaluation mode in training too, so that its BatchNorm goes on with ImageNet's
-    statistics, as Keras does where `trainable` is off. Two classes are told apart by one output z,
+    statistics, as Keras does where `trainable` is off. Two classes share one output z,
     whose sigmoid is the probability of the second one. It is handed on as the logits (0, z), of
     which the softmax is that sigmoid, so that cross-entropy of them is binary cross-entropy, and
     votes and tables need to know nothing of it. More classes have an output each.

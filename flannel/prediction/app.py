@@ -55,7 +55,7 @@ UPLOAD_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Opinion:
-    """What is said of one file.
+    """The answer about one file.
 
     Attributes:
         judged: The radiograph; None where the file is none that can be read.
@@ -106,7 +106,7 @@ def create_app(
     """Makes the page.
 
     Args:
-        opinion: Says what is to be said of a file; called for one file at a time.
+        opinion: Returns the answer about a file; called for one file at a time.
         study: Who answers, for the title.
         diagnoses: The label set, in order.
         limit_mb: Greatest size of an upload, in megabytes.
@@ -120,13 +120,13 @@ def create_app(
     uploads, one_at_a_time = asyncio.Semaphore(MOST_UPLOADS), asyncio.Lock()
 
     def page(
-        said: Opinion | None = None, name: str = "", fault: str = "", status: int = 200
+        opinion_shown: Opinion | None = None, name: str = "", fault: str = "", status: int = 200
     ) -> HTMLResponse:
         nonce = secrets.token_urlsafe(16)
-        picture = base64.b64encode(said.picture).decode() if said else ""
+        picture = base64.b64encode(opinion_shown.picture).decode() if opinion_shown else ""
         content = template.render(
             study=study, diagnoses=diagnoses, notice=NOTICE, limit_mb=limit_mb, nonce=nonce,
-            said=said, name=name, picture=picture, fault=fault, takes=takes,
+            opinion=opinion_shown, name=name, picture=picture, fault=fault, takes=takes,
         )  # fmt: skip
         return HTMLResponse(content, status, headers=_headers(nonce))
 
@@ -220,7 +220,7 @@ async def _in_thread(call: Callable[[], Opinion]) -> Opinion:
 
 
 class LimitedUpload:
-    """Refuses a request that is too large or too slow, whatever it said of its length.
+    """Refuses a request that is too large or too slow, whatever length it declared.
 
     Where the page ends before a request does, a sentence says so.
 

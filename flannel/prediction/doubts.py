@@ -27,7 +27,7 @@ WITHIN = 0.99
 """Share of the training radiographs that are held to be like each other."""
 USUAL = 0.95
 """Share of them that are so without question: beyond it, lungs that do not lie side by side count.
-A photograph of a flower in grey, whose distance is the limit's, is told by that."""
+A photograph of a flower in grey, whose distance is the limit's, is doubted by that."""
 FEWEST = 24
 """Of fewer training radiographs no norm is made."""
 _NEGATIVE = np.rint(255 * np.sqrt(1 - (np.arange(256) / 255) ** 2)).astype(np.uint8)
@@ -175,7 +175,7 @@ def doubts_of(
     """Compares one radiograph with what the learners were shown.
 
     Its negative and its turns are compared as well: where one of them is nearer to the norm than
-    the radiograph itself, that is said, without any limit.
+    the radiograph itself, that is a doubt, without any limit.
 
     Args:
         thumb: Its thumbnail.

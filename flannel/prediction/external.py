@@ -212,7 +212,7 @@ def _learner_run(
     answers = list(asked)
     patched = isinstance(learner.view_options.view, PatchView)
     columns = probability_columns(trained.diagnoses)
-    said = pd.DataFrame(
+    probabilities = pd.DataFrame(
         [
             {
                 "image_id": answer.image_id,
@@ -223,7 +223,7 @@ def _learner_run(
             for answer in answers
         ]
     )
-    predictions = table[list(IDENTITY)].merge(said, on="image_id", validate="one_to_one")
+    predictions = table[list(IDENTITY)].merge(probabilities, on="image_id", validate="one_to_one")
     save_predictions(predictions, run.folder / "predictions.csv")
     if isinstance(learner.view_options.view, PatchView):
         save_patches(patches_of(answers, learner.view_options.view), run.folder / "patches.npz")

@@ -47,7 +47,7 @@ def collect(
 ) -> Inbox:
     """Finds the radiographs of files and of folders with their sub-folders, and looks at each.
 
-    In folders, files are told as `flannel.data.walk` tells them. A file that is named itself is
+    In folders, files are chosen as `flannel.data.walk` does. A file that is named itself is
     looked at whatever it is.
 
     Args:
@@ -123,7 +123,7 @@ class Prepared:
     Attributes:
         table: Those that can be read, as `prepare` got them.
         store: These, with their lung masks.
-        masks: What is to be said of each mask, by image; empty without a segmenter.
+        masks: The row of each mask, by image; empty without a segmenter.
         faults: A sentence for each radiograph that cannot be read.
     """
 

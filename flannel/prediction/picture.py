@@ -1,4 +1,4 @@
-"""One radiograph with what is said of it: lungs, patches by vote, saliency, probabilities."""
+"""One radiograph with what was predicted: lungs, patches by vote, saliency, probabilities."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -107,7 +107,7 @@ def _draw(drawing: Drawing, diagnoses: Sequence[str], store: Store) -> Path:
 def opinion_picture(
     judged: RadiographResult, diagnoses: Sequence[str], store: Store, shown: Sequence[Shown]
 ) -> Figure:
-    """Draws what is said of one radiograph, and always that it is no diagnosis.
+    """Draws what was predicted for one radiograph, and always that it is no diagnosis.
 
     Args:
         judged: The radiograph.
@@ -147,18 +147,18 @@ def opinion_picture(
 
 
 def _title(judged: RadiographResult, first: Prediction | None, diagnoses: Sequence[str]) -> str:
-    said = [shortened(Path(judged.path).name, TITLES)]
+    lines = [shortened(Path(judged.path).name, TITLES)]
     if first is not None:
         share = first.probabilities.max() / max(first.probabilities.sum(), 1e-9)
-        said.append(
+        lines.append(
             f"{first.arm} {first.learner}: {diagnoses[int(first.probabilities.argmax())]} "
             f"{share:.0%}"
         )
     if judged.known is not None and judged.known.split:
-        said.append(f"one of the study's own radiographs ({judged.known.split})")
+        lines.append(f"one of the study's own radiographs ({judged.known.split})")
     if judged.doubts:
-        said.append("Doubt: " + "; ".join(doubt.name for doubt in judged.doubts))
-    return "\n".join(said)
+        lines.append("Doubt: " + "; ".join(doubt.name for doubt in judged.doubts))
+    return "\n".join(lines)
 
 
 def _radiograph(axes: Axes, judged: RadiographResult, store: Store) -> None:

@@ -267,8 +267,10 @@ def _judge(
         patched = isinstance(learner.view_options.view, PatchView)
         if options.pictures and patched not in kinds:  # one of whole radiographs, one of patches
             kinds.add(patched)
-            said = [answers[image_id][learner.name] for image_id in able]
-            for answer, part in zip(said, _shown(kept, learner, said, options), strict=True):
+            of_learner = [answers[image_id][learner.name] for image_id in able]
+            for answer, part in zip(
+                of_learner, _shown(kept, learner, of_learner, options), strict=True
+            ):
                 shown.setdefault(answer.image_id, []).append(part)
     sha256 = dict(zip(prepared.table["image_id"], prepared.table["sha256"], strict=True))
     judged = []

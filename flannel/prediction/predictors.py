@@ -145,12 +145,14 @@ class ReadyLearner:
                 self._logits, cut.pixels, weights, self.learner, self.until_sure
             )
         answers = []
-        for image_id, said, places, mask in zip(
+        for image_id, image_logits, places, mask in zip(
             image_ids, logits, cut.places, cut.masks, strict=True
         ):
-            confidences = vote(said[None], self.learner.vote, places.weights[None, : len(said)])[0]
-            seen = first_places(places, len(said), mask)
-            answers.append(Answer(image_id, said.numpy(), seen, confidences.numpy()))
+            confidences = vote(
+                image_logits[None], self.learner.vote, places.weights[None, : len(image_logits)]
+            )[0]
+            seen = first_places(places, len(image_logits), mask)
+            answers.append(Answer(image_id, image_logits.numpy(), seen, confidences.numpy()))
         return answers
 
     @torch.inference_mode()
@@ -205,7 +207,7 @@ class Panel:
         self.trained = trained.asked_in(precision, self.device)
         self._kept: dict[str, ReadyLearner] = {}
         for ensemble in trained.ensembles:
-            _ = ensemble.module  # what cannot be built is said before anything is asked
+            _ = ensemble.module  # what cannot be built is refused before anything is predicted
 
         if until_sure is not None:
             for learner in trained.learners:
@@ -353,16 +355,16 @@ def ask_until_sure(
     views = pixels.shape[1]
     found: dict[int, Tensor] = {}
     going = torch.arange(len(pixels))
-    said: Tensor | None = None
+    logits: Tensor | None = None
     for start in range(0, views, ROUND):
         more = ask(pixels[going, start : start + ROUND])
-        said = more if said is None else torch.cat([said, more], dim=1)
+        logits = more if logits is None else torch.cat([logits, more], dim=1)
         counting = _counting(learner, weights[going])
-        over = decided(said, views, learner.vote, error, counting)
+        over = decided(logits, views, learner.vote, error, counting)
         if start + ROUND >= views:
             over = torch.ones_like(over)
-        found |= {int(going[at]): said[at] for at in over.nonzero().flatten().tolist()}
-        going, said = going[~over], said[~over]
+        found |= {int(going[at]): logits[at] for at in over.nonzero().flatten().tolist()}
+        going, logits = going[~over], logits[~over]
         if not len(going):
             break
     return [found[at] for at in range(len(pixels))]

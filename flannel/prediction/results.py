@@ -46,7 +46,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class RadiographResult:
-    """A radiograph with all that is said of it.
+    """A radiograph with all that was predicted for it.
 
     Attributes:
         image_id: Its name in this prediction.

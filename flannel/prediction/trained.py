@@ -64,7 +64,7 @@ class TrainedLearner:
         views_at_once: Views in a forward pass.
         precision: Lightning's name for the arithmetic that it was trained and measured in.
         weights: Reads the network's weights.
-        temperature: Fitted on the fold's validation radiographs; None where that told nothing.
+        temperature: Fitted on the fold's validation radiographs; None where those allow none.
         identity: Hash of all that decides its answers.
     """
 
@@ -133,7 +133,7 @@ class TrainedEnsemble:
         combination: `class_path` and `init_args` of the combining module.
         classes: Number of diagnoses.
         weights: Reads the module's weights.
-        temperature: Fitted on the fold's validation radiographs; None where that told nothing.
+        temperature: Fitted on the fold's validation radiographs; None where those allow none.
         identity: Hash of all that decides its answers.
     """
 
@@ -198,7 +198,7 @@ class TrainedBaseline:
         learner: Its name in tables, such as "mean".
         learners: The base learners in its order, as `<arm>/<learner>`.
         combine: Gives each diagnosis a confidence from what they say.
-        temperature: Fitted on the fold's validation radiographs; None where that told nothing.
+        temperature: Fitted on the fold's validation radiographs; None where those allow none.
         identity: Hash of all that decides its answers.
     """
 

@@ -317,7 +317,7 @@ def _segmenter(
                 return segmenter, options, notes
     if len(segmenters) > 1:
         raise TrainedError(
-            f"{study / 'segmentation'} holds {len(segmenters)} segmenters, and it cannot be told "
+            f"{study / 'segmentation'} holds {len(segmenters)} segmenters, and it is not known "
             f"which made the masks; name one with --segmenter: {', '.join(map(str, places))}."
         )
     if made is not None:

@@ -507,7 +507,7 @@ class StudyCLI(LightningCLI):
 
 
 def run_stage(start: Callable[[], StudyCLI]) -> int:
-    """Runs one StudyCLI invocation; a run that is already finished is said to be, and is no error.
+    """Runs one StudyCLI invocation; a run that is already finished is named, and is no error.
 
     Returns:
         The exit status, 0.

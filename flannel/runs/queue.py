@@ -94,7 +94,7 @@ class _Process:
 
     entry: Entry
     process: multiprocessing.process.BaseProcess
-    told: Connection
+    receiver: Connection
     read: int
 
     @property
@@ -175,20 +175,20 @@ def _reasons(failed: Sequence[Entry]) -> list[str]:
 
 def _start(entry: Entry, command: Command, device: str | None) -> _Process:
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    told, telling = context.Pipe(duplex=False)
+    receiver, sender = context.Pipe(duplex=False)
     log = entry.run.log
     read = log.stat().st_size if log.is_file() else 0
     sys.stdout.flush()
     process: multiprocessing.process.BaseProcess = context.Process(  # type: ignore[attr-defined]
-        target=_work, args=(command, entry.run, device, telling), daemon=False
+        target=_work, args=(command, entry.run, device, sender), daemon=False
     )
     process.start()
-    telling.close()
+    sender.close()
     entry.state, entry.device, entry.began = "running", device, time.monotonic()
-    return _Process(entry, process, told, read)
+    return _Process(entry, process, receiver, read)
 
 
-def _work(command: Command, run: QueuedRun, device: str | None, telling: Connection) -> None:
+def _work(command: Command, run: QueuedRun, device: str | None, sender: Connection) -> None:
     """Runs in the child process: its own GPU, its own log, the command line as its arguments."""
     os.setpgid(0, 0)
     threading.Thread(target=_end_with_the_queue, daemon=True).start()
@@ -198,10 +198,10 @@ def _work(command: Command, run: QueuedRun, device: str | None, telling: Connect
         lock = lock_folder(run.folder)  # before the log is opened, which the holder writes to
         log = run.log.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
     except RunHeldError as held:
-        telling.send(("elsewhere", str(held)))
+        sender.send(("elsewhere", str(held)))
         return
     except OSError as fault:
-        telling.send(("failed", sentence_of(fault)))
+        sender.send(("failed", sentence_of(fault)))
         return
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
@@ -226,7 +226,7 @@ def _work(command: Command, run: QueuedRun, device: str | None, telling: Connect
         else:
             print(f"error: {plain}")
         sentence = plain or f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0]}"
-    telling.send((state, sentence))
+    sender.send((state, sentence))
     lock.release()
     sys.exit(state == "failed")
 
@@ -261,21 +261,21 @@ def _conclude(current: _Process) -> None:
     """Books how a run has ended; what a failed one left running is ended too."""
     entry, exitcode = current.entry, current.process.exitcode
     entry.seconds = time.monotonic() - entry.began
-    told = _told(current.told)
-    if told is not None:
-        entry.state, entry.sentence = told
+    ending = _ending(current.receiver)
+    if ending is not None:
+        entry.state, entry.sentence = ending
     elif exitcode is not None and exitcode < 0:
         entry.state, entry.sentence = "failed", _killed_by(signal.Signals(-exitcode))
     else:  # sys.exit, as of a command line that cannot be parsed
         entry.state, entry.sentence = "failed", _last_line(entry.run.log)
     if entry.state == "failed":
         _signal_group(current, signal.SIGKILL)
-    current.told.close()
+    current.receiver.close()
     current.process.close()
 
 
-def _told(pipe: Connection) -> tuple[State, str] | None:
-    """Returns what the process has said of its end; None if it was ended before it could."""
+def _ending(pipe: Connection) -> tuple[State, str] | None:
+    """Returns how the process reports to have ended; None if it was ended before it could."""
     try:
         return pipe.recv() if pipe.poll() else None
     except EOFError:
@@ -293,7 +293,7 @@ def _killed_by(number: signal.Signals) -> str:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "It said nothing.")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "It printed nothing.")
 
 
 def _stop(running: Sequence[_Process]) -> None:
@@ -358,15 +358,15 @@ def apart(work: Callable[[], object], beat: Callable[[], object] = lambda: None)
         work()
         return
     context = multiprocessing.get_context("fork")
-    told, telling = context.Pipe(duplex=False)
+    receiver, sender = context.Pipe(duplex=False)
     sys.stdout.flush()
-    process = context.Process(target=_tell, args=(work, telling))
+    process = context.Process(target=_tell, args=(work, sender))
     process.start()
-    telling.close()
+    sender.close()
     try:
-        while not told.poll(BEAT_SECONDS):
+        while not receiver.poll(BEAT_SECONDS):
             beat()
-        sentence = told.recv()
+        sentence = receiver.recv()
     except EOFError:
         sentence = f"A part of the command was killed (exit code {_exit_code(process)})."
     except (Stopped, KeyboardInterrupt):
@@ -380,7 +380,7 @@ def apart(work: Callable[[], object], beat: Callable[[], object] = lambda: None)
         raise RunError(sentence)
 
 
-def _tell(work: Callable[[], object], telling: Connection) -> None:
+def _tell(work: Callable[[], object], sender: Connection) -> None:
     sentence = ""
     try:
         with heeding_signals():
@@ -393,7 +393,7 @@ def _tell(work: Callable[[], object], telling: Connection) -> None:
             traceback.print_exc()
         sentence = plain or f"{type(fault).__name__}: {fault}"
     sys.stdout.flush()
-    telling.send(sentence)
+    sender.send(sentence)
 
 
 def _exit_code(process: multiprocessing.process.BaseProcess) -> int | None:

@@ -51,7 +51,7 @@ class PlainScreen:
         self.console = Console(file=stream, width=WIDE, color_system=None)
 
     def show(self, entries: Sequence[Entry]) -> None:
-        """Shows nothing: what is new was said."""
+        """Shows nothing: what is new was printed."""
 
     def say(self, entry: Entry) -> None:
         """Prints the run's latest line, or how it ended."""
@@ -159,9 +159,9 @@ def _running_table(entries: Sequence[Entry], now: float) -> Table:
 def _outlook(entries: Sequence[Entry], now: float) -> Text:
     """Counts the runs by state, and says how long the rest will take, once a run has ended."""
     counts = Counter(entry.state for entry in entries)
-    said = ", ".join(f"{count} {WORDS[state]}" for state, count in counts.items())
+    summary = ", ".join(f"{count} {WORDS[state]}" for state, count in counts.items())
     left = time_left(entries, now)
-    return Text(said if left is None else f"{said}; about {spoken(left)} left")
+    return Text(summary if left is None else f"{summary}; about {spoken(left)} left")
 
 
 def time_left(entries: Sequence[Entry], now: float) -> float | None:

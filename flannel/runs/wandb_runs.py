@@ -56,7 +56,7 @@ def wandb_logger(
         config={**labels, **public(config)},
         settings=wandb_room(study),
     )
-    # Lightning passes it whatever was said, and W&B warns of it in every run.
+    # Lightning always passes it, and W&B warns of it in every run.
     logger._wandb_init.pop("anonymous", None)
     return logger
 
@@ -130,7 +130,7 @@ def wandb_room(study: Path) -> Any:  # noqa: ANN401  wandb has no types
         save_code=False,
         console="off",
         silent=True,
-        host="(not told)",
+        host="(not recorded)",
         x_disable_meta=True,
         x_disable_machine_info=True,
         x_disable_stats=True,

@@ -35,7 +35,7 @@ class MaskRow:
     Attributes:
         image_id: The radiograph.
         origin: `predicted` by the segmenter, or a `reference` that was imported.
-        quality: What can be said of the mask.
+        quality: How the mask looks.
         made_from: Hash of all that decides the mask: weights, radiograph and options, or the
             reference file.
     """

@@ -98,7 +98,7 @@ def predict_masks(
     devices: int = 1,
     overlays: bool = False,
 ) -> PredictionReport:
-    """Writes `<image_id>.png` for each radiograph, and beside them what is to be said of them.
+    """Writes `<image_id>.png` for each radiograph, and beside them how each looks.
 
     That is `masks.csv`, `biomarkers.csv`, and `flagged.png` where masks are flagged. A killed
     prediction goes on where it stopped: masks from the same weights, radiograph and options are

@@ -1,4 +1,4 @@
-"""How good a lung mask looks, told without knowing the truth."""
+"""How good a lung mask looks, judged without knowing the truth."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ FLAGS = (
 
 @dataclass(frozen=True)
 class MaskQuality:
-    """What can be said of a mask without knowing the truth.
+    """How good a mask looks, judged without knowing the truth.
 
     Attributes:
         area_share: Share of the picture inside the mask, in [0, 1].

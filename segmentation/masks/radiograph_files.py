@@ -77,8 +77,8 @@ def radiographs_of(places: Sequence[Path], out: Path) -> FoundRadiographs:
     for place in places:
         if place.resolve() == out.resolve():
             raise MaskError(
-                f"{place} holds the radiographs, and masks among them could not be told from "
-                "them; name another folder with --out."
+                f"{place} holds the radiographs, and masks among them could not be "
+                "distinguished from them; name another folder with --out."
             )
         found, fault = gather(place, out)
         faults += [fault] if fault else []

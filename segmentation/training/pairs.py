@@ -151,7 +151,7 @@ def convention_of(pairs: Sequence[MaskPair], mixed: bool) -> str:
     Raises:
         LungPairError: If there are several and `mixed` does not allow it.
     """
-    counts = Counter(pair.convention or "(not said)" for pair in pairs)
+    counts = Counter(pair.convention or "(none named)" for pair in pairs)
     if len(counts) > 1 and not mixed:
         listed = ", ".join(f"{name}: {count} pairs" for name, count in sorted(counts.items()))
         raise LungPairError(

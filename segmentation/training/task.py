@@ -64,7 +64,7 @@ class LungSegmenter(LightningModule):
     Args:
         network: Maps radiographs (batch, 1, height, width) with grey values in 0..255 to logits
             (batch, classes, height, width), the classes as in `classes_of(structures)`.
-        structures: What is told apart.
+        structures: What is segmented.
         loss: Cross-entropy is the paper's; the others are those of segmentation-models-pytorch.
         class_weights: Weight of each class in cross-entropy; equal by default.
         learning_rate: Of Adam; 1e-4 is the paper's.
@@ -212,7 +212,7 @@ def _loss(name: Loss, class_weights: Sequence[float] | None, classes: tuple[str,
 def _measured(classes: tuple[str, ...]) -> dict[str, list[list[int]]]:
     """Names the Jaccard indices that are followed: the structures of each, as outputs to unite.
 
-    `jaccard` is that of both lungs together. Where several structures are told apart each has its
+    `jaccard` is that of both lungs together. Where several structures are segmented each has its
     own, and `jaccard_structures` is the mean over them, by which the papers' program selects.
     """
     measured = {"jaccard": [lung_channels(classes)]}

@@ -86,8 +86,8 @@ def test_a_fault_of_the_program_has_no_sentence():
 @pytest.mark.parametrize("number", UNWRITABLE)
 def test_what_libraries_make_of_a_full_or_closed_disk_is_still_told(number):
     reason = os.strerror(number)
-    told = RuntimeError(f"Error while serializing: I/O error: {reason} (os error {number})")
-    assert sentence_of(told).endswith(WAYS_OUT[number])
+    error = RuntimeError(f"Error while serializing: I/O error: {reason} (os error {number})")
+    assert sentence_of(error).endswith(WAYS_OUT[number])
     after = RuntimeError("unexpected pos 64 vs 0")
     after.__context__ = OSError(number, reason, "/study/last.ckpt")
     assert sentence_of(after).startswith(f"/study/last.ckpt: {reason}.")

@@ -155,8 +155,8 @@ def test_base_models_give_networks_as_many_outputs_as_there_are_diagnoses(
         assert main(["base-models", f"--study={relabelled(mapping)}", *words]) == 0
         command = capsys.readouterr().out.split()
         option = "--model.network.init_args."
-        said = [word.removeprefix(option) for word in command if word.startswith(option)]
-        assert said == expected * 2  # arms
+        values = [word.removeprefix(option) for word in command if word.startswith(option)]
+        assert values == expected * 2  # arms
 
 
 def test_a_manifest_of_other_diagnoses_than_it_says_is_refused(relabelled):
@@ -174,5 +174,5 @@ def test_targets_count_in_the_order_of_the_label_set(relabelled):
     assert list(data.class_counts()) == list(data.diagnoses)
     truth = data.table.set_index("image_id")["diagnosis"]
     for batch in data.predict_dataloader():
-        told = [data.diagnoses[int(target)] for target in batch.target]
-        assert told == [truth[image_id] for image_id in batch.image_ids]
+        diagnoses = [data.diagnoses[int(target)] for target in batch.target]
+        assert diagnoses == [truth[image_id] for image_id in batch.image_ids]

@@ -149,18 +149,18 @@ def main() -> int:
             started = time.process_time()
             with warnings.catch_warnings(record=True) as heard:
                 warnings.simplefilter("always")
-                outcome, told = outcome_of(lambda: ask(draw, folder))  # noqa: B023  asked at once
+                outcome, trace = outcome_of(lambda: ask(draw, folder))  # noqa: B023  asked at once
             faulthandler.cancel_dump_traceback_later()
             slowest = max(slowest, (time.process_time() - started, number))
             counts[outcome] += 1
             warned.update({f"{one.category.__name__}: {str(one.message)[:90]}" for one in heard})
-            if told:
-                kind = "\n".join(told.strip().splitlines()[-3:])
+            if trace:
+                kind = "\n".join(trace.strip().splitlines()[-3:])
                 failures[kind] += 1
                 if failures[kind] == 1:
-                    print(f"case {number}:\n{told}", flush=True)
+                    print(f"case {number}:\n{trace}", flush=True)
                     kept = options.keep / f"{options.target}-{options.seed}-{number}"
-                    _keep(folder, kept, told)
+                    _keep(folder, kept, trace)
             shutil.rmtree(folder)
             number += 1
             if options.only is not None:
@@ -181,9 +181,9 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def _keep(folder: Path, kept: Path, told: str) -> None:
+def _keep(folder: Path, kept: Path, trace: str) -> None:
     kept.mkdir(parents=True, exist_ok=True)
-    (kept / "traceback.txt").write_text(told, encoding="utf-8", errors="replace")
+    (kept / "traceback.txt").write_text(trace, encoding="utf-8", errors="replace")
     with contextlib.suppress(OSError, shutil.Error):  # pipes and loops cannot be copied
         for path in folder.iterdir():
             if path.is_file() and path.stat().st_size < 2**24:

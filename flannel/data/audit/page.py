@@ -50,12 +50,12 @@ def write_audit(study: Path, seed: int = 1) -> tuple[Path, list[Remark]]:
     manifest, store = load_manifest(path), Store(study / "store")
     choices = load_provenance(path).choices if path.with_suffix(".json").is_file() else None
     audit = audit_cohort(manifest, store, seed)
-    said = remarks(audit)
+    sentences = remarks(audit)
     with whole_file(study / "audit.json") as beside:
         content = {
             "seed": seed,
             "choices": None if choices is None else asdict(choices),
-            "remarks": [asdict(remark) for remark in said],
+            "remarks": [asdict(remark) for remark in sentences],
             **asdict(audit),
         }
         beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -70,13 +70,13 @@ def write_audit(study: Path, seed: int = 1) -> tuple[Path, list[Remark]]:
                 **_numbers(audit, seed),
                 **_pictures(audit, held, store),
                 study=study.resolve().name,
-                remarks=said,
+                remarks=sentences,
                 choices=choices,
                 report=report.read_text(encoding="utf-8") if report.is_file() else "",
             )
         )
         beside.write_text(html, encoding="utf-8")
-    return page, said
+    return page, sentences
 
 
 def _environment() -> Environment:

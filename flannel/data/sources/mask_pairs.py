@@ -231,7 +231,7 @@ def told_apart(
         prefixes: What may tell each of them from the others, such as its origin.
 
     Returns:
-        The pairs that can be told apart, and a sentence for each that still cannot.
+        The pairs whose stems can be made to differ, and a sentence for each that still cannot.
     """
     shared = Counter(pair.stem for pair in pairs)
     renamed = [

@@ -1,8 +1,8 @@
 """The COVID-19 Radiography Database (Chowdhury et al. 2020, Rahman et al. 2021), old and new.
 
-Its names tell no patients. The 1,341 normal images of the first release and all 1,345 images of
+Its names identify no patients. The 1,341 normal images of the first release and all 1,345 images of
 viral pneumonia are the children of KCX, and some images of COVID-19 come from CCX: it is not
-independent of either. Only exact duplicates can be told, so do not train on one and test on the
+independent of either. Only exact duplicates can be found, so do not train on one and test on the
 other.
 """
 

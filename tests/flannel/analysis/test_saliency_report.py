@@ -17,7 +17,7 @@ SHAPE = {"growth_rate": 4, "block_config": [1, 1], "num_init_features": 8, "num_
 
 @pytest.fixture
 def study(study_files):
-    """A patched learner with random weights, which is said to have found every diagnosis."""
+    """A patched learner with random weights, whose predictions are all right."""
     study_files.pictures()
     folder = study_files.run("base/patched/small/fold0", TRUTH)
     config = {
@@ -41,9 +41,9 @@ def study(study_files):
 @pytest.mark.slow
 def test_a_table_and_a_figure_for_each_learner(study, capsys):
     assert main(["saliency", f"--study={study}", "--count=5"]) == 0
-    *said, place = capsys.readouterr().out.splitlines()
+    *lines, place = capsys.readouterr().out.splitlines()
     folder = study / "saliency" / "patched" / "small" / "fold0"
-    assert said[0] == "patched small fold 0:"
+    assert lines[0] == "patched small fold 0:"
     assert place == str(folder / "saliency.md")
     assert (folder / "saliency.png").stat().st_size > 10_000
     table = pd.read_csv(folder / "saliency.csv")
@@ -51,7 +51,7 @@ def test_a_table_and_a_figure_for_each_learner(study, capsys):
     assert list(table["predicted"]) == [COVID, VIRAL, BACTERIAL, NORMAL, COVID]
     assert list(table.columns[3:]) == ["inside", "flat", *STAGES]
     assert table["flat"].between(0, 1).all()
-    assert said[1] in (folder / "saliency.md").read_text()
+    assert lines[1] in (folder / "saliency.md").read_text()
 
 
 def test_what_is_not_there_is_refused(study):

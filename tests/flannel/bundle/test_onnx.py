@@ -35,8 +35,8 @@ def test_onnx_runtime_gives_the_networks_numbers_for_any_batch(tmp_path):
     (found,) = session.run(None, {"input": images.numpy()})
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(found), network(images))
-    told = session.get_modelmeta().custom_metadata_map
-    assert json.loads(told["classes"]) == ["a", "b"]
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == ["a", "b"]
 
 
 @pytest.mark.slow

@@ -180,7 +180,7 @@ def set_in(*path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (set_in("learners", 0, "network", "class_path", "os.system"), "the class 'os.system'"),
         (
@@ -206,9 +206,9 @@ def set_in(*path):
         (set_in("learners", "none"), "expected a list"),
     ],
 )
-def test_what_is_not_ours_is_refused_by_name(bundle, change, told):
+def test_what_is_not_ours_is_refused_by_name(bundle, change, message):
     changed(bundle, change)
-    with pytest.raises(BundleError, match=told):
+    with pytest.raises(BundleError, match=message):
         trained_of_bundle(bundle)
 
 
@@ -270,10 +270,10 @@ HOSTILE = [
 def test_what_a_network_may_need_is_known_before_it_is_built(bundle):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     written = (bundle / "bundle.json").read_bytes()
-    for change, told in HOSTILE:
+    for change, message in HOSTILE:
         (bundle / "bundle.json").write_bytes(written)
         changed(bundle, change)
-        with pytest.raises(BundleError, match=told):
+        with pytest.raises(BundleError, match=message):
             trained_of_bundle(bundle)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert after - before < 400_000  # KiB; the networks asked for take up to terabytes

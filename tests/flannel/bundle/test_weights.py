@@ -41,7 +41,7 @@ def test_weights_come_back_and_can_be_handed_on(path):
 
 
 @pytest.mark.parametrize(
-    ("one", "numbers", "told"),
+    ("one", "numbers", "message"),
     [
         ({"dtype": "F32", "shape": [10**9], "data_offsets": [0, 4]}, b"1234", "holds no weights"),
         ({"dtype": "F32", "shape": [2**32, 2**32], "data_offsets": [0, 0]}, b"", "overflow"),
@@ -51,9 +51,9 @@ def test_weights_come_back_and_can_be_handed_on(path):
         ({}, b"", "holds no weights"),
     ],
 )
-def test_declarations_that_are_none(path, one, numbers, told):
+def test_declarations_that_are_none(path, one, numbers, message):
     written(path, {"a": one}, numbers)
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         declared_shapes(path)
 
 

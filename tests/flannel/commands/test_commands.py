@@ -83,9 +83,9 @@ def test_what_no_recipe_takes_is_not_appended(experiments, tmp_path):
     (tmp_path / "ensembles.yml").touch()
     with pytest.raises(
         RunError, match=r"vgg19\.yaml \(did you mean base_vgg19_bn\.yaml\?\)"
-    ) as told:
+    ) as error:
         check_appended(tmp_path, experiments)
-    assert "ensembles.yml (did you mean ensemble.yaml?)" in str(told.value)
+    assert "ensembles.yml (did you mean ensemble.yaml?)" in str(error.value)
     with pytest.raises(RunError, match="which is no folder"):
         check_appended(experiments / "nowhere", experiments)
 
@@ -94,8 +94,10 @@ def test_what_no_recipe_takes_is_not_appended(experiments, tmp_path):
 def test_a_missing_manifest_is_said_once(command, tmp_path, experiments, capsys):
     words = [f"--study={tmp_path}", f"--experiments={experiments}", "--fold=0,1"]
     assert main([command, *words]) == 1
-    told = capsys.readouterr()
-    assert (told.out + told.err).count("manifest.csv does not exist") == (command == "base-models")
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count("manifest.csv does not exist") == (
+        command == "base-models"
+    )
 
 
 def test_an_option_is_read_by_its_former_name(tmp_path, capsys):

@@ -30,7 +30,7 @@ FRAMES = "".join(
 ASK = """
 <script>
 window.onload = () => {
-  const said = [...document.querySelectorAll("iframe")].map((frame) => {
+  const layouts = [...document.querySelectorAll("iframe")].map((frame) => {
     const page = frame.contentDocument;
     page.querySelectorAll("details").forEach((one) => { one.open = true; });
     return {
@@ -41,7 +41,7 @@ window.onload = () => {
         .filter((one) => !one.name.startsWith("data:")).length,
     };
   });
-  document.querySelector("pre").textContent = JSON.stringify(said);
+  document.querySelector("pre").textContent = JSON.stringify(layouts);
 };
 </script>
 """
@@ -77,9 +77,9 @@ def test_the_report_fits_a_phone_and_a_desktop(study_files, tmp_path):
     page = report.with_name("frames.html")
     page.write_text(f"<!DOCTYPE html><pre></pre>{FRAMES}{ASK}")
     shown = opened(tmp_path, page, "--dump-dom", "--allow-file-access-from-files")
-    said = json.loads(html.unescape(re.search(r"<pre>(.*?)</pre>", shown)[1]))
+    layouts = json.loads(html.unescape(re.search(r"<pre>(.*?)</pre>", shown)[1]))
     expected = {"beyond": 0, "pictures": 2, "broken": 0, "asked": 0}
-    assert said == [expected] * len(WIDTHS)
+    assert layouts == [expected] * len(WIDTHS)
 
 
 def test_paper_shows_what_is_folded_on_the_screen(study_files, tmp_path):

@@ -91,8 +91,8 @@ def test_probabilities_that_do_not_sum_to_one_are_told(study_files):
     folder = study_files.run("base/patched/vgg19_bn/fold0", TRUTH)
     table = (folder / "predictions.csv").read_text()
     (folder / "predictions.csv").write_text(table.replace("0.7", "0.9"))
-    (told,) = [note for note in read_comparison(study_files.folder).notes if "sum to" in note]
-    assert told.startswith("The probabilities of patched vgg19_bn sum to 1.20 to 1.20")
+    (message,) = [note for note in read_comparison(study_files.folder).notes if "sum to" in note]
+    assert message.startswith("The probabilities of patched vgg19_bn sum to 1.20 to 1.20")
 
 
 def test_a_study_of_another_paper_is_measured_by_its_own_plan(study_files, other_plan):

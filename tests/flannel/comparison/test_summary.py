@@ -10,7 +10,7 @@ MANY = TRUTH * 10
 MANY_WRONG = TWO_WRONG * 10
 
 
-def said(study_files, plan=None):
+def sentences_of(study_files, plan=None):
     sentences = summary(study_files.measured(plan=plan))
     assert len(sentences) == 5
     assert "signific" not in " ".join(sentences)
@@ -22,7 +22,7 @@ def said(study_files, plan=None):
 def test_a_difference_is_said_with_its_interval(study_files):
     study_files.run("ensemble/global/fold0", MANY_WRONG, truth=MANY)
     study_files.run("ensemble/patched/fold0", MANY, truth=MANY)
-    tested, reached, arms, shortcut, doubt = said(study_files)
+    tested, reached, arms, shortcut, doubt = sentences_of(study_files)
     assert tested == (
         "The test set holds 80 radiographs of 80 groups of patients (20 COVID-19, "
         "20 Viral pneumonia, 20 Bacterial pneumonia, 20 Normal)."
@@ -41,7 +41,7 @@ def test_an_interval_that_covers_zero_shows_no_difference(study_files):
     study_files.run("ensemble/global/fold0", MANY, truth=MANY)
     study_files.run("ensemble/patched/fold0", almost, truth=MANY)
     study_files.run("cheat/size_and_border/fold0", MANY, truth=MANY)
-    _, _, arms, shortcut, _ = said(study_files)
+    _, _, arms, shortcut, _ = sentences_of(study_files)
     assert arms.count("(no difference shown)") == 2
     assert shortcut.startswith(
         "The best shortcut baseline (size and border), a random forest that sees no lung pixels, "
@@ -54,13 +54,13 @@ def test_an_interval_that_covers_zero_shows_no_difference(study_files):
 def test_too_few_patients_have_no_interval(study_files):
     study_files.run("ensemble/global/fold0", TWO_WRONG)
     study_files.run("ensemble/patched/fold0", TRUTH)
-    assert "+0.258 (too few patients for an interval)" in said(study_files)[2]
+    assert "+0.258 (too few patients for an interval)" in sentences_of(study_files)[2]
 
 
 def test_folds_and_missing_parts_are_told(study_files):
     for fold in (0, 1):
         study_files.run(f"base/global/vgg19_bn/fold{fold}", TRUTH)
-    _, reached, arms, _, doubt = said(study_files)
+    _, reached, arms, _, doubt = sentences_of(study_files)
     assert reached.startswith("No ensemble is finished; the base learners' macro F1 goes from 1.0")
     assert arms.endswith("one of the two arms is missing.")
     assert "± is the sample deviation over 2 folds" in doubt
@@ -71,13 +71,16 @@ def test_rows_of_fewer_folds_are_told(study_files):
     for name, folds in (("vgg19_bn", (0, 1)), ("resnet152", (0,))):
         for fold in folds:
             study_files.run(f"base/global/{name}/fold{fold}", TRUTH)
-    assert "deviation over the folds that each row names, 1 to 2 of them" in said(study_files)[4]
+    assert (
+        "deviation over the folds that each row names, 1 to 2 of them"
+        in sentences_of(study_files)[4]
+    )
 
 
 def test_learners_are_compared_where_there_is_no_ensemble(study_files):
     for arm in ("global", "patched"):
         study_files.run(f"base/{arm}/vgg19_bn/fold0", MANY, truth=MANY)
-    assert "0.000 [0.000, 0.000] (no difference shown) for vgg19_bn" in said(study_files)[2]
+    assert "0.000 [0.000, 0.000] (no difference shown) for vgg19_bn" in sentences_of(study_files)[2]
 
 
 def test_test_sets_of_their_own_are_told(study_files):
@@ -85,7 +88,7 @@ def test_test_sets_of_their_own_are_told(study_files):
     folder = study_files.run("base/global/vgg19_bn/fold1", TRUTH[1:], truth=TRUTH[1:])
     table = (folder / "predictions.csv").read_text()
     (folder / "predictions.csv").write_text(table.replace("test-", "other-"))
-    assert said(study_files)[0].startswith(
+    assert sentences_of(study_files)[0].startswith(
         "Each of the 2 folds has a test set of its own, of 8, 7 radiographs; that of fold 0"
     )
 
@@ -96,7 +99,7 @@ def test_another_paper_s_study_is_about_its_own_arms(study_files, other_plan):
         study_files.run(f"base/{arm}/small/fold0", MANY, truth=MANY)
     study_files.run("base/global/small_seed2/fold0", MANY, truth=MANY)
     study_files.run("base/masked/small_seed2/fold0", MANY, truth=MANY)
-    _, reached, arms, _, doubt = said(study_files, plan)
+    _, reached, arms, _, doubt = sentences_of(study_files, plan)
     assert reached.startswith("The base learners' macro F1 goes from 1.000 (global small)")
     assert arms == (
         "Masked radiographs minus whole radiographs, in macro F1, is 0.000 [0.000, 0.000] (no "
@@ -105,7 +108,7 @@ def test_another_paper_s_study_is_about_its_own_arms(study_files, other_plan):
     )
     assert "paper's" not in doubt
     one_arm = other_plan({"small": ["global"]})
-    assert said(study_files, one_arm)[2] == (
+    assert sentences_of(study_files, one_arm)[2] == (
         "All runs are of the arm global, so no arms are compared."
     )
 
@@ -113,6 +116,6 @@ def test_another_paper_s_study_is_about_its_own_arms(study_files, other_plan):
 def test_learning_out_of_fold_is_told_by_its_difference(study_files):
     study_files.run("ensemble/global/fold0", MANY_WRONG, truth=MANY)
     study_files.run("ensemble/global/flannel_out_of_fold/fold0", MANY, truth=MANY)
-    reached = said(study_files)[1]
+    reached = sentences_of(study_files)[1]
     assert "instead of in sample (as in the paper), it changes by +0.258 [" in reached
     assert reached.endswith("(out of fold higher) in the arm global.")

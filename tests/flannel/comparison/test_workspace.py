@@ -91,12 +91,12 @@ def test_curves_are_means_over_the_folds_and_each_fold_by_itself(study):
 
 def test_without_a_login_the_dashboard_lies_in_the_study(study, monkeypatch):
     monkeypatch.setattr(wandb, "login", lambda **_: False)
-    told = make_dashboard(study)
+    message = make_dashboard(study)
     kept = json.loads((study / "comparison" / "dashboard.json").read_text())
     assert kept["url"] == ""
     assert kept["view"]["displayName"] == "covid"
-    assert "wandb login" in told
-    assert str(study / "comparison" / "dashboard.json") in told
+    assert "wandb login" in message
+    assert str(study / "comparison" / "dashboard.json") in message
 
 
 @pytest.mark.slow

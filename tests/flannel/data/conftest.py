@@ -10,7 +10,7 @@ from flannel.files import sha256_of
 
 
 class StoreStudy:
-    """A folder of radiographs, 64 x 48 pixels unless said otherwise, with masks and a store."""
+    """A folder of radiographs, 64 x 48 pixels by default, with masks and a store."""
 
     def __init__(self, folder):
         self.folder, self.store, self.masks = folder, folder / "store", folder / "masks"

@@ -196,8 +196,8 @@ def cases(draw):  # noqa: C901  a choice for each part of a header
         depth = draw(st.integers(3, 8 if packed else 16))
         rising = [i * (2**depth - 1) // (size - 1) for i in range(size)]
         entries = rising[::-1] if draw(st.booleans()) else rising
-        said = draw(st.sampled_from((depth, 8, 16)))
-        return first, entries, lut(entries, first, said, packed, order=order)
+        declared = draw(st.sampled_from((depth, 8, 16)))
+        return first, entries, lut(entries, first, declared, packed, order=order)
 
     match draw(st.sampled_from(("none", "empty", "rescale", "rescale", "lut"))):
         case "none":
@@ -309,12 +309,12 @@ def test_a_falling_slope_inverts_nothing(tmp_path, slope, function):
 
 
 def test_a_lut_of_other_bits_than_its_descriptor_says(tmp_path):
-    """4,096 entries of 8, 10, 12 or 15 bits, whatever is said: black to white either way."""
+    """4,096 entries of 8, 10, 12 or 15 bits, whatever is declared: black to white either way."""
     picture = ramp()
     for bits in (8, 10, 12, 15, 16):
         entries = [value * (2**bits - 1) // 4095 for value in range(4096)]
-        for said in (8, 12, 16):
-            tags = {"BitsStored": 12, "HighBit": 11, "VOILUTSequence": lut(entries, bits=said)}
+        for declared in (8, 12, 16):
+            tags = {"BitsStored": 12, "HighBit": 11, "VOILUTSequence": lut(entries, bits=declared)}
             shown = read_levels(written(tmp_path / "a.dcm", picture, **tags)).levels / 65535
             np.testing.assert_allclose(shown, picture / 4095, atol=1.3 / (2**bits - 1))
 

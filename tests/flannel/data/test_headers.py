@@ -150,10 +150,10 @@ def test_a_manifest_leaves_out_by_header_and_joins_by_patient_id(tmp_path):
     }  # fmt: skip
     assert by_name["group"]["0"] == by_name["group"]["1"]
     assert by_name["group"].nunique() == 5
-    said = str(report)
-    assert "1 groups were joined by Patient ID" in said
-    assert "1 left out, modality CT, not a radiograph: COVID-19/2.dcm" in said
-    assert "1 left out, a lateral view by its header: Normal/5.dcm" in said
+    text = str(report)
+    assert "1 groups were joined by Patient ID" in text
+    assert "1 left out, modality CT, not a radiograph: COVID-19/2.dcm" in text
+    assert "1 left out, a lateral view by its header: Normal/5.dcm" in text
     written = table.to_csv() + report.text() + (tmp_path / "files.csv").read_text() + repr(report)
     assert secret not in written
     assert secret not in repr(header_of(tmp_path / "data" / "COVID-19" / "0.dcm"))

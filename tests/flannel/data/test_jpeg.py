@@ -1,4 +1,4 @@
-"""Damage that decoders forgive is told, and whole files of every kind pass."""
+"""Damage that decoders forgive is reported, and whole files of every kind pass."""
 
 import io
 import os

@@ -222,10 +222,10 @@ def test_every_file_of_the_folder_is_in_the_manifest_or_named(tmp_path):
     assert table["path"].map(lambda path: Path(path).name).tolist() == ["a.png", "b.jfif"]
     (fault,) = report.bad_files
     assert "e.webp is a WebP file: expected PNG, JPEG" in fault
-    said = str(report)
-    assert "2 images that their data set does not list: d.e, Normal/deep/c.png" in said
-    assert "1 not images: read me.txt" in said
-    assert "1 hidden: .DS_Store" in said
+    text = str(report)
+    assert "2 images that their data set does not list: d.e, Normal/deep/c.png" in text
+    assert "1 not images: read me.txt" in text
+    assert "1 hidden: .DS_Store" in text
 
 
 def test_folders_beside_the_data_sets_are_named(raw):

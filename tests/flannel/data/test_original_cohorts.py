@@ -136,9 +136,9 @@ def test_the_command_writes_folds_and_table_2(raw, tmp_path, capsys):
     assert "6413 rows of the original run were found" in printed
     assert "2 files that the run labels twice" in printed
     assert len(load_manifest(tmp_path / "manifest.csv")) == 6413
-    said = load_provenance(tmp_path / "manifest.csv")
-    assert (said.choices.protocol, said.choices.run) == ("given", "original")
-    assert said.folds["4"] == {"train": 4104, "val": 1026, "test": 1283}
+    provenance = load_provenance(tmp_path / "manifest.csv")
+    assert (provenance.choices.protocol, provenance.choices.run) == ("given", "original")
+    assert provenance.folds["4"] == {"train": 4104, "val": 1026, "test": 1283}
     assert "| Total | 6,413 (6,410) |" in (tmp_path / "table_2.md").read_text()
 
 

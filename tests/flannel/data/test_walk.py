@@ -1,4 +1,4 @@
-"""Every file of a folder is taken, or left for a reason that is told."""
+"""Every file of a folder is taken, or left for a reason that is reported."""
 
 import os
 import string
@@ -152,9 +152,9 @@ def test_no_file_is_lost_without_a_word(tmp_path_factory, tree):
             except (FileExistsError, NotADirectoryError, IsADirectoryError):
                 continue
     found = walk(top)
-    told = [path for paths in found.left.values() for path in paths]
+    listed = [path for paths in found.left.values() for path in paths]
     for path in files:
-        covers = [place for place in told if path == place or path.is_relative_to(place)]
+        covers = [place for place in listed if path == place or path.is_relative_to(place)]
         assert (path in found.images) + len(covers) == 1
         hidden = any(part.startswith(".") for part in path.relative_to(top).parts)
         assert (path in found.images) <= (not hidden)

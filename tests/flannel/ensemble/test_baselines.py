@@ -60,7 +60,7 @@ def test_the_best_learner_is_chosen_on_validation_and_never_on_test():
     on_validation = np.concatenate([wrong, right, wrong])
     stack = stack_of(np.stack([on_train_and_test, on_validation], axis=1), split, diagnosis)
     fitted = BestLearner().fit(["global/a", "global/b"], stack)
-    assert fitted.told == {"learner": "global/b", "val_macro_f1": 1.0}
+    assert fitted.params == {"learner": "global/b", "val_macro_f1": 1.0}
     np.testing.assert_array_equal(fitted.combine(stack.rows.probabilities), on_validation)
 
 
@@ -80,17 +80,17 @@ def test_logistic_regression_is_scikit_learns_with_the_penalty_chosen_on_validat
         truth = stack.validation.identity["diagnosis"]
         measured[inverse] = (f1_score(truth, guessed, average="macro"), -inverse, model)
     best_f1, _, model = max(measured.values(), key=lambda found: found[:2])
-    assert fitted.told["inverse_penalty"] == model.C
-    assert fitted.told["val_macro_f1"] == pytest.approx(best_f1)
+    assert fitted.params["inverse_penalty"] == model.C
+    assert fitted.params["val_macro_f1"] == pytest.approx(best_f1)
     order = [list(model.classes_).index(name) for name in FLANNEL]
     np.testing.assert_allclose(
         fitted.combine(stack.rows.probabilities),
         model.predict_proba(features(stack.rows))[:, order],
         atol=1e-6,
     )
-    assert fitted.told["diagnoses"] == list(FLANNEL)
-    assert np.shape(fitted.told["coefficients"]) == (4, 16)
-    json.dumps(fitted.told)
+    assert fitted.params["diagnoses"] == list(FLANNEL)
+    assert np.shape(fitted.params["coefficients"]) == (4, 16)
+    json.dumps(fitted.params)
 
 
 def test_a_diagnosis_without_training_rows_gets_no_confidence():
@@ -106,12 +106,12 @@ def test_a_diagnosis_without_training_rows_gets_no_confidence():
 
 def remembered(method, fitted, names, diagnoses=FLANNEL):
     """What is combined after a fitted baseline went through the files of its run."""
-    told = json.loads(json.dumps(fitted.told))
+    params = json.loads(json.dumps(fitted.params))
     specification = {
         "class_path": f"flannel.ensemble.baselines.{type(method).__name__}",
         "init_args": {},
     }
-    return recalled(specification, told, names, diagnoses)
+    return recalled(specification, params, names, diagnoses)
 
 
 @pytest.mark.parametrize("method", [Mean(), MajorityVote(), BestLearner(), Logistic((0.1,))])

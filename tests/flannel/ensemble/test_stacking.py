@@ -59,11 +59,11 @@ def test_out_of_fold_rows_leak_nothing(base_study):
         assert not set(training["image_id"]) & set(judged["image_id"])
         validation = set(manifest["image_id"][split == "val"])
         assert set(stack.validation.identity["image_id"]) == validation
-        said = {}
+        probabilities = {}
         for other in set(range(4)) - {fold}:
-            said |= by_fold[other]
+            probabilities |= by_fold[other]
         for image_id, row in zip(training["image_id"], stack.training.probabilities, strict=True):
-            np.testing.assert_allclose(row, said[image_id], rtol=1e-6)
+            np.testing.assert_allclose(row, probabilities[image_id], rtol=1e-6)
 
 
 def said_by_networks_that_validate(base_study, names, fold):

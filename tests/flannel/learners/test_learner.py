@@ -427,8 +427,8 @@ def test_rare_diagnoses_that_count_twice_are_told(
     plain_trainer(max_epochs=1, limit_train_batches=1, limit_val_batches=1).fit(
         model, datamodule=data
     )
-    told = capsys.readouterr().err
-    assert ("model.class_weights and data.order=balanced" in told) is twice
+    printed = capsys.readouterr().err
+    assert ("model.class_weights and data.order=balanced" in printed) is twice
 
 
 @pytest.mark.parametrize("anew", [False, True])

@@ -41,8 +41,8 @@ def cohort(images=80, names=FLANNEL):
         }
     )
     noise = np.random.default_rng(1).normal(size=(images, 2))
-    told = np.array([FLANNEL.index(name) for name in truth])
-    return rows, np.column_stack([told, noise])
+    target = np.array([FLANNEL.index(name) for name in truth])
+    return rows, np.column_stack([target, noise])
 
 
 def test_a_cheat_tells_what_its_numbers_give_away():
@@ -95,8 +95,8 @@ def test_cheats_stand_beside_the_learners_of_each_fold(phantom_study):
     assert make_cheats(phantom_study) == ["no cheat's row: no learner or ensemble is finished yet"]
     finish_run(phantom_study, 0)
     finish_run(phantom_study, 2)
-    said = make_cheats(phantom_study)
-    assert [line.partition(":")[0] for line in said] == [
+    lines = make_cheats(phantom_study)
+    assert [line.partition(":")[0] for line in lines] == [
         f"cheat/{name}/fold{fold}"
         for name in ("lungs_hidden", "size_and_border")
         for fold in (0, 2)
@@ -133,9 +133,9 @@ def test_a_cheat_is_made_anew_only_where_something_changed(phantom_study):
     mask = np.ones((first["height"], first["width"]), bool)
     write_mask(mask, phantom_study / "masks" / f"{first['image_id']}.png")
     fill_lung_masks(phantom_study / "store", phantom_study / "masks", manifest)
-    said = make_cheats(phantom_study)
-    assert "test macro F1" in said[0]
-    assert said[1] == "cheat/size_and_border/fold0: there"
+    lines = make_cheats(phantom_study)
+    assert "test macro F1" in lines[0]
+    assert lines[1] == "cheat/size_and_border/fold0: there"
     assert made.stat().st_mtime_ns == before
     shutil.rmtree(phantom_study / "cheat")
     make_cheats(phantom_study)
@@ -155,12 +155,12 @@ def test_the_centre_is_hidden_where_a_mask_is_missing(phantom_study):
 def test_without_a_store_there_is_no_cheats_row(phantom_study):
     finish_run(phantom_study)
     shutil.rmtree(phantom_study / "store")
-    (said,) = make_cheats(phantom_study)
-    assert said.startswith("no cheat's row: ")
-    assert "holds no finished store" in said
+    (line,) = make_cheats(phantom_study)
+    assert line.startswith("no cheat's row: ")
+    assert "holds no finished store" in line
     (phantom_study / "manifest.csv").unlink()
-    (said,) = make_cheats(phantom_study)
-    assert said.endswith("manifest.csv is not there")
+    (line,) = make_cheats(phantom_study)
+    assert line.endswith("manifest.csv is not there")
     assert not (phantom_study / "cheat").exists()
 
 

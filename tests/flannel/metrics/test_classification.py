@@ -55,9 +55,9 @@ def test_scores_equal_scikit_learn_on_random_predictions():
         assert one.recall == pytest.approx(recall_score(truth, predicted, **how))
         if name == "macro":
             continue
-        has, told = [t == name for t in truth], [p == name for p in predicted]
+        has, predicted_has = [t == name for t in truth], [p == name for p in predicted]
         score = probabilities[:, FLANNEL.index(name)]
-        assert one.specificity == pytest.approx(recall_score(has, told, pos_label=False))
+        assert one.specificity == pytest.approx(recall_score(has, predicted_has, pos_label=False))
         assert one.roc_auc == pytest.approx(roc_auc_score(has, score))
         assert one.average_precision == pytest.approx(average_precision_score(has, score))
     classes = [measured.by_class[name] for name in FLANNEL]

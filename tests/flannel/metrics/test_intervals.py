@@ -55,7 +55,7 @@ def test_every_resample_equals_repeated_rows_in_scikit_learn():
     for number in range(5):
         each = [repeated(rows, draws, number) for rows in folds.values()]
         truths = [rows["diagnosis"] for rows in each]
-        told = [np.array(FLANNEL)[rows[COLUMNS].to_numpy().argmax(axis=1)] for rows in each]
+        predicted = [np.array(FLANNEL)[rows[COLUMNS].to_numpy().argmax(axis=1)] for rows in each]
 
         def mean(measure, *arguments, **how):
             return np.mean([measure(*pair, **how) for pair in zip(*arguments, strict=True)])
@@ -63,19 +63,21 @@ def test_every_resample_equals_repeated_rows_in_scikit_learn():
         def same(name, measure, expected, number=number):
             assert one.drawn(name, measure)[number] == pytest.approx(expected, rel=1e-6)
 
-        same("macro", "f1", mean(f1_score, truths, told, average="macro"))
-        same("macro", "recall", mean(recall_score, truths, told, average="macro"))
+        same("macro", "f1", mean(f1_score, truths, predicted, average="macro"))
+        same("macro", "recall", mean(recall_score, truths, predicted, average="macro"))
         same(
-            VIRAL, "precision", mean(precision_score, truths, told, labels=[VIRAL], average="macro")
+            VIRAL,
+            "precision",
+            mean(precision_score, truths, predicted, labels=[VIRAL], average="macro"),
         )
-        same("overall", "accuracy", mean(accuracy_score, truths, told))
-        same("overall", "mcc", mean(matthews_corrcoef, truths, told))
+        same("overall", "accuracy", mean(accuracy_score, truths, predicted))
+        same("overall", "mcc", mean(matthews_corrcoef, truths, predicted))
         has = [truth == NORMAL for truth in truths]
         score = [rows[f"p_{NORMAL}"] for rows in each]
         same(NORMAL, "roc_auc", mean(roc_auc_score, has, score))
         same(NORMAL, "average_precision", mean(average_precision_score, has, score))
-        said = [value == NORMAL for value in told]
-        same(NORMAL, "specificity", mean(recall_score, has, said, pos_label=False))
+        named = [value == NORMAL for value in predicted]
+        same(NORMAL, "specificity", mean(recall_score, has, named, pos_label=False))
         order = np.argsort(FLANNEL)
         brier = [
             brier_score_loss(
@@ -283,8 +285,8 @@ def test_intervals_over_patients_cover_the_truth_and_those_over_images_do_not():
         easy = (draw.random(60) < 0.75)[patient]
         right = np.where(draw.random(300) < 0.9, easy, draw.random(300) < 0.75)
         true = draw.integers(0, 4, 300)
-        told = np.where(right, true, (true + 1) % 4)
-        rows = pd.DataFrame(np.eye(4)[told], columns=COLUMNS).assign(
+        predicted = np.where(right, true, (true + 1) % 4)
+        rows = pd.DataFrame(np.eye(4)[predicted], columns=COLUMNS).assign(
             image_id=[f"image-{i}" for i in range(300)],
             group=[f"patient-{i}" for i in patient],
             diagnosis=np.array(FLANNEL)[true],

@@ -31,18 +31,18 @@ def test_its_parameters_counted_by_hand():
 def test_stages_halve_the_map_and_every_block_gets_the_sum_of_all_before_it():
     torch.manual_seed(0)
     network = CovidNet(4, dense=(8,)).eval()
-    heard, said = [], []
+    inputs, projected = [], []
     for stage in network.stages:
-        stage.beside.register_forward_hook(lambda _, __, out: said.append(out))
+        stage.beside.register_forward_hook(lambda _, __, out: projected.append(out))
         for block in (stage.first, *stage.others):
-            block.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
-            block.register_forward_hook(lambda _, __, out: said.append(out))
+            block.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+            block.register_forward_hook(lambda _, __, out: projected.append(out))
     with torch.inference_mode():
         assert network(torch.rand(1, 3, 64, 64)).shape == (1, 4)
-    sides = [tuple(out.shape[1:3]) for out in said]
+    sides = [tuple(out.shape[1:3]) for out in projected]
     assert sides == [(56, 16)] * 4 + [(112, 8)] * 5 + [(216, 4)] * 7 + [(424, 2)] * 4
-    torch.testing.assert_close(heard[2], said[0] + said[1] + said[2])
-    torch.testing.assert_close(heard[3], nn.functional.max_pool2d(sum(said[:4]), 2))
+    torch.testing.assert_close(inputs[2], projected[0] + projected[1] + projected[2])
+    torch.testing.assert_close(inputs[3], nn.functional.max_pool2d(sum(projected[:4]), 2))
 
 
 def test_every_batch_norm_is_folded_for_prediction():

@@ -39,7 +39,7 @@ VERDICTS = (
 
 
 class Asked:
-    """Stands for the learners: notes what it was shown, and says what it is told to say."""
+    """Stands for the learners: notes what it was shown, and returns what it was made with."""
 
     def __init__(self, judged=None, faults=(), error=None):
         self.judged, self.faults, self.error = judged, faults, error
@@ -357,10 +357,10 @@ def test_the_page_ends_when_it_is_told_to(number, sent, tmp_path):
     else:
         time.sleep(0.5)
     page.send_signal(number)
-    told, errors = page.communicate(timeout=20)
+    printed, errors = page.communicate(timeout=20)
     assert page.returncode == 128 + (signal.SIGTERM if number == signal.SIGHUP else number)
     assert "Traceback" not in errors
-    assert told.endswith("The page has ended; what was dropped on it is deleted.\n")
+    assert printed.endswith("The page has ended; what was dropped on it is deleted.\n")
     assert line.recv(20).split()[1] == b"503"
     line.close()
     files = [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size]

@@ -40,7 +40,7 @@ ASK = """<!DOCTYPE html><pre></pre>
 <script>
 const files = %s;
 const frames = [...document.querySelectorAll("iframe")];
-const said = frames.map(() => []);
+const states = frames.map(() => []);
 const texts = (page, selector) =>
   [...page.querySelectorAll(selector)].map((one) => one.textContent.trim());
 const looks = (page) => ({
@@ -55,11 +55,11 @@ const looks = (page) => ({
 frames.forEach((frame, n) => {
   frame.onload = () => {
     const page = frame.contentDocument;
-    said[n].push(looks(page));
-    if (said.every((one) => one.length > 1)) {
-      document.querySelector("pre").textContent = JSON.stringify(said);
+    states[n].push(looks(page));
+    if (states.every((one) => one.length > 1)) {
+      document.querySelector("pre").textContent = JSON.stringify(states);
     }
-    if (said[n].length > 1) return;
+    if (states[n].length > 1) return;
     const inside = frame.contentWindow;
     const dropped = new inside.DataTransfer();
     const content = Uint8Array.from(atob(files[n].content), (one) => one.charCodeAt(0));
@@ -120,12 +120,12 @@ def test_a_radiograph_is_dropped_on_the_page(tmp_path):
         return Opinion(judged, (), picture.getvalue())
 
     app = create_app(opinion, "runs/study", FLANNEL)
-    said = after_dropping(app, [("dropped.png", b"abc")] * len(WIDTHS), WIDTHS, tmp_path)
+    states = after_dropping(app, [("dropped.png", b"abc")] * len(WIDTHS), WIDTHS, tmp_path)
     assert contents == [b"abc"] * len(WIDTHS)
     sound = {"beyond": 0, "broken": 0, "styled": "dashed", "alerts": []}
     empty = {**sound, "pictures": 0, "title": [], "strong": []}
     full = {**sound, "pictures": 1, "title": ["dropped.png"], "strong": ["COVID-19 0.70"]}
-    assert said == [[empty, full]] * len(WIDTHS)
+    assert states == [[empty, full]] * len(WIDTHS)
 
 
 def test_a_bundle_answers_for_a_radiograph_and_tells_what_is_none(trained_study, tmp_path):
@@ -145,8 +145,8 @@ def test_a_bundle_answers_for_a_radiograph_and_tells_what_is_none(trained_study,
         ("bomb.png", bomb.getvalue()),
     ]
     app = create_app(partial(opinion_on, panel), "model.flannel", FLANNEL)
-    said = after_dropping(app, files, (390, 390, 390), tmp_path)
-    (_, answered), (_, paper), (_, bombed) = said
+    states = after_dropping(app, files, (390, 390, 390), tmp_path)
+    (_, answered), (_, paper), (_, bombed) = states
     first = leading(answer.verdicts)
     most = first.probabilities.argmax()
     assert answered["strong"] == [f"{FLANNEL[most]} {first.probabilities[most]:.2f}"]
@@ -156,4 +156,4 @@ def test_a_bundle_answers_for_a_radiograph_and_tells_what_is_none(trained_study,
     )
     assert "bomb.png is 11000 x 11000 = 121 megapixels" in bombed["alerts"][0]
     assert [one["pictures"] for one in (paper, bombed)] == [0, 0]
-    assert not any(str(tmp_path) in text for one in said for text in one[1]["alerts"])
+    assert not any(str(tmp_path) in text for one in states for text in one[1]["alerts"])

@@ -44,7 +44,7 @@ def test_the_studys_test_rows_come_back_and_the_rest_is_left_out(
     out = tmp_path / "elsewhere"
     words = [f"--manifest={trained_study / 'manifest.csv'}", f"--study={trained_study}"]
     assert main(["evaluate", *words, f"--out={out}"]) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     tested = 0
     for place in PLACES:
         before = load_predictions(trained_study / place / "fold0" / "predictions.csv", FLANNEL)
@@ -54,7 +54,7 @@ def test_the_studys_test_rows_come_back_and_the_rest_is_left_out(
         columns = [*probability_columns(FLANNEL)]
         np.testing.assert_allclose(after[columns], before[columns], atol=1e-6)
         tested = len(before)
-    assert f"{40 - tested} radiographs of the cohort are among those" in said
+    assert f"{40 - tested} radiographs of the cohort are among those" in printed
     patches = load_patches(out / "base/patched/small/fold0/patches.npz")
     assert patches.logits.shape == (tested, 6, 4)
     weights = pd.read_csv(out / "ensemble/fused/fold0/predictions.csv").filter(like="w_")

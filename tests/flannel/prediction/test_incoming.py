@@ -53,7 +53,7 @@ def test_bad_files_are_told_together_and_good_ones_go_through(tmp_path):
     absent = [tmp_path / "absent", tmp_path / ("long" * 100)]
     inbox = collect([*(tmp_path / name for name in named), *absent], tmp_path / "out")
     assert inbox.table["path"].tolist() == [str(good)]
-    said = "\n".join(inbox.faults)
+    faults = "\n".join(inbox.faults)
     assert len(inbox.faults) == 8
     for part in (
         "pdf.png is not an image",
@@ -65,7 +65,7 @@ def test_bad_files_are_told_together_and_good_ones_go_through(tmp_path):
         "absent does not exist",
         "cannot be looked at (File name too long)",
     ):
-        assert part in said
+        assert part in faults
 
 
 @pytest.mark.parametrize("stem", ["x" * 200, ".1-x", "\u4e2d", "-", "flagged"])
@@ -95,8 +95,8 @@ def test_names_that_no_table_can_hold_and_links_that_lead_nowhere(tmp_path):
     (fault,) = inbox.faults
     assert fault.startswith(r"'")
     assert r"a\x1bb' does not exist; expected PNG, JPEG" in fault
-    told = "\n".join(inbox.passed_over)
-    assert "2 with a name that is no text, to be renamed" in told
-    assert r"two\nlines.png" in told
-    assert r"latin\udce9.png" in told
-    assert "1 neither files nor folders: loop.png" in told
+    passed_over = "\n".join(inbox.passed_over)
+    assert "2 with a name that is no text, to be renamed" in passed_over
+    assert r"two\nlines.png" in passed_over
+    assert r"latin\udce9.png" in passed_over
+    assert "1 neither files nor folders: loop.png" in passed_over

@@ -1,4 +1,4 @@
-"""The picture of one radiograph holds what is said of it, and always the notice."""
+"""The picture of one radiograph holds what was predicted for it, and always the notice."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -50,24 +50,24 @@ def test_everything_that_is_said_is_drawn(store, tmp_path):
     judged = RadiographResult("test-0", "/in/one.png", known, "one lung", (), verdicts)
     figure = opinion_picture(judged, FLANNEL, store, shown)
     figure.canvas.draw()
-    said = texts(figure)
+    drawn = texts(figure)
     for part in (
         NOTICE, "one.png", "patched FLANNEL: Viral pneumonia 70%", "mask: one lung",
         "one of the study's own radiographs (train)", "2 patches by vote",
         "Viral pneumonia 1, Bacterial pneumonia 1", "saliency of patches", "0.70",
     ):  # fmt: skip
-        assert part in said
+        assert part in drawn
 
 
 def test_a_withheld_answer_shows_the_doubt_and_no_number(store):
     judged = RadiographResult("test-1", "/in/" + "x" * 90 + ".png", None, "", (INVERTED,), ())
     figure = opinion_picture(judged, FLANNEL, store, [])
     figure.canvas.draw()
-    said = texts(figure)
-    assert "Doubt: inverted grey values" in said
-    assert "No answer is given" in said
-    assert NOTICE in said
-    assert "x" * 60 not in said
+    drawn = texts(figure)
+    assert "Doubt: inverted grey values" in drawn
+    assert "No answer is given" in drawn
+    assert NOTICE in drawn
+    assert "x" * 60 not in drawn
 
 
 @pytest.mark.parametrize(

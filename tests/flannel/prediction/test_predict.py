@@ -177,9 +177,9 @@ def test_what_was_asked_otherwise_is_asked_anew(study, tmp_path, capsys):
     other = Panel(replace(trained, learners=(replace(learner, identity="retrained"),)))
     capsys.readouterr()
     predict_files(other, files, out, options)
-    said = capsys.readouterr().err
-    assert "an unfinished prediction with another trained: what hangs on it is made anew" in said
-    assert "already" not in said
+    printed = capsys.readouterr().err
+    assert "an unfinished prediction with another trained: what hangs on it is made anew" in printed
+    assert "already" not in printed
     assert not kept.exists()
 
 
@@ -212,11 +212,11 @@ def test_the_command_answers_draws_and_tells_what_it_cannot_read(study, tmp_path
     words = [str(path), str(bad), str(tmp_path / "absent"), f"--study={study}"]
     out = tmp_path / "out"
     assert main(["predict", *words, f"--out={out}", "--doubtful=true", "--patches=3"]) == 0
-    said = capsys.readouterr().out
-    assert "1 of 1 radiographs answered" in said
-    assert "scan.png is not an image that can be read" in said
-    assert "absent does not exist" in said
-    assert NOTICE in said
+    printed = capsys.readouterr().out
+    assert "1 of 1 radiographs answered" in printed
+    assert "scan.png is not an image that can be read" in printed
+    assert "absent does not exist" in printed
+    assert NOTICE in printed
     table = pd.read_csv(out / "predictions.csv")
     assert table["learner"].tolist() == ["small", "small", "FLANNEL"]
     assert table["patches"].fillna(-1).tolist() == [0, 3, -1]

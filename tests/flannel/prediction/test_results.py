@@ -1,4 +1,4 @@
-"""What is said of one radiograph from known logits, with known weights."""
+"""What is predicted for one radiograph from known logits, with known weights."""
 
 from dataclasses import replace
 
@@ -58,13 +58,13 @@ def answer(name, votes):
 
 
 def test_redraws_spread_as_another_draw_of_patches_would():
-    said = answer("one", [0] * 12 + [2] * 36)
-    found = redrawn(said, "share", 4000, seed=1)
+    patches = answer("one", [0] * 12 + [2] * 36)
+    found = redrawn(patches, "share", 4000, seed=1)
     assert found.shape == (4000, 4)
     assert np.isin((found * 48).round(4), np.arange(49)).all()
     np.testing.assert_allclose(found.mean(axis=0), [0.25, 0, 0.75, 0], atol=0.005)
     np.testing.assert_allclose(found[:, 0].std(), np.sqrt(0.25 * 0.75 / 48), rtol=0.05)
-    np.testing.assert_array_equal(found, redrawn(said, "share", 4000, seed=1))
+    np.testing.assert_array_equal(found, redrawn(patches, "share", 4000, seed=1))
     boxed = redrawn(answer("one", [0, 0, 0, 3]), "share", 50, seed=1, lung_box=True)
     np.testing.assert_allclose(boxed, np.tile([0.75, 0, 0, 0.25], (50, 1)))
 

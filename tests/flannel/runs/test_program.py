@@ -125,8 +125,8 @@ def test_a_number_that_cannot_be_is_a_sentence(program, command, option, tmp_pat
         except SystemExit as ended:  # of the parser
             status = ended.code
         assert status in (1, 2), value
-        told = capsys.readouterr().err
-        assert option in told or "does not exist" in told or "no run" in told, told
+        printed = capsys.readouterr().err
+        assert option in printed or "does not exist" in printed or "no run" in printed, printed
         assert not (tmp_path / "nowhere").exists()
 
 

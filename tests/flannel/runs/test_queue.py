@@ -20,10 +20,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
 
 
 class Heard:
-    """A screen that remembers what it was told."""
+    """A screen that remembers what it was shown."""
 
     def __init__(self):
-        self.said, self.closed, self.shows = [], None, 0
+        self.notes, self.closed, self.shows = [], None, 0
 
     def show(self, entries):
         self.shows += 1
@@ -31,14 +31,14 @@ class Heard:
         assert not [device for device, n in Counter(running).items() if device and n > 1]
 
     def say(self, entry):
-        self.said.append((entry.run.name, entry.state, entry.line, entry.sentence))
+        self.notes.append((entry.run.name, entry.state, entry.line, entry.sentence))
 
     def close(self, entries):
         self.closed = {entry.run.name: entry.state for entry in entries}
 
 
 def _pretend(words: list[str]) -> None:
-    """What a queued run does in these tests: says its epoch, and ends as it is told to."""
+    """What a queued run does in these tests: prints its epoch, and ends as its name says."""
     print(f"epoch 1/1 {words[0]} on {os.environ.get('CUDA_VISIBLE_DEVICES')}", flush=True)
     match words[0]:
         case "ours":
@@ -74,7 +74,7 @@ def test_the_queue_runs_all_and_tells_their_epochs(tmp_path):
     entries = work_through(runs(tmp_path, "a", "b", "c"), _pretend, screen, (None, None))
     assert [entry.state for entry in entries] == ["done"] * 3
     assert screen.closed == {"0-a": "done", "1-b": "done", "2-c": "done"}
-    epochs = [said[2] for said in screen.said if said[1] == "running"]
+    epochs = [note[2] for note in screen.notes if note[1] == "running"]
     assert sorted(epochs) == [f"epoch 1/1 {word} on None" for word in "abc"]
     assert (tmp_path / "2" / "log.txt").read_text() == "epoch 1/1 c on None\n"
     assert not multiprocessing.active_children()
@@ -121,17 +121,17 @@ def test_the_traceback_of_an_error_that_is_not_ours_is_in_the_log(tmp_path):
 def test_a_folder_that_cannot_be_written_fails_its_run_only(tmp_path, capfd):
     (tmp_path / "0").touch()
     screen = Heard()
-    with pytest.raises(RunFailedError) as told:
+    with pytest.raises(RunFailedError) as error:
         work_through(runs(tmp_path, "a", "b"), _pretend, screen)
     assert screen.closed == {"0-a": "failed", "1-b": "done"}
-    assert f"0-a: {tmp_path / '0'}: " in str(told.value)
+    assert f"0-a: {tmp_path / '0'}: " in str(error.value)
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
 def test_runs_that_fail_alike_share_a_line(tmp_path):
-    with pytest.raises(RunFailedError) as told:
+    with pytest.raises(RunFailedError) as error:
         work_through(runs(tmp_path, "ours", "a", "ours", "theirs"), _pretend, Heard())
-    first, alike, other = str(told.value).splitlines()
+    first, alike, other = str(error.value).splitlines()
     assert first == "3 of 4 runs failed."
     assert alike.startswith("  0-ours, 2-ours: The mask is upside down. Log: ")
     assert other.startswith("  3-theirs: KeyError")
@@ -158,7 +158,7 @@ sys.stdin.readline()
 
 @pytest.fixture
 def other(tmp_path):
-    """Another process that works in the folder of run 0, until it is told to stop."""
+    """Another process that works in the folder of run 0, until it is stopped."""
     words = [sys.executable, "-c", HOLDER, str(tmp_path / "0")]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"

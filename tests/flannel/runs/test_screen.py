@@ -91,7 +91,7 @@ def test_the_time_that_is_left():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(40.2, "40 s"), (720, "12 min"), (12_600, "3.5 h"), (99, "99 s")]
+    ("seconds", "words"), [(40.2, "40 s"), (720, "12 min"), (12_600, "3.5 h"), (99, "99 s")]
 )
-def test_times_are_said_as_people_do(seconds, said):
-    assert spoken(seconds) == said
+def test_times_are_said_as_people_do(seconds, words):
+    assert spoken(seconds) == words

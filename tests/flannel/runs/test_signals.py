@@ -54,17 +54,17 @@ def start(what, *before):
 def test_a_command_ends_with_the_signals_status_and_a_sentence(number):
     process = start("waits")
     process.send_signal(number)
-    _, told = process.communicate(timeout=20)
+    _, printed = process.communicate(timeout=20)
     assert process.returncode == 128 + number
     name = signal.Signals(number).name
-    assert told == f"Stopped by {name}. The same command goes on with what is finished.\n"
+    assert printed == f"Stopped by {name}. The same command goes on with what is finished.\n"
 
 
 def test_a_signal_that_arrives_in_a_finaliser_is_not_lost():
     process = start("finalises")
-    _, told = process.communicate(timeout=20)
+    _, printed = process.communicate(timeout=20)
     assert process.returncode == 128 + signal.SIGTERM
-    assert told.startswith("Stopped by SIGTERM.")
+    assert printed.startswith("Stopped by SIGTERM.")
 
 
 def test_forked_processes_end_by_signals_as_any_other():

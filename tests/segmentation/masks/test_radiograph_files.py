@@ -42,7 +42,7 @@ def test_masks_of_an_earlier_run_are_not_taken_for_radiographs(tmp_path, place):
     place("masks/overlays/a.jpg")
     found = radiographs_of([tmp_path], tmp_path / "masks")
     assert [one.image_id for one in found.files] == ["a"]
-    with pytest.raises(MaskError, match="could not be told from them"):
+    with pytest.raises(MaskError, match="could not be distinguished from them"):
         radiographs_of([tmp_path], tmp_path)
 
 

@@ -120,9 +120,9 @@ def test_bad_files_are_listed_together_and_left_out(tmp_path, capsys):
         write_mask(np.eye(60, 20, dtype=bool), tmp_path / "masks" / side / images[2].name)
     pairs = find_pairs(tmp_path)
     prepared = prepare_pairs(pairs, size_px=32, structures="lungs", strict=False)
-    said = capsys.readouterr().out
-    assert "Left out 3 of 8" in said
-    assert all(str(path) in said for path in images[:3])
+    printed = capsys.readouterr().out
+    assert "Left out 3 of 8" in printed
+    assert all(str(path) in printed for path in images[:3])
     assert [pair.stem for pair in prepared.pairs] == [path.stem for path in images[3:]]
     assert len(prepared.radiographs) == len(prepared.targets) == 5
     with pytest.raises(LungPairError, match="3 of 8 image"):
@@ -181,14 +181,14 @@ def test_masks_that_show_no_lungs_are_named_and_left_out(tmp_path, capsys, size_
     assert left == {"good", "alpha", "one_lung"}
     assert len(prepared.pairs) == 8
     assert [path.name for path in prepared.in_alpha] == ["10-alpha.png"]
-    said = capsys.readouterr().out
-    assert "Left out 4 of 12 image + mask pairs" in said
-    assert "inverted.png: no mask of lungs, it covers" in said
-    assert "is it inverted? Lungs must be bright" in said
-    assert "black.png: no mask of lungs, it is empty." in said
-    assert "labels.png holds the labels 0, 1, 2" in said
-    assert "1 mask files were read from their transparency (alpha channel): " in said
-    assert "11-one_lung (one lung)" in said
+    printed = capsys.readouterr().out
+    assert "Left out 4 of 12 image + mask pairs" in printed
+    assert "inverted.png: no mask of lungs, it covers" in printed
+    assert "is it inverted? Lungs must be bright" in printed
+    assert "black.png: no mask of lungs, it is empty." in printed
+    assert "labels.png holds the labels 0, 1, 2" in printed
+    assert "1 mask files were read from their transparency (alpha channel): " in printed
+    assert "11-one_lung (one lung)" in printed
     with pytest.raises(LungPairError, match=r"4 of 12 .* cannot be used"):
         prepare_pairs(pairs, size_px, "lungs", strict=True)
 

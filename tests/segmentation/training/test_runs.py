@@ -136,12 +136,12 @@ def test_recipes_of_the_paper_stand_beside_each_other(experiments):
     assert code["selection"] == "val/jaccard_structures"
 
 
-def start(words, said):
+def start(words, output):
     """Trains in a process of its own, which may be killed; what it says goes to a file."""
 
     def work():
         torch.set_num_threads(1)  # a forked process could not use others
-        with said.open("w", buffering=1) as out, redirect_stdout(out), redirect_stderr(out):
+        with output.open("w", buffering=1) as out, redirect_stdout(out), redirect_stderr(out):
             code = main(words)
         sys.exit(code)
 
@@ -175,10 +175,10 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
     assert last.is_file()
     again = start(words, second)
     again.join()
-    said = second.read_text()
-    assert again.exitcode == 0, said
-    assert "continuing" in said
-    assert "epoch 12/12" in said
+    printed = second.read_text()
+    assert again.exitcode == 0, printed
+    assert "continuing" in printed
+    assert "epoch 12/12" in printed
     assert not last.is_file()
     weights = [
         torch.load(tmp_path / name / "segmentation/small/best.ckpt", weights_only=True)
@@ -203,15 +203,15 @@ def test_a_terminated_training_says_so_and_its_weights_are_used_by_nothing(tmp_p
         trainer={"max_epochs": 1000, "accelerator": "cpu"},
     )
     run = tmp_path / "study" / "segmentation" / "small"
-    training = start(words, tmp_path / "said.txt")
+    training = start(words, tmp_path / "printed.txt")
     while not (run / "last.ckpt").is_file():
-        assert training.is_alive(), (tmp_path / "said.txt").read_text()
+        assert training.is_alive(), (tmp_path / "printed.txt").read_text()
         time.sleep(0.001)
     training.terminate()  # often while the checkpoint's file is closed
     training.join()
-    said = (tmp_path / "said.txt").read_text()
+    printed = (tmp_path / "printed.txt").read_text()
     assert training.exitcode == 128 + signal.SIGTERM
-    assert said.splitlines()[-1] == (
+    assert printed.splitlines()[-1] == (
         f"Stopped by SIGTERM. The same command goes on after the last epoch in {run / 'last.ckpt'}."
     )
     assert not json.loads((run / "fingerprint.json").read_text())["finished"]

@@ -14,6 +14,6 @@ def test_bars_are_minutes_per_run():
     )
     (axes,) = figure.axes
     assert [bar.get_width() for bar in axes.patches] == [9, 0, 0.05, 1, 0, 0, 0, 3, 0]
-    said = [text.get_text() for text in axes.texts]
-    assert said == [" 10.0 min, 1 run", " 3.0 min, 2 runs", " 3 s, 1 run"]
+    labels = [text.get_text() for text in axes.texts]
+    assert labels == [" 10.0 min, 1 run", " 3.0 min, 2 runs", " 3 s, 1 run"]
     assert cost_bars([]) is None

@@ -36,19 +36,19 @@ CLEAN = Audit(
 )
 
 
-def said(**changes) -> dict[str, str]:
+def weights_of(**changes) -> dict[str, str]:
     """Maps each remark to its weight."""
     return {remark.text: remark.weight for remark in remarks(replace(CLEAN, **changes))}
 
 
 def sentence(word: str, **changes) -> tuple[str, str]:
-    ((text, weight),) = [(t, w) for t, w in said(**changes).items() if word in t]
+    ((text, weight),) = [(t, w) for t, w in weights_of(**changes).items() if word in t]
     return text, weight
 
 
 def test_a_clean_cohort_is_as_it_should_be():
-    assert set(said().values()) == {"good"}
-    assert len(said()) == 4
+    assert set(weights_of().values()) == {"good"}
+    assert len(weights_of()) == 4
 
 
 def test_a_leak_is_stated_with_the_worst_fold():

@@ -124,10 +124,10 @@ def test_without_enough_masks_one_box_is_black_for_all(masks, seen):
 
 def test_f1_is_that_of_scikit_learn():
     draw = np.random.default_rng(4)
-    truth, told = draw.integers(0, 3, (2, 200))
+    truth, predicted = draw.integers(0, 3, (2, 200))
     confusion = np.zeros((4, 4), int)  # the fourth class never occurs
-    np.add.at(confusion, (truth, told), 1)
-    expected = f1_score(truth, told, labels=range(4), average=None, zero_division=0)
+    np.add.at(confusion, (truth, predicted), 1)
+    expected = f1_score(truth, predicted, labels=range(4), average=None, zero_division=0)
     assert f1_by_class(confusion) == pytest.approx(expected)
     both = f1_by_class(np.stack([confusion, np.eye(4, dtype=int)]))
     assert both[0] == pytest.approx(expected)

@@ -34,9 +34,9 @@ def test_several_sets_in_sub_folders_are_named_by_them(tmp_path, capsys):
         ("theirs", "theirs/phantom-00000", "scr"),
         ("theirs", "theirs/phantom-00001", "scr"),
     ]
-    said = capsys.readouterr().err
-    assert ": notes fit no known layout" in said
-    assert ".cache" not in said
+    printed = capsys.readouterr().err
+    assert ": notes fit no known layout" in printed
+    assert ".cache" not in printed
 
 
 def test_one_set_in_a_sub_folder_has_no_prefix(tmp_path):

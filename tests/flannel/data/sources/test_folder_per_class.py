@@ -82,8 +82,8 @@ def test_unknown_classes_are_named_in_one_sentence(tmp_path, capsys):
     touched(tmp_path, "covid/a.png", "Oedema/b.png", "asthma/c.png", ".cache/d.png", "notes/e.txt")
     rows = folder_per_class.rows(tmp_path)
     assert [row.finding for row in rows] == ["Oedema", "asthma", "covid"]
-    said = capsys.readouterr().err
-    assert "no label table knows the classes Oedema, asthma; rename the folders" in said
+    printed = capsys.readouterr().err
+    assert "no label table knows the classes Oedema, asthma; rename the folders" in printed
     assert all("Oedema" not in mapping.diagnoses for mapping in MAPPINGS.values())
 
 

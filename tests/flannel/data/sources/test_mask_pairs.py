@@ -92,11 +92,11 @@ def test_images_without_a_mask_and_same_stems_are_named(tmp_path, capsys):
     double = tmp_path / "images" / "phantom-00001.jpg"
     double.write_bytes((tmp_path / "images" / "phantom-00001.png").read_bytes())
     assert [pair.stem for pair in find_pairs(tmp_path)] == ["phantom-00002"]
-    said = capsys.readouterr().err
-    assert "2 images of" in said
-    assert "phantom-00000.png has no mask of the left lung" in said
-    assert "phantom-00001.jpg and " in said
-    assert "phantom-00001.png share one stem" in said
+    printed = capsys.readouterr().err
+    assert "2 images of" in printed
+    assert "phantom-00000.png has no mask of the left lung" in printed
+    assert "phantom-00001.jpg and " in printed
+    assert "phantom-00001.png share one stem" in printed
 
 
 def test_masks_of_two_sizes_are_not_united(tmp_path):

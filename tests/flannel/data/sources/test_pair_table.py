@@ -68,11 +68,11 @@ def test_missing_files_are_named_together_and_left_out(folder, capsys):
         "right.png,no.png",
     )
     assert [pair.stem for pair in find_pairs(path)] == ["image"]
-    said = capsys.readouterr().err
-    assert "3 images of" in said
-    assert f"Row 2: {folder}/none.png, {folder}/nothing.png missing" in said
-    assert "Row 3 names no mask" in said
-    assert f"Row 4: {folder}/no.png missing" in said
+    printed = capsys.readouterr().err
+    assert "3 images of" in printed
+    assert f"Row 2: {folder}/none.png, {folder}/nothing.png missing" in printed
+    assert "Row 3 names no mask" in printed
+    assert f"Row 4: {folder}/no.png missing" in printed
 
 
 def test_a_split_in_other_words_is_passed_over(folder, capsys):
