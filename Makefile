@@ -207,7 +207,7 @@ ensemble: $(READY) ## FLANNEL and its baselines for every arm and fold that has 
 
 .PHONY: compare
 compare: $(READY) ## tables, figures, report.html
-	$(PY) -m flannel cheats $(study)
+	$(PY) -m flannel shortcuts $(study)
 	$(PY) -m flannel compare $(study) $(call given,learner,LEARNER)
 
 .PHONY: predict

@@ -26,7 +26,7 @@ COMMANDS = {
         "best learner, mean, vote or regression of one fold",
     ),
     "ensembles": (ENSEMBLES, "ensembles", "FLANNEL and baselines for every arm and fold"),
-    "cheats": (COMPARISON, "cheats", "shortcut baselines: forests that see no lung"),
+    "shortcuts": (COMPARISON, "shortcuts", "shortcut baselines: forests that see no lung pixels"),
     "compare": (COMPARISON, "compare", "tables, figures and report.html"),
     "predict": ("flannel.commands.prediction", "main", "radiographs -> diagnoses and pictures"),
     "app": ("flannel.commands.app", "app", "a page on this machine to try a study"),

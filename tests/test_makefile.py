@@ -73,7 +73,7 @@ def test_what_an_ensemble_is_narrowed_to_is_passed_on():
     whole = commands("study", "DATA=d", "MASKS=m", "ARM=masked", "FOLD=all")
     assert [words[2] for words in whole] == [
         "manifest", "store", "audit", "fit", "predict", "audit", "base-models", "ensembles",
-        "cheats", "compare",
+        "shortcuts", "compare",
     ]  # fmt: skip
     assert "--arm=masked" in whole[6]
     assert {"--arm=all", "--fold=all"} < set(whole[7])  # of whatever arms there are

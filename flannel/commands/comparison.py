@@ -25,8 +25,8 @@ def compare(
     compare_study(study, chosen(learner), wandb or wandb_mode())
 
 
-def cheats(study: Path = Path("runs/study"), seed: int = 1) -> None:
-    """Trains the shortcut baselines, forests that see no lung, on the study's own folds.
+def shortcuts(study: Path = Path("runs/study"), seed: int = 1) -> None:
+    """Trains the shortcut baselines, forests that see no lung pixels, on the study's own folds.
 
     Up-to-date ones are kept. Without a store there are none, with a message.
 
@@ -35,9 +35,9 @@ def cheats(study: Path = Path("runs/study"), seed: int = 1) -> None:
         seed: Of the forests.
     """
     check_range(0, LARGEST_SEED, seed=seed)
-    from flannel.learners.shortcut_baselines import make_cheats
+    from flannel.learners.shortcut_baselines import fit_baselines
 
-    for sentence in make_cheats(study, seed):
+    for sentence in fit_baselines(study, seed):
         print(sentence)
 
 

@@ -145,7 +145,7 @@ def _stages(
     """Lists what `make study` runs, on phantoms."""
     from flannel.commands.base_models import base_models
     from flannel.commands.cohort import audit, manifest, phantoms, store
-    from flannel.commands.comparison import cheats, compare
+    from flannel.commands.comparison import compare, shortcuts
     from flannel.commands.ensembles import ensembles
     from flannel.commands.recipes import config_flags
 
@@ -196,7 +196,7 @@ def _stages(
                 experiments=experiments, learner=learners, redo=redo, wandb=wandb,
             ),
         ),
-        Stage("shortcut baselines", (1, 1), partial(cheats, study)),
+        Stage("shortcut baselines", (1, 1), partial(shortcuts, study)),
         Stage("compare", (22, 22), partial(compare, study, wandb=wandb)),
     ]  # fmt: skip
 

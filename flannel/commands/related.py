@@ -14,7 +14,7 @@ from flannel.commands.base_models import (
     train_learner,
 )
 from flannel.commands.cohort import audit, manifest, store
-from flannel.commands.comparison import cheats, compare
+from flannel.commands.comparison import compare, shortcuts
 from flannel.commands.ensembles import ensembles
 from flannel.commands.recipes import check_appended, config_flags, folds_of
 from flannel.commands.related_data import lung_masks, phantom_data, through_hdf5
@@ -101,7 +101,7 @@ def related(
             study, fold, ",".join(plan.ensembles), append=append, experiments=experiments,
             redo=redo, wandb=wandb,
         )  # fmt: skip
-    cheats(study)
+    shortcuts(study)
     compare(study, wandb=wandb)
 
 

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from flannel.files import read_json
-from flannel.study.contents import StudyError, arm_place
+from flannel.study.contents import SHORTCUT_FOLDERS, StudyError, arm_place
 
 PATTERNS = {
-    "segmentation": "segmentation/*/cost.json",
-    "base": "base/*/*/fold*/cost.json",
-    "ensemble": "ensemble/*/fold*/cost.json",
-    "other forms": "ensemble/*/*/fold*/cost.json",
-    "cheat": "cheat/*/fold*/cost.json",
+    "segmentation": ("segmentation/*/cost.json",),
+    "base": ("base/*/*/fold*/cost.json",),
+    "ensemble": ("ensemble/*/fold*/cost.json",),
+    "other forms": ("ensemble/*/*/fold*/cost.json",),
+    "shortcut": tuple(f"{folder}/*/fold*/cost.json" for folder in SHORTCUT_FOLDERS),
 }
 """Where each stage leaves its costs, in the order of the pipeline."""
 
-WITHOUT_ARM = ("segmentation", "cheat")
+WITHOUT_ARM = ("segmentation", "shortcut")
 """Stages that know no arm: below them lie names."""
 
 YARDSTICK = "global"
@@ -63,9 +63,9 @@ def costs(study: Path) -> list[Cost]:
         StudyError: If it holds no number of seconds.
     """
     found = []
-    for stage, pattern in PATTERNS.items():
+    for stage, patterns in PATTERNS.items():
         by_arm: dict[str, dict[str, dict[str, object]]] = {}
-        for path in sorted(study.glob(pattern)):
+        for path in sorted(path for pattern in patterns for path in study.glob(pattern)):
             _, arm, *run = path.relative_to(study).parts
             if stage in WITHOUT_ARM:
                 arm, run = "", [arm, *run]

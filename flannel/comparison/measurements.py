@@ -10,7 +10,7 @@ from flannel.comparison.results import Comparison
 from flannel.metrics.calibration import Calibration, calibrate
 from flannel.metrics.intervals import GroupDraws, Measured, draw_groups, measured
 from flannel.metrics.significance import differences, paired_tests
-from flannel.study.contents import CHEAT, ENSEMBLE, OUT_OF_FOLD, Stage
+from flannel.study.contents import ENSEMBLE, OUT_OF_FOLD, SHORTCUT, Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ class Measurements:
     @property
     def shortcuts(self) -> list[Row]:
         """The rows of the shortcut baselines: forests that see no lungs."""
-        return [row for row in self.rows if row.arm == CHEAT]
+        return [row for row in self.rows if row.arm == SHORTCUT]
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
@@ -118,7 +118,7 @@ class Measurements:
         )
 
     def _arms(self) -> Iterator[tuple[Row, Row]]:
-        arms = [arm for arm in self.comparison.arms if arm != CHEAT]
+        arms = [arm for arm in self.comparison.arms if arm != SHORTCUT]
         for place, arm in enumerate(arms):
             for other in arms[place + 1 :]:
                 for row in self.rows:

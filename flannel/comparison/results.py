@@ -103,7 +103,7 @@ def printed_runs(comparison: Comparison) -> list[Result]:
     first: dict[tuple[str, str], Result] = {}
     for result in comparison.results:
         run = result.run
-        if run.stage != "cheat" and recipe_of(run.learner) == run.learner:
+        if run.stage != "shortcut" and recipe_of(run.learner) == run.learner:
             first.setdefault((run.arm, run.learner), result)
     return list(first.values())
 

@@ -1,4 +1,4 @@
-"""Shortcut baselines: forests that see no lung, evaluated on the folds of the study's learners.
+"""The shortcut baselines: forests that see no lung pixels, on the folds of the study's learners.
 
 Source and diagnosis go together in every public cohort of COVID-19 radiographs, so that a learner
 can be right by recognising the hospital. What a network is worth is what it adds to these rows. The
@@ -7,7 +7,7 @@ over the whole cohort; here they learn from a fold's training rows and are teste
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,11 +19,14 @@ from flannel import __version__
 from flannel.data.audit.evidence import Evidence, gather_evidence
 from flannel.data.audit.shortcuts import (
     CENTRE_HIDDEN,
+    LUNG_POSITION,
+    LUNG_SHAPE,
     LUNGS_HIDDEN,
     SIZE_AND_BORDER,
     TREE_IMAGES,
     TREES,
     grown_forest,
+    numbers_of,
 )
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
@@ -32,24 +35,30 @@ from flannel.data.store import Store, StoreError
 from flannel.files import digest_of, read_json, write_json
 from flannel.metrics.classification import measured_splits
 from flannel.runs.run import Run
-from flannel.study.contents import CHEAT, find_runs, fold_inputs
+from flannel.study.contents import SHORTCUT, find_runs, fold_inputs, shortcut_folder
 from flannel.study.predictions import IDENTITY, probability_columns, save_predictions
 
-CHEATS = MappingProxyType(
+BASELINES: Mapping[str, str] = MappingProxyType(
     {
         "size_and_border": SIZE_AND_BORDER,
         "lungs_hidden": LUNGS_HIDDEN,
         "centre_hidden": CENTRE_HIDDEN,
+        "position_of_lungs": LUNG_POSITION,
+        "shape_of_mask": LUNG_SHAPE,
     }
 )
-"""What each cheat sees, by its name as a learner."""
+"""What each baseline sees, by its name as a learner."""
+
+WITH_MASKS = ("lungs_hidden", "position_of_lungs", "shape_of_mask")
+"""Baselines that need the lung mask of every radiograph; without, `centre_hidden` is there."""
 
 
-def make_cheats(study: Path, seed: int = 1) -> list[str]:
-    """Predicts the cheat's rows of every fold that has a finished learner.
+def fit_baselines(study: Path, seed: int = 1) -> list[str]:
+    """Predicts the rows of the baselines in every fold that has a finished learner.
 
-    Each leaves `cheat/<name>/fold<k>/` with the files of a learner's run. What is there and was
-    made from the same split, store and masks stays; the rest is made anew, for it takes seconds.
+    Each leaves `shortcut/<name>/fold<k>/` (`cheat/` in studies that have it) with the files of a
+    learner's run. What was made from the same split, store and masks stays; the rest is made anew,
+    which takes seconds.
 
     Args:
         study: The study folder, with manifest and store.
@@ -61,51 +70,53 @@ def make_cheats(study: Path, seed: int = 1) -> list[str]:
     Raises:
         ManifestError: If the manifest breaks its schema, or lacks a fold that was run.
         StoreError: If the store lacks an image.
-        RunError: If another process is making the same cheat.
+        RunError: If another process is making the same baseline.
     """
-    folds = sorted({run.fold for run in find_runs(study) if run.finished and run.arm != CHEAT})
+    runs_there = [run for run in find_runs(study) if run.finished and run.arm != SHORTCUT]
+    folds = sorted({run.fold for run in runs_there})
     if not folds:
-        return ["no cheat's row: no learner or ensemble is finished yet"]
+        return ["no shortcut baseline: no learner or ensemble is finished yet"]
     if not (study / "manifest.csv").is_file():
-        return [f"no cheat's row: {study / 'manifest.csv'} is not there"]
+        return [f"no shortcut baseline: {study / 'manifest.csv'} is not there"]
     try:
         manifest, store = load_manifest(study / "manifest.csv"), Store(study / "store")
     except StoreError as fault:
-        return [f"no cheat's row: {fault}"]
+        return [f"no shortcut baseline: {fault}"]
     diagnoses = label_set_of(study)
     masked = bool(manifest["image_id"].map(store.has_mask).all())
-    names = ["size_and_border", "lungs_hidden" if masked else "centre_hidden"]
     runs = {
         (name, fold): Run(
-            study / "cheat" / name / f"fold{fold}",
+            shortcut_folder(study) / name / f"fold{fold}",
             {
-                **fold_inputs(manifest, store, fold, masks=name == "lungs_hidden"),
+                **fold_inputs(manifest, store, fold, masks=name in WITH_MASKS),
                 "config": digest_of([name, seed, TREES, TREE_IMAGES]),
                 "code": __version__,
             },
         )
-        for name in names
+        for name in ("size_and_border", *(WITH_MASKS if masked else ("centre_hidden",)))
         for fold in folds
     }
     waiting = {key: run for key, run in runs.items() if not _is_made(run)}
-    lines = [f"{CHEAT}/{name}/fold{fold}: there" for name, fold in runs.keys() - waiting.keys()]
+    sentences = [
+        f"{SHORTCUT}/{name}/fold{fold}: there" for name, fold in runs.keys() - waiting.keys()
+    ]
     if waiting:
         started = time.monotonic()
         evidence = gather_evidence(manifest, store)
         looking = time.monotonic() - started
         for (name, fold), run in waiting.items():
             macro_f1 = _make(run, name, fold, manifest, evidence, diagnoses, seed, looking)
-            lines.append(f"{CHEAT}/{name}/fold{fold}: test macro F1 {macro_f1:.4f}")
-    return sorted(lines)
+            sentences.append(f"{SHORTCUT}/{name}/fold{fold}: test macro F1 {macro_f1:.4f}")
+    return sorted(sentences)
 
 
-def cheated(
+def predicted_by_forest(
     rows: pd.DataFrame,
     numbers: Float[np.ndarray, "images numbers"],
     diagnoses: Sequence[str],
     seed: int,
 ) -> pd.DataFrame:
-    """Grows a forest on a fold's training rows, and tells all of its rows.
+    """Grows a forest on a fold's training rows, and predicts all of its rows.
 
     Args:
         rows: Identity columns of the fold's images, with `split`.
@@ -118,12 +129,10 @@ def cheated(
     """
     training = (rows["split"] == "train").to_numpy()
     forest = grown_forest(numbers[training], rows["diagnosis"][training].to_numpy(str), seed)
-    predicted = pd.DataFrame(
-        forest.predict_proba(numbers), columns=forest.classes_, index=rows.index
-    )
-    predicted = predicted.reindex(columns=list(diagnoses), fill_value=0.0)
-    predicted.columns = pd.Index(probability_columns(diagnoses))
-    return rows[list(IDENTITY)].join(predicted).assign(patches=0, coverage=np.nan)
+    table = pd.DataFrame(forest.predict_proba(numbers), columns=forest.classes_, index=rows.index)
+    table = table.reindex(columns=list(diagnoses), fill_value=0.0)
+    table.columns = pd.Index(probability_columns(diagnoses))
+    return rows[list(IDENTITY)].join(table).assign(patches=0, coverage=np.nan)
 
 
 def _make(
@@ -136,25 +145,21 @@ def _make(
     seed: int,
     looking: float,
 ) -> float:
-    """Makes one run, and gives its macro F1 on the test rows."""
+    """Makes one run, and returns its macro F1 on the test rows."""
     started = time.monotonic()
     lock = run.lock()
     run.start(redo=True)
     split = splits_of_fold(manifest, fold)
     used = (split != "").to_numpy()
-    seen = {
-        "size_and_border": evidence.frame,
-        "lungs_hidden": evidence.lungs_hidden,
-        "centre_hidden": evidence.centre_hidden,
-    }[name]
-    table = cheated(manifest.assign(split=split)[used], seen[used], diagnoses, seed)
+    seen = numbers_of(evidence)[BASELINES[name]]
+    table = predicted_by_forest(manifest.assign(split=split)[used], seen[used], diagnoses, seed)
     save_predictions(table, run.folder / "predictions.csv")
     measured = measured_splits(table, diagnoses)
     write_json(measured, run.folder / "metrics.json")
     write_json(
         {
-            "stage": "cheat",
-            "arm": CHEAT,
+            "stage": "shortcut",
+            "arm": SHORTCUT,
             "learner": name,
             "fold": fold,
             # With the look at the store, which all runs of one call share.

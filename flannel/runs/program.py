@@ -18,6 +18,8 @@ from flannel.runs.signals import Stopped, heeding_signals
 
 RENAMED = {"--learners": "--learner"}
 """Options by the names that they had before, and have now."""
+RENAMED_COMMANDS = {"cheats": "shortcuts"}
+"""The same of commands."""
 BROKEN_PIPE = 141
 """The exit status that shells give a program whose reader went away: 128 and SIGPIPE."""
 
@@ -122,6 +124,8 @@ def _run(program: str, commands: Mapping[str, tuple[str, str, str]], words: list
     if not words or words[0] in ("-h", "--help"):
         print(usage)
         return 0
+    if words[0] in RENAMED_COMMANDS:
+        words = [_by_its_name_now(words[0], RENAMED_COMMANDS), *words[1:]]
     if words[0] not in commands:
         print(f"error: there is no command {words[0]!r}.\n{usage}", file=sys.stderr)
         return 2
@@ -131,12 +135,12 @@ def _run(program: str, commands: Mapping[str, tuple[str, str, str]], words: list
     return _call(module, function, program, words)
 
 
-def _by_its_name_now(word: str) -> str:
-    option, equals, value = word.partition("=")
-    if option not in RENAMED:
+def _by_its_name_now(word: str, renamed: Mapping[str, str] = RENAMED) -> str:
+    name, equals, value = word.partition("=")
+    if name not in renamed:
         return word
-    print(f"{option} is called {RENAMED[option]} now.", file=sys.stderr)
-    return f"{RENAMED[option]}{equals}{value}"
+    print(f"{name} is called {renamed[name]} now.", file=sys.stderr)
+    return f"{renamed[name]}{equals}{value}"
 
 
 def _call(module: str, function: str, program: str, words: list[str]) -> int:

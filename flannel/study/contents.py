@@ -16,13 +16,16 @@ from flannel.data.store import Store
 from flannel.errors import FlannelError
 from flannel.files import digest_of
 
-CHEAT = "cheat"
-"""The arm of the forests that see no lungs (`flannel.learners.shortcut_baselines`)."""
+SHORTCUT = "shortcut"
+"""The arm of the forests that see no lung pixels (`flannel.learners.shortcut_baselines`)."""
+
+SHORTCUT_FOLDERS = ("shortcut", "cheat")
+"""Where they lie: the second is that of earlier studies."""
 
 WHOLE_ARMS = ("global", "masked", "cropped", "background")
 """The arms in which a network sees one view of a radiograph, by the global recipe."""
 
-ARMS = (*WHOLE_ARMS, "patched", "fused", CHEAT)
+ARMS = (*WHOLE_ARMS, "patched", "fused", SHORTCUT)
 """The study arms in the order of every table and figure."""
 
 LEARNERS = ("densenet161", "inception_v3", "resnet152", "resnext101", "vgg19_bn")
@@ -40,7 +43,7 @@ OUT_OF_FOLD = "out of fold"
 NAMED = 6
 """How many runs of one fault are named."""
 
-Stage = Literal["base", "ensemble", "cheat"]
+Stage = Literal["base", "ensemble", "shortcut"]
 
 
 class StudyError(FlannelError):
@@ -49,7 +52,7 @@ class StudyError(FlannelError):
 
 @dataclass(frozen=True, eq=False)
 class StudyRun:
-    """One finished or unfinished run: a learner, an ensemble, or a cheat, of an arm in a fold."""
+    """One finished or unfinished run: a learner, an ensemble or a baseline, of an arm in a fold."""
 
     stage: Stage
     arm: str
@@ -65,7 +68,7 @@ class StudyRun:
 
 
 def find_runs(study: Path) -> list[StudyRun]:
-    """Finds every run folder of base learners, ensembles and cheats, in the order of the tables.
+    """Finds every run folder of learners, ensembles and baselines, in the order of the tables.
 
     Raises:
         StudyError: If a fingerprint cannot be read, or two folders are one run's.
@@ -94,12 +97,19 @@ def _run_folders(study: Path) -> Iterator[tuple[Path, Stage, str, str]]:
         yield folder, "ensemble", folder.parts[-2], ENSEMBLE
     for folder in sorted(study.glob("ensemble/*/*/fold*")):
         yield folder, "ensemble", folder.parts[-3], form_name(folder.parts[-2])
-    for folder in sorted(study.glob("cheat/*/fold*")):
-        yield folder, "cheat", CHEAT, form_name(folder.parts[-2])
+    for place in SHORTCUT_FOLDERS:
+        for folder in sorted(study.glob(f"{place}/*/fold*")):
+            yield folder, "shortcut", SHORTCUT, form_name(folder.parts[-2])
+
+
+def shortcut_folder(study: Path) -> Path:
+    """Returns the folder of a study's shortcut baselines: the one that it has, or the usual one."""
+    there = [study / place for place in SHORTCUT_FOLDERS if (study / place).is_dir()]
+    return there[0] if there else study / SHORTCUT_FOLDERS[0]
 
 
 def form_name(folder: str) -> str:
-    """Names another form of the ensemble, a baseline or a cheat as tables do, by its folder's name.
+    """Names another form of the ensemble or a baseline as tables do, by its folder's name.
 
     `flannel_out_of_fold` is "FLANNEL out of fold", `size_and_border` is "size and border". There is
     no list of them: a form that somebody adds by a recipe of their own is a row too.
@@ -157,7 +167,7 @@ def _fingerprint(folder: Path) -> tuple[bool, dict[str, str]]:
 
 
 def narrowed(runs: Sequence[StudyRun], learners: Sequence[str] | None) -> list[StudyRun]:
-    """Keeps the asked-for base learners, the ensembles and the cheats.
+    """Keeps the asked-for base learners, the ensembles and the baselines.
 
     Raises:
         StudyError: If no base learner of the study has such a name.
@@ -190,7 +200,7 @@ def gaps(
     unfinished = [run.name_in(study) for run in runs if not run.finished]
     if unfinished:
         notes.append(f"Not finished, so not in the tables: {', '.join(unfinished)}.")
-    networks = [run for run in runs if run.stage != "cheat"]
+    networks = [run for run in runs if run.stage != "shortcut"]
     folds = sorted({run.fold for run in networks})
     there = {(run.arm, run.learner, run.fold) for run in networks}
     expected = {(arm, learner) for arm, learner, _ in there}

@@ -21,7 +21,7 @@ from flannel.ensemble import ensemble
 from flannel.learners import learner
 from flannel.learners.datamodule import CohortError, RadiographDataModule
 from flannel.learners.learner import TrainingError
-from flannel.learners.shortcut_baselines import make_cheats
+from flannel.learners.shortcut_baselines import fit_baselines
 from flannel.study.predictions import load_predictions, probability_columns
 
 TINY = (
@@ -53,7 +53,7 @@ def fit(study, *options):
 
 @pytest.fixture
 def trained(relabelled, monkeypatch):
-    """Makes a study with two learners, their ensemble and the cheats."""
+    """Makes a study with two learners, their ensemble and the shortcut baselines."""
     monkeypatch.setattr("flannel.data.audit.shortcuts.TREES", 8)
 
     def make(mapping):
@@ -67,7 +67,7 @@ def trained(relabelled, monkeypatch):
              "--data.learners=[global/tiny,patched/tiny]", "--optimizer=torch.optim.Adam",
              "--optimizer.lr=0.01", "--trainer.max_epochs=2", "--trainer.accelerator=cpu"]
         )  # fmt: skip
-        make_cheats(study)
+        fit_baselines(study)
         return study
 
     return make
@@ -95,7 +95,7 @@ def test_one_sigmoid_is_enough_for_two_diagnoses(relabelled):
 def test_three_diagnoses_reach_every_run_and_table(trained):
     study, diagnoses = trained("covid_qu_ex"), LABEL_SETS["covid_qu_ex"]
     columns = probability_columns(diagnoses)
-    for run in ("base/global/tiny", "base/patched/tiny", "ensemble/fused", "cheat/lungs_hidden"):
+    for run in ("base/global/tiny", "base/patched/tiny", "ensemble/fused", "shortcut/lungs_hidden"):
         table = load_predictions(study / run / "fold0" / "predictions.csv", diagnoses)
         assert set(table["diagnosis"]) == set(diagnoses)
         assert [name for name in table if name.startswith("p_")] == columns
@@ -112,7 +112,7 @@ def test_three_diagnoses_reach_every_run_and_table(trained):
     assert tables["table_3"].head == ("arm", "learner", "from", *diagnoses, "macro")
     rows = {line.cells[:2] for line in tables["table_3"].lines}
     assert ("fused", "FLANNEL") in rows
-    assert len(rows) == len(tables["table_3"].lines) == 5  # two learners, two cheats, no paper
+    assert len(rows) == len(tables["table_3"].lines) == 3 + 4  # networks, shortcut baselines
 
 
 @pytest.mark.slow

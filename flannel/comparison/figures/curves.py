@@ -24,7 +24,7 @@ from flannel.comparison.figures.style import (
     drawn_in_style,
 )
 from flannel.comparison.measurements import Measurements, Row
-from flannel.study.contents import CHEAT, ENSEMBLE
+from flannel.study.contents import ENSEMBLE, SHORTCUT
 from flannel.study.predictions import probability_columns
 
 MICRO = "micro"
@@ -51,7 +51,7 @@ def learner_curves(measurements: Measurements, name: str) -> Figure | None:
     Returns:
         None where no curve is defined.
     """
-    arms = [arm for arm in measurements.comparison.arms if arm != CHEAT]
+    arms = [arm for arm in measurements.comparison.arms if arm != SHORTCUT]
     # Other forms of an ensemble would hide the learners; their areas are in the tables.
     rows = [row for row in measurements.rows if row.stage == "base" or row.learner == ENSEMBLE]
     columns = {arm: [row for row in rows if row.arm == arm] for arm in arms}
@@ -192,7 +192,7 @@ def _of_learner(row: Row, number: int) -> tuple[str, dict[str, object]]:
 
 def _of_arm(row: Row, number: int) -> tuple[str, dict[str, object]]:
     colour, _ = arm_look(row.arm)
-    if row.arm == CHEAT:
+    if row.arm == SHORTCUT:
         style = SHORTCUT_STYLES[number % len(SHORTCUT_STYLES)]
         return f"shortcut baseline: {row.learner}", {
             "color": colour,

@@ -53,7 +53,7 @@ def f1_bars(measurements: Measurements, name: str) -> Figure:
         measurements: The rows.
         name: The diagnosis, or "macro".
     """
-    rows = [row for row in measurements.rows if row.stage != "cheat"] or list(measurements.rows)
+    rows = [row for row in measurements.rows if row.stage != "shortcut"] or list(measurements.rows)
     shortcuts = [row for row in measurements.shortcuts if row not in rows]
     lines = _lines(rows)
     longest = max(map(_length, lines))
@@ -71,7 +71,7 @@ def f1_bars(measurements: Measurements, name: str) -> Figure:
 def _lines(rows: Sequence[Row]) -> list[dict[str, list[Row]]]:
     """Lays learners out in lines that a page can hold: their rows by name, base learners first."""
     lines: list[dict[str, list[Row]]] = []
-    for kind in ("base", "ensemble", "cheat"):
+    for kind in ("base", "ensemble", "shortcut"):
         of_kind = [row for row in rows if row.stage == kind]
         learners = sorted({row.learner for row in of_kind}, key=learner_place)
         for place, learner in enumerate(learners):

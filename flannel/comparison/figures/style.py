@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.typing import LineStyleType
 
 from flannel.files import whole_file
-from flannel.study.contents import CHEAT
+from flannel.study.contents import SHORTCUT
 
 ARM_COLOURS = {
     "global": "#0072B2", "masked": "#999999", "cropped": "#56B4E9", "background": "#CC79A7",
@@ -50,7 +50,7 @@ def arm_look(arm: str) -> tuple[str, str]:
             return colour, ARM_HATCHES[known]
         if arm.endswith(f"_{known}"):
             return colour, "++++"
-    return SHORTCUT_COLOUR if arm == CHEAT else "#000000", ""
+    return SHORTCUT_COLOUR if arm == SHORTCUT else "#000000", ""
 
 
 def drawn_in_style() -> AbstractContextManager[None]:

@@ -40,6 +40,9 @@ class Evidence:
             box and not the mask itself, whose outline would show the shape of the lungs.
         centre_hidden: The same after `CENTRAL_BOX` was set to 0.
         lungs: The lung mask alone, 16 x 16; 0 without a mask.
+        lung_box: Top, bottom, left and right of the box around the lung mask, as shares of the
+            side; 0 without a mask.
+        lung_shape: The lung mask within that box, stretched to 16 x 16; 0 without a mask.
         has_mask: Whether there is a lung mask.
         histogram: Share of the pixels in each of 64 bands of grey.
         hashes: The perceptual hash.
@@ -50,13 +53,15 @@ class Evidence:
     lungs_hidden: UInt8[np.ndarray, "images pixels"]
     centre_hidden: UInt8[np.ndarray, "images pixels"]
     lungs: UInt8[np.ndarray, "images pixels"]
+    lung_box: Float32[np.ndarray, "images 4"]
+    lung_shape: UInt8[np.ndarray, "images pixels"]
     has_mask: Bool[np.ndarray, " images"]
     histogram: Float32[np.ndarray, "images bins"]
     hashes: tuple[bytes, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
-class _Traces:
+class Traces:
     """The evidence of one radiograph."""
 
     edges: np.ndarray
@@ -64,6 +69,8 @@ class _Traces:
     lungs_hidden: np.ndarray
     centre_hidden: np.ndarray
     lungs: np.ndarray
+    lung_box: np.ndarray
+    lung_shape: np.ndarray
     has_mask: bool
     histogram: np.ndarray
     hash: bytes
@@ -80,9 +87,9 @@ def gather_evidence(manifest: pd.DataFrame, store: Store) -> Evidence:
         StoreError: If the store lacks an image.
     """
 
-    def look(image_id: str) -> _Traces:
+    def look(image_id: str) -> Traces:
         mask = store.lung_mask(image_id) if store.has_mask(image_id) else None
-        return _traces(np.asarray(store.radiograph(image_id)), mask)
+        return traces_of(np.asarray(store.radiograph(image_id)), mask)
 
     image_ids = manifest["image_id"].tolist()
     with ThreadPoolExecutor() as pool:
@@ -90,7 +97,7 @@ def gather_evidence(manifest: pd.DataFrame, store: Store) -> Evidence:
     width, height = (manifest[side].to_numpy(np.float32) for side in ("width", "height"))
     sizes = np.stack([width, height, width / height], axis=1)
 
-    def rows(part: Callable[[_Traces], np.ndarray]) -> np.ndarray:
+    def rows(part: Callable[[Traces], np.ndarray]) -> np.ndarray:
         return np.stack([part(traces) for traces in found])
 
     return Evidence(
@@ -99,6 +106,8 @@ def gather_evidence(manifest: pd.DataFrame, store: Store) -> Evidence:
         lungs_hidden=rows(lambda t: t.lungs_hidden),
         centre_hidden=rows(lambda t: t.centre_hidden),
         lungs=rows(lambda t: t.lungs),
+        lung_box=rows(lambda t: t.lung_box),
+        lung_shape=rows(lambda t: t.lung_shape),
         has_mask=np.array([traces.has_mask for traces in found]),
         histogram=rows(lambda t: t.histogram),
         hashes=tuple(traces.hash for traces in found),
@@ -135,7 +144,7 @@ def hidden(
     return covered
 
 
-def thumbnail(levels: UInt8[np.ndarray, "side side"]) -> UInt8[np.ndarray, " pixels"]:
+def thumbnail(levels: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, " pixels"]:
     """Returns the means of 16 x 16 cells, row by row."""
     side = (THUMBNAIL_PX, THUMBNAIL_PX)
     # The gap of 1 averages whole cells at once where they have whole pixels.
@@ -143,15 +152,27 @@ def thumbnail(levels: UInt8[np.ndarray, "side side"]) -> UInt8[np.ndarray, " pix
     return np.asarray(small).ravel()
 
 
-def _traces(levels: np.ndarray, mask: np.ndarray | None) -> _Traces:
-    nothing = np.zeros(THUMBNAIL_PX**2, np.uint8)
+def traces_of(levels: np.ndarray, mask: np.ndarray | None) -> Traces:
+    """Measures one radiograph.
+
+    Args:
+        levels: Its grey levels as stored.
+        mask: Its lung mask, None where there is none.
+    """
+    empty = np.zeros(levels.shape, np.uint8)
+    lungs = empty if mask is None else mask.astype(np.uint8) * 255
+    box = box_around(lungs > 0)
+    shape = lungs[box]
+    ends = [end for side in box for end in (side.start or 0, side.stop)]
     counts = np.array(Image.fromarray(levels).histogram(), np.float32)
-    return _Traces(
+    return Traces(
         edges=edge_statistics(levels),
         thumbnail=thumbnail(levels),
-        lungs_hidden=nothing if mask is None else thumbnail(hidden(levels, box_around(mask))),
+        lungs_hidden=thumbnail(empty if mask is None else hidden(levels, box)),
         centre_hidden=thumbnail(hidden(levels, central_box(len(levels)))),
-        lungs=nothing if mask is None else thumbnail(mask.astype(np.uint8) * 255),
+        lungs=thumbnail(lungs),
+        lung_box=np.array(ends, np.float32) / len(levels),
+        lung_shape=thumbnail(shape if shape.size else empty),
         has_mask=mask is not None,
         histogram=counts.reshape(HISTOGRAM_BINS, -1).sum(axis=1) / levels.size,
         hash=perceptual_hash(levels),

@@ -6,7 +6,7 @@ from typing import Literal
 
 from flannel.data.audit.audit import Audit
 from flannel.data.audit.leaks import KINDS
-from flannel.data.audit.shortcuts import BLIND, LUNG_MASK, Shortcut
+from flannel.data.audit.shortcuts import BLIND, FROM_MASKS, Shortcut
 from flannel.data.copy_kinds import LOOKED_FOR
 
 Weight = Literal["danger", "care", "good"]
@@ -140,7 +140,7 @@ def _on_shortcuts(audit: Audit) -> Iterator[Remark]:
         + "".join(
             f" From the {shortcut.evidence}: {shortcut.macro_f1:.2f}."
             for shortcut in found
-            if shortcut.evidence in (*BLIND, LUNG_MASK) and shortcut is not best
+            if shortcut.evidence in (*BLIND, *FROM_MASKS) and shortcut is not best
         )
         + " Compare a network's score with these numbers.",
     )

@@ -20,10 +20,13 @@ THUMBNAIL = "thumbnail"
 LUNGS_HIDDEN = "thumbnail with the lungs blacked out"
 CENTRE_HIDDEN = "thumbnail with the centre blacked out"
 LUNG_MASK = "lung mask alone"
+LUNG_POSITION = "position of the lungs alone"
+LUNG_SHAPE = "shape of the lung mask alone"
 GREY_VALUES = "grey values alone"
 
 BLIND = (SIZE_AND_BORDER, LUNGS_HIDDEN, CENTRE_HIDDEN)
-"""Evidence without any lung, so without the disease."""
+"""Evidence without lung pixels. Where the lungs lie, which the black box shows, may still depend on
+the disease, as where a segmenter misses consolidated lung."""
 
 EXPLAINED: Mapping[str, str] = {
     SIZE_AND_BORDER: "width, height and aspect of the file, grey values along the four edges",
@@ -33,10 +36,17 @@ EXPLAINED: Mapping[str, str] = {
     "than nine of ten radiographs have a lung mask",
     LUNG_MASK: "the outline of the lungs shrunk to 16 x 16 pixels, and no grey value; the disease "
     "may show in it",
+    LUNG_POSITION: "top, bottom, left and right of the box around the lung mask; age, rotation and "
+    "what the segmenter misses show in it",
+    LUNG_SHAPE: "the lung mask within that box, stretched to 16 x 16 pixels; the disease may show "
+    "in it",
     GREY_VALUES: "how often each of 64 grey values occurs, without their places; some of "
     "the disease may show",
 }
 """What a shortcut baseline sees, in words."""
+
+FROM_MASKS = (LUNG_MASK, LUNG_POSITION, LUNG_SHAPE)
+"""Evidence of the lung mask and of no grey value."""
 
 MASKED_SHARE = 0.9
 FOLDS = 5
@@ -113,17 +123,32 @@ def views_of(
     otherwise by one fixed box for all, because having a mask could reveal the source.
     """
     everybody = np.ones(len(evidence.has_mask), bool)
-    views = {
-        SIZE_AND_BORDER: (evidence.frame, everybody),
-        THUMBNAIL: (evidence.thumbnail, everybody),
-    }
-    if evidence.has_mask.mean() >= MASKED_SHARE:
-        views[LUNGS_HIDDEN] = (evidence.lungs_hidden, evidence.has_mask)
-    else:
-        views[CENTRE_HIDDEN] = (evidence.centre_hidden, everybody)
+    masked = evidence.has_mask.mean() >= MASKED_SHARE
+    names = [SIZE_AND_BORDER, THUMBNAIL, LUNGS_HIDDEN if masked else CENTRE_HIDDEN]
     if evidence.has_mask.any():
-        views[LUNG_MASK] = (evidence.lungs, evidence.has_mask)
-    return {**views, GREY_VALUES: (evidence.histogram, everybody)}
+        names += FROM_MASKS
+    numbers = numbers_of(evidence)
+    return {
+        name: (
+            numbers[name],
+            evidence.has_mask if name in (LUNGS_HIDDEN, *FROM_MASKS) else everybody,
+        )
+        for name in (*names, GREY_VALUES)
+    }
+
+
+def numbers_of(evidence: Evidence) -> Mapping[str, Float[np.ndarray, "images numbers"]]:
+    """Returns what a forest sees of each image, by the kinds of evidence of `EXPLAINED`."""
+    return {
+        SIZE_AND_BORDER: evidence.frame,
+        THUMBNAIL: evidence.thumbnail,
+        LUNGS_HIDDEN: evidence.lungs_hidden,
+        CENTRE_HIDDEN: evidence.centre_hidden,
+        LUNG_MASK: evidence.lungs,
+        LUNG_POSITION: evidence.lung_box,
+        LUNG_SHAPE: evidence.lung_shape,
+        GREY_VALUES: evidence.histogram,
+    }
 
 
 def predict(

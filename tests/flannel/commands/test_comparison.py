@@ -3,9 +3,18 @@ import wandb
 from flannel.__main__ import main
 
 
-def test_the_cheats_command_says_what_it_made(phantom_study, capsys):
+def test_the_earlier_name_of_the_command_still_works(phantom_study, capsys):
     assert main(["cheats", f"--study={phantom_study}"]) == 0
-    assert capsys.readouterr().out == "no cheat's row: no learner or ensemble is finished yet\n"
+    screen = capsys.readouterr()
+    assert screen.err == "cheats is called shortcuts now.\n"
+    assert screen.out == "no shortcut baseline: no learner or ensemble is finished yet\n"
+
+
+def test_the_baselines_command_says_what_it_made(phantom_study, capsys):
+    assert main(["shortcuts", f"--study={phantom_study}"]) == 0
+    assert (
+        capsys.readouterr().out == "no shortcut baseline: no learner or ensemble is finished yet\n"
+    )
 
 
 def test_the_dashboard_command_says_where_the_dashboard_lies(tmp_path, capsys, monkeypatch):

@@ -82,7 +82,7 @@ def test_a_study_runs_from_phantoms(
     name, experiments, tiny, tmp_path, monkeypatch, capsys, drawn_once
 ):
     options, runs = STUDIES[name]
-    skipped = ["audit", "cheats", "ensembles", *(["compare"] if name != WITH_DOCUMENT else [])]
+    skipped = ["audit", "shortcuts", "ensembles", *(["compare"] if name != WITH_DOCUMENT else [])]
     for function in skipped:  # which take most of the time, hang on no study, and are tested
         monkeypatch.setattr(stage, function, lambda *_, **__: None)
     study = tmp_path / "study"

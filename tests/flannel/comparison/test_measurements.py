@@ -10,29 +10,29 @@ def names(pairs):
 
 
 def test_rows_stand_in_the_order_of_the_tables(study_files):
-    study_files.run("cheat/size_and_border/fold0", TWO_WRONG)
+    study_files.run("shortcut/size_and_border/fold0", TWO_WRONG)
     for arm in ("patched", "global"):
         study_files.run(f"ensemble/{arm}/fold0", TRUTH)
         study_files.run(f"base/{arm}/vgg19_bn/fold0", TWO_WRONG)
     measurements = study_files.measured()
     assert [row.name for row in measurements.rows] == [
         "global vgg19_bn", "global FLANNEL", "patched vgg19_bn", "patched FLANNEL",
-        "cheat size and border",
+        "shortcut size and border",
     ]  # fmt: skip
     assert measurements.row("global", "FLANNEL").measured.interval("macro", "f1").value == 1
     assert measurements.row("masked", "FLANNEL") is None
     assert names(measurements.pairs) == [
         ("global vgg19_bn", "patched vgg19_bn"),
         ("global FLANNEL", "patched FLANNEL"),
-        ("cheat size and border", "global FLANNEL"),
-        ("cheat size and border", "patched FLANNEL"),
+        ("shortcut size and border", "global FLANNEL"),
+        ("shortcut size and border", "patched FLANNEL"),
     ]
 
 
-def test_without_ensembles_the_learners_are_set_against_the_cheat(study_files):
-    study_files.run("cheat/size_and_border/fold0", TWO_WRONG)
+def test_without_ensembles_the_learners_are_set_against_the_baseline(study_files):
+    study_files.run("shortcut/size_and_border/fold0", TWO_WRONG)
     study_files.run("base/global/vgg19_bn/fold0", TRUTH)
-    assert names(study_files.measured().pairs) == [("cheat size and border", "global vgg19_bn")]
+    assert names(study_files.measured().pairs) == [("shortcut size and border", "global vgg19_bn")]
 
 
 def test_rows_without_a_common_fold_are_no_pair(study_files):

@@ -40,7 +40,7 @@ def test_an_interval_that_covers_zero_shows_no_difference(study_files):
     almost = (VIRAL, *MANY[1:])
     study_files.run("ensemble/global/fold0", MANY, truth=MANY)
     study_files.run("ensemble/patched/fold0", almost, truth=MANY)
-    study_files.run("cheat/size_and_border/fold0", MANY, truth=MANY)
+    study_files.run("shortcut/size_and_border/fold0", MANY, truth=MANY)
     _, _, arms, shortcut, _ = sentences_of(study_files)
     assert arms.count("(no difference shown)") == 2
     assert shortcut.startswith(

@@ -1,4 +1,4 @@
-"""Cheats on cohorts whose answer is known, and on the phantoms' files."""
+"""Baselines on cohorts whose answer is known, and on the phantoms' files."""
 
 import json
 import shutil
@@ -14,9 +14,9 @@ from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.data.mask import write_mask
 from flannel.data.store import Store, fill_lung_masks
-from flannel.learners.shortcut_baselines import CHEATS, cheated, make_cheats
+from flannel.learners.shortcut_baselines import BASELINES, fit_baselines, predicted_by_forest
 from flannel.metrics.classification import scores
-from flannel.study.contents import fold_inputs
+from flannel.study.contents import find_runs, fold_inputs
 from flannel.study.predictions import load_predictions
 
 COLUMNS = [f"p_{name}" for name in FLANNEL]
@@ -41,15 +41,15 @@ def cohort(images=80, names=FLANNEL):
         }
     )
     noise = np.random.default_rng(1).normal(size=(images, 2))
-    target = np.array([FLANNEL.index(name) for name in truth])
-    return rows, np.column_stack([target, noise])
+    places = np.array([FLANNEL.index(name) for name in truth])
+    return rows, np.column_stack([places, noise])
 
 
-def test_a_cheat_tells_what_its_numbers_give_away():
+def test_a_baseline_tells_what_its_numbers_give_away():
     rows, numbers = cohort()
 
     def macro_f1(seen):
-        table = cheated(rows, seen, FLANNEL, seed=1)
+        table = predicted_by_forest(rows, seen, FLANNEL, seed=1)
         test = table[table["split"] == "test"]
         found = scores(list(test["diagnosis"]), test[COLUMNS].to_numpy(), FLANNEL)
         return found.by_class["macro"].f1
@@ -58,9 +58,9 @@ def test_a_cheat_tells_what_its_numbers_give_away():
     assert macro_f1(numbers[:, 1:]) < 0.5
 
 
-def test_a_cheat_is_the_audits_forest_on_the_training_rows():
+def test_a_baseline_is_the_audits_forest_on_the_training_rows():
     rows, numbers = cohort()
-    table = cheated(rows, numbers[:, 1:], FLANNEL, seed=3)
+    table = predicted_by_forest(rows, numbers[:, 1:], FLANNEL, seed=3)
     train = (rows["split"] == "train").to_numpy()
     forest = RandomForestClassifier(8, class_weight="balanced", max_samples=53, random_state=3)
     forest.fit(numbers[train, 1:], rows["diagnosis"][train])
@@ -74,13 +74,15 @@ def test_test_rows_teach_nothing():
     swapped = rows.copy()
     test = rows["split"] == "test"
     swapped.loc[test, "diagnosis"] = rows.loc[test, "diagnosis"].to_numpy()[::-1]
-    both = [cheated(table, numbers, FLANNEL, seed=1)[COLUMNS] for table in (rows, swapped)]
+    both = [
+        predicted_by_forest(table, numbers, FLANNEL, seed=1)[COLUMNS] for table in (rows, swapped)
+    ]
     assert both[0].equals(both[1])
 
 
-def test_a_diagnosis_that_is_not_learnt_is_never_told():
+def test_a_diagnosis_that_is_not_learnt_is_never_predicted():
     rows, numbers = cohort(names=FLANNEL[1:])
-    assert (cheated(rows, numbers, FLANNEL, seed=1)["p_COVID-19"] == 0).all()
+    assert (predicted_by_forest(rows, numbers, FLANNEL, seed=1)["p_COVID-19"] == 0).all()
 
 
 def finish_run(study, fold=0):
@@ -91,19 +93,21 @@ def finish_run(study, fold=0):
     (folder / "predictions.csv").write_text("")
 
 
-def test_cheats_stand_beside_the_learners_of_each_fold(phantom_study):
-    assert make_cheats(phantom_study) == ["no cheat's row: no learner or ensemble is finished yet"]
+def test_baselines_stand_beside_the_learners_of_each_fold(phantom_study):
+    assert fit_baselines(phantom_study) == [
+        "no shortcut baseline: no learner or ensemble is finished yet"
+    ]
     finish_run(phantom_study, 0)
     finish_run(phantom_study, 2)
-    lines = make_cheats(phantom_study)
-    assert [line.partition(":")[0] for line in lines] == [
-        f"cheat/{name}/fold{fold}"
-        for name in ("lungs_hidden", "size_and_border")
+    sentences = fit_baselines(phantom_study)
+    assert [line.partition(":")[0] for line in sentences] == [
+        f"shortcut/{name}/fold{fold}"
+        for name in ("lungs_hidden", "position_of_lungs", "shape_of_mask", "size_and_border")
         for fold in (0, 2)
     ]
     manifest, store = load_manifest(phantom_study / "manifest.csv"), Store(phantom_study / "store")
-    for name, masks in (("size_and_border", False), ("lungs_hidden", True)):
-        folder = phantom_study / "cheat" / name / "fold2"
+    for name, masks in (("size_and_border", False), ("position_of_lungs", True)):
+        folder = phantom_study / "shortcut" / name / "fold2"
         table = load_predictions(folder / "predictions.csv", FLANNEL)
         split = splits_of_fold(manifest, 2)
         expected = manifest.assign(split=split).set_index("image_id")["split"]
@@ -120,26 +124,41 @@ def test_cheats_stand_beside_the_learners_of_each_fold(phantom_study):
 
 
 @pytest.mark.slow
-def test_a_cheat_is_made_anew_only_where_something_changed(phantom_study):
+def test_a_baseline_is_made_anew_only_where_something_changed(phantom_study):
     finish_run(phantom_study)
-    make_cheats(phantom_study)
-    made = phantom_study / "cheat" / "size_and_border" / "fold0" / "predictions.csv"
+    fit_baselines(phantom_study)
+    made = phantom_study / "shortcut" / "size_and_border" / "fold0" / "predictions.csv"
     before, text = made.stat().st_mtime_ns, made.read_text()
-    assert make_cheats(phantom_study) == [
-        "cheat/lungs_hidden/fold0: there", "cheat/size_and_border/fold0: there",
+    assert fit_baselines(phantom_study) == [
+        "shortcut/lungs_hidden/fold0: there", "shortcut/position_of_lungs/fold0: there",
+        "shortcut/shape_of_mask/fold0: there", "shortcut/size_and_border/fold0: there",
     ]  # fmt: skip
     manifest = load_manifest(phantom_study / "manifest.csv")
     first = manifest.iloc[0]
     mask = np.ones((first["height"], first["width"]), bool)
     write_mask(mask, phantom_study / "masks" / f"{first['image_id']}.png")
     fill_lung_masks(phantom_study / "store", phantom_study / "masks", manifest)
-    lines = make_cheats(phantom_study)
-    assert "test macro F1" in lines[0]
-    assert lines[1] == "cheat/size_and_border/fold0: there"
+    sentences = fit_baselines(phantom_study)
+    assert all("test macro F1" in sentence for sentence in sentences[:3])
+    assert sentences[3] == "shortcut/size_and_border/fold0: there"
     assert made.stat().st_mtime_ns == before
-    shutil.rmtree(phantom_study / "cheat")
-    make_cheats(phantom_study)
+    shutil.rmtree(phantom_study / "shortcut")
+    fit_baselines(phantom_study)
     assert made.read_text() == text
+
+
+def test_earlier_studies_keep_their_folder(phantom_study):
+    finish_run(phantom_study)
+    fit_baselines(phantom_study)
+    (phantom_study / "shortcut").rename(phantom_study / "cheat")
+    assert all(sentence.endswith(": there") for sentence in fit_baselines(phantom_study))
+    assert not (phantom_study / "shortcut").exists()
+    runs = [run for run in find_runs(phantom_study) if run.stage == "shortcut"]
+    assert [run.name_in(phantom_study) for run in runs] == [
+        f"cheat/{name}/fold0"
+        for name in ("lungs_hidden", "position_of_lungs", "shape_of_mask", "size_and_border")
+    ]
+    assert {run.arm for run in runs} == {"shortcut"}
 
 
 def test_the_centre_is_hidden_where_a_mask_is_missing(phantom_study):
@@ -147,22 +166,22 @@ def test_the_centre_is_hidden_where_a_mask_is_missing(phantom_study):
     manifest = load_manifest(phantom_study / "manifest.csv")
     (phantom_study / "masks" / f"{manifest['image_id'].iloc[0]}.png").unlink()
     fill_lung_masks(phantom_study / "store", phantom_study / "masks", manifest)
-    assert [line.partition(":")[0] for line in make_cheats(phantom_study)] == [
-        "cheat/centre_hidden/fold0", "cheat/size_and_border/fold0",
+    assert [line.partition(":")[0] for line in fit_baselines(phantom_study)] == [
+        "shortcut/centre_hidden/fold0", "shortcut/size_and_border/fold0",
     ]  # fmt: skip
 
 
-def test_without_a_store_there_is_no_cheats_row(phantom_study):
+def test_without_a_store_there_is_no_baselines_row(phantom_study):
     finish_run(phantom_study)
     shutil.rmtree(phantom_study / "store")
-    (line,) = make_cheats(phantom_study)
-    assert line.startswith("no cheat's row: ")
-    assert "holds no finished store" in line
+    (sentence,) = fit_baselines(phantom_study)
+    assert sentence.startswith("no shortcut baseline: ")
+    assert "holds no finished store" in sentence
     (phantom_study / "manifest.csv").unlink()
-    (line,) = make_cheats(phantom_study)
-    assert line.endswith("manifest.csv is not there")
-    assert not (phantom_study / "cheat").exists()
+    (sentence,) = fit_baselines(phantom_study)
+    assert sentence.endswith("manifest.csv is not there")
+    assert not (phantom_study / "shortcut").exists()
 
 
-def test_every_cheat_is_explained():
-    assert set(CHEATS.values()) <= EXPLAINED.keys()
+def test_every_baseline_is_explained():
+    assert set(BASELINES.values()) <= EXPLAINED.keys()

@@ -111,10 +111,10 @@ def test_two_folders_of_one_run_are_refused(study_files):
 def test_shortcut_baselines_come_last_and_need_no_learners(study_files):
     study_files.run("base/global/vgg19_bn/fold0", TRUTH)
     study_files.run("ensemble/global/fold0", TRUTH)
-    study_files.run("cheat/size_and_border/fold0", TRUTH)
-    study_files.run("cheat/lungs_hidden/fold0", TRUTH)
+    study_files.run("shortcut/size_and_border/fold0", TRUTH)
+    study_files.run("shortcut/lungs_hidden/fold0", TRUTH)
     comparison = read_comparison(study_files.folder, ["vgg19_bn"])
-    assert comparison.arms == ["global", "cheat"]
+    assert comparison.arms == ["global", "shortcut"]
     assert comparison.notes == (FEW,)
 
 
@@ -140,7 +140,7 @@ def test_what_a_plan_does_not_name_is_not_missing(study_files, other_plan):
     plan = other_plan({"a": ["global", "masked"], "b": ["global"]}, repeats=2)
     for place in ("global/a", "global/a_seed2", "global/b", "masked/a"):
         study_files.run(f"base/{place}/fold0", TRUTH)
-    study_files.run("cheat/size_and_border/fold0", TRUTH)
+    study_files.run("shortcut/size_and_border/fold0", TRUTH)
     runs = find_runs(study_files.folder)
     assert gaps(study_files.folder, runs, plan.planned) == [
         "Missing, so not in the tables: global b_seed2 fold 0, masked a_seed2 fold 0."

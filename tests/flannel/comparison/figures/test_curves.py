@@ -50,7 +50,7 @@ def test_a_column_per_arm_and_a_line_per_learner(study_files):
         study_files.run(f"base/{arm}/vgg19_bn/fold0", TRUTH)
         study_files.run(f"ensemble/{arm}/fold0", TRUTH)
         study_files.run(f"ensemble/{arm}/mean/fold0", TRUTH)  # other forms would hide learners
-    study_files.run("cheat/size_and_border/fold0", TWO_WRONG)
+    study_files.run("shortcut/size_and_border/fold0", TWO_WRONG)
     measurements = study_files.measured()
     figure = learner_curves(measurements, COVID)
     panels = figure.axes

@@ -40,5 +40,5 @@ def test_an_arm_looks_the_same_wherever_it_stands():
     colour, hatch = arm_look("seven_patched")
     assert colour == arm_look("patched")[0]
     assert hatch != arm_look("patched")[1]
-    known = [arm_look(arm) for arm in ("global", "masked", "patched", "fused", "cheat", "other")]
+    known = [arm_look(arm) for arm in ("global", "masked", "patched", "fused", "shortcut", "other")]
     assert len({look[0] for look in known}) == len(known)

@@ -68,9 +68,9 @@ def test_intervals_appear_with_enough_patients(study_files):
     assert (lower, upper) == pytest.approx((interval.low, interval.high))
 
 
-def test_a_cheat_is_a_line_across(study_files):
+def test_a_baseline_is_a_line_across(study_files):
     study_files.run("ensemble/global/fold0", TRUTH)
-    study_files.run("cheat/size_and_border/fold0", TWO_WRONG)
+    study_files.run("shortcut/size_and_border/fold0", TWO_WRONG)
     figure = f1_bars(study_files.measured(), COVID)
     (line,) = [one for one in figure.axes[0].lines if one.get_label().startswith("shortcut")]
     assert line.get_ydata() == [0.5, 0.5]

@@ -60,12 +60,12 @@ def test_published_rows_stand_beside_ours(study_files):
     assert [line.opens for line in table.lines].count(True) == 1
 
 
-def test_the_cheat_stands_last(study_files):
+def test_the_baseline_stands_last(study_files):
     study_files.run("ensemble/global/fold0", TRUTH)
-    study_files.run("cheat/size_and_border/fold0", TWO_WRONG)
+    study_files.run("shortcut/size_and_border/fold0", TWO_WRONG)
     table = table_3(study_files.measured())
-    assert table.lines[-1].cells[:2] == ("cheat", "size and border")
-    assert "The arm cheat holds the shortcut baselines" in table.caption
+    assert table.lines[-1].cells[:2] == ("shortcut", "size and border")
+    assert "The arm shortcut holds baselines" in table.caption
     assert table.lines[-1].opens
 
 

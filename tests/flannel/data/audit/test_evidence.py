@@ -8,6 +8,7 @@ from flannel.data.audit.evidence import (
     gather_evidence,
     hidden,
     thumbnail,
+    traces_of,
 )
 from flannel.data.greyscale import box_around
 from flannel.data.store import Store
@@ -50,7 +51,10 @@ def test_evidence_follows_the_rows_of_the_manifest(phantom_study):
     turned = gather_evidence(table[::-1], store)
     assert found.frame[:, :3].tolist() == [[10, 10, 1], [20, 10, 2], [30, 10, 3]]
     assert found.frame.shape == (3, 23)
-    for name in ("frame", "thumbnail", "lungs_hidden", "centre_hidden", "lungs", "histogram"):
+    for name in (
+        "frame", "thumbnail", "lungs_hidden", "centre_hidden", "lungs", "lung_box", "lung_shape",
+        "histogram",
+    ):  # fmt: skip
         assert np.array_equal(getattr(found, name), getattr(turned, name)[::-1])
     assert found.hashes == turned.hashes[::-1]
     assert found.histogram.sum(axis=1) == pytest.approx(1)
@@ -59,3 +63,28 @@ def test_evidence_follows_the_rows_of_the_manifest(phantom_study):
     assert found.has_mask.all()
     share = store.lung_mask(ids[0]).mean()  # cells of the small mask average the large one
     assert found.lungs[0].mean() / 255 == pytest.approx(share, abs=0.01)
+    down, across = np.nonzero(store.lung_mask(ids[0]))
+    ends = [down.min(), down.max() + 1, across.min(), across.max() + 1]
+    assert found.lung_box[0] == pytest.approx(np.array(ends) / store.lung_mask(ids[0]).shape[0])
+
+
+def test_the_shape_of_a_mask_is_neither_its_place_nor_its_size():
+    levels, shape = np.zeros((128, 128), np.uint8), np.tri(32, dtype=bool)
+    traces = []
+    for times, row, column in ((1, 5, 9), (2, 40, 60)):
+        mask = np.zeros((128, 128), bool)
+        large = shape.repeat(times, axis=0).repeat(times, axis=1)
+        mask[row : row + 32 * times, column : column + 32 * times] = large
+        traces.append(traces_of(levels, mask))
+    first, second = traces
+    assert np.array_equal(first.lung_shape, second.lung_shape)
+    assert first.lung_box.tolist() == [5 / 128, 37 / 128, 9 / 128, 41 / 128]
+    assert not np.array_equal(first.lungs, second.lungs)
+
+
+@pytest.mark.parametrize("mask", [None, np.zeros((64, 64), bool)])
+def test_without_a_lung_pixel_position_and_shape_are_zeros(mask):
+    traces = traces_of(np.full((64, 64), 9, np.uint8), mask)
+    assert not traces.lung_box.any()
+    assert not traces.lung_shape.any()
+    assert not traces.lungs.any()

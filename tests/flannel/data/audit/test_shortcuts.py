@@ -11,8 +11,8 @@ from sklearn.metrics import f1_score
 from flannel.data.audit.evidence import Evidence
 from flannel.data.audit.shortcuts import (
     CENTRE_HIDDEN,
+    FROM_MASKS,
     GREY_VALUES,
-    LUNG_MASK,
     LUNGS_HIDDEN,
     SIZE_AND_BORDER,
     f1_by_class,
@@ -42,13 +42,15 @@ def cohort() -> pd.DataFrame:
 
 def noise(masks: int = IMAGES) -> Evidence:
     draw = np.random.default_rng(5)
-    pixels = draw.integers(0, 256, (4, IMAGES, 256), np.uint8)
+    pixels = draw.integers(0, 256, (5, IMAGES, 256), np.uint8)
     return Evidence(
         frame=draw.normal(size=(IMAGES, 23)).astype(np.float32),
         thumbnail=pixels[0],
         lungs_hidden=pixels[1],
         centre_hidden=pixels[2],
         lungs=pixels[3],
+        lung_box=draw.random((IMAGES, 4)).astype(np.float32),
+        lung_shape=pixels[4],
         has_mask=np.arange(IMAGES) < masks,
         histogram=draw.random((IMAGES, 64)).astype(np.float32),
         hashes=tuple(range(IMAGES)),
@@ -110,9 +112,9 @@ def test_classes_of_few_groups_are_left_out_and_counted():
 @pytest.mark.parametrize(
     ("masks", "seen"),
     [
-        (IMAGES, {LUNGS_HIDDEN: IMAGES, LUNG_MASK: IMAGES}),
-        (110, {LUNGS_HIDDEN: 110, LUNG_MASK: 110}),
-        (100, {CENTRE_HIDDEN: IMAGES, LUNG_MASK: 100}),
+        (IMAGES, {LUNGS_HIDDEN: IMAGES} | dict.fromkeys(FROM_MASKS, IMAGES)),
+        (110, {LUNGS_HIDDEN: 110} | dict.fromkeys(FROM_MASKS, 110)),
+        (100, {CENTRE_HIDDEN: IMAGES} | dict.fromkeys(FROM_MASKS, 100)),
         (0, {CENTRE_HIDDEN: IMAGES}),
     ],
 )
