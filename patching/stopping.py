@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from flannel.errors import OptionError
-from patching.vote import Rule, vote
+from patching.vote import Rule, votes_of_patches
 
 ROUND = 4
 """Patches of an image that are asked before its votes are looked at again."""
@@ -25,7 +25,9 @@ def decided(
     """Returns for each image whether its majority is known before all its patches voted.
 
     With `error` 0 it is known for certain: whatever the patches to come say, the leading class
-    keeps the largest confidence (up to float32's rounding where votes are no whole numbers). With
+    keeps the largest confidence, and no other draws level with it, for who wins a tie is known
+    only in the end (up to float32's rounding where votes are no whole numbers). A patch with
+    equal outputs counts as one to come, for the same reason. With
     more, a wrong majority is risked: over all moments at which one may stop, the leader is another
     class than that of all patches with a probability of at most `error`, if the patches come in
     random order. That is the sampling without replacement of Waudby-Smith and Ramdas (NeurIPS
@@ -53,13 +55,20 @@ def decided(
             f"error is {error}, and votes are weighted or of the rule {rule}: they cannot be "
             "counted. Say an error of 0, or let equal patches vote by share."
         )
-    each = vote(logits.flatten(0, 1)[:, None], rule).unflatten(0, logits.shape[:2]).double()
+    if seen == patches:
+        return torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+    each = votes_of_patches(logits, rule).double()
+    voted = torch.ones_like(logits[:, :, 0], dtype=torch.bool)
+    if rule == "share":
+        voted = (logits == logits.amax(dim=2, keepdim=True)).sum(dim=2) == 1
+    each = each * voted[:, :, None]
     if error:
         return _surely(each.sum(dim=1).long(), patches, error)
     if weights is None:
         weights = logits.new_ones(len(logits), patches)
-    sums = (weights[:, :seen, None].double() * each).sum(dim=1)
-    return _certainly(sums, weights[:, seen:].double().sum(dim=1))
+    weights = weights.double()
+    to_come = weights.sum(dim=1) - (weights[:, :seen] * voted).sum(dim=1)
+    return _certainly((weights[:, :seen, None] * each).sum(dim=1), to_come)
 
 
 def patches_needed(
@@ -94,12 +103,12 @@ def patches_needed(
 def _certainly(
     sums: Float64[Tensor, "images classes"], to_come: Float64[Tensor, " images"]
 ) -> Bool[Tensor, " images"]:
-    """Returns whether no other class can catch up; of equal sums the first has the majority."""
+    """Returns whether no other class can draw level."""
     leader = sums.argmax(dim=1, keepdim=True)
     lead = sums.gather(1, leader) - sums
     classes = torch.arange(sums.shape[1], device=sums.device)
-    left = to_come[:, None]  # a vote is in [0, 1]: all to the other class, none to the leader
-    return ((lead > left) | ((lead == left) & (classes > leader)) | (classes == leader)).all(dim=1)
+    # A vote is in [0, 1]: all to the other class, none to the leader.
+    return ((lead > to_come[:, None]) | (classes == leader)).all(dim=1)
 
 
 def _surely(
@@ -110,7 +119,7 @@ def _surely(
     Only votes for two classes are looked at at a time: the leader's, s of them, and another's, t.
     Suppose that in the end they have S <= T. The ratio of a uniform prior of S, 1 / (S + T + 1), to
     its posterior is [1 / (s + t + 1)] / [C(S, s) C(T, t) / C(S + T, s + t)]. Where it exceeds
-    (classes - 1) / error for all such S and T, this other class has no majority.
+    (classes - 1) / error for all such S and T, this other class has no majority and no tie.
     """
     images, classes = counts.shape
     leader = counts.argmax(dim=1)
@@ -122,8 +131,7 @@ def _surely(
         others = counts[:, other, None]
         both = votes + others
         in_all = both + more.minimum(to_come)  # (images, any votes to come for either)
-        ahead = (other > leader)[:, None].long()  # the first of equal classes has the majority
-        theirs = (in_all + ahead + 1) // 2
+        theirs = (in_all + 1) // 2
         own = in_all - theirs  # the most that the leader may have and lose: the likeliest such S
         likelihood = (
             _log_choose(own, votes) + _log_choose(theirs, others) - _log_choose(in_all, both)

@@ -24,7 +24,7 @@ from flannel.study.contents import StudyError, StudyRun, find_runs
 from flannel.study.patches import Patches, load_patches
 from flannel.study.predictions import load_predictions
 from patching.coverage import coverage
-from patching.vote import Rule, vote
+from patching.vote import Rule, ties_broken, votes_of_patches
 
 KS = (1, 2, 5, 10, 20, 30, 40, 45, 60, 80, 100)
 """The numbers of patches that are tried, as far as a run has as many."""
@@ -234,12 +234,12 @@ def _voted(
     occurring = np.bincount(true, minlength=len(diagnoses)) > 0
     for rule in RULES:
         confidences = _confidences(patches, rule, ks, orders)
+        predicted = _predicted(confidences, patches, rule, ks, orders)
         repeats, images, sizes, classes = confidences.shape
         confusion = np.zeros((repeats, sizes, classes, classes), np.int64)
         subset, size = np.ogrid[:repeats, :sizes]
         for image in range(images):
-            predicted = confidences[:, image].argmax(axis=2)  # (repeats, sizes)
-            confusion[subset, size, true[image], predicted] += 1
+            confusion[subset, size, true[image], predicted[:, image]] += 1
         f1 = counted(confusion, occurring)["f1"]  # (repeats, sizes, classes + 1)
         spread = np.sqrt(confidences.var(axis=0, ddof=1).mean(axis=(0, 2)))  # (sizes,)
         for at, k in enumerate(ks):
@@ -248,12 +248,26 @@ def _voted(
             yield _row(rule, k, SPREAD, spread[at])
 
 
+def _predicted(
+    confidences: Float32[np.ndarray, "repeats images sizes classes"],
+    patches: Patches,
+    rule: Rule,
+    ks: Sequence[int],
+    orders: Int[np.ndarray, "repeats images k"],
+) -> Int[np.ndarray, "repeats images sizes"]:
+    """Returns the places of the largest confidences, with ties broken as `vote` does."""
+    if rule != "share":
+        return confidences.argmax(axis=3)
+    softmax = torch.from_numpy(_confidences(patches, "mean_softmax", ks, orders))
+    return ties_broken(torch.from_numpy(confidences), softmax).argmax(dim=3).numpy()
+
+
 def _confidences(
     patches: Patches, rule: Rule, ks: Sequence[int], orders: Int[np.ndarray, "repeats images k"]
 ) -> Float32[np.ndarray, "repeats images sizes classes"]:
     """Votes with the first K patches of each order: under every rule the mean over patches."""
     logits = torch.from_numpy(patches.logits.astype(np.float32))
-    alone = vote(logits.flatten(0, 1)[:, None], rule).unflatten(0, logits.shape[:2]).numpy()
+    alone = votes_of_patches(logits, rule).numpy()
     sizes = np.array(ks)
     return np.stack(
         [

@@ -22,7 +22,7 @@ from flannel.runs.run import Answering
 from flannel.study.patches import Patches, narrowed_px
 from patching.coverage import coverage
 from patching.stopping import ROUND, decided
-from patching.vote import Rule, vote
+from patching.vote import Rule, mean_vote, vote
 from segmentation.masks.devices import device_of
 
 TIMED_VIEWS = 8
@@ -274,7 +274,7 @@ def redrawn(
     if lung_box:
         chosen = torch.cat([chosen, torch.full((redraws, 1), drawn)], dim=1)
     logits = torch.from_numpy(answer.logits)[chosen]  # (redraws, views, classes)
-    return np.asarray(vote(logits, rule, answer.places.weights[chosen]).numpy(), np.float32)
+    return np.asarray(mean_vote(logits, rule, answer.places.weights[chosen]).numpy(), np.float32)
 
 
 Pixels = UInt8[Tensor, "images views 1 side side"]

@@ -41,7 +41,7 @@ def test_only_undecided_images_are_asked_again():
     one.view_options = Options()
     pixels = views_saying([0] * 12, [0, 0, 1, 1] * 3, [2] * 12)
     logits_of_images = ask_until_sure(one.ask, pixels, torch.ones(3, 12), one, 0.0)
-    # Class 0 wins ties, so 8 of 12 decide for it at the second look (6 would do), as for class 2.
+    # At the second look 8 of 12 decide, for 7 would do.
     assert [len(logits) for logits in logits_of_images] == [8, 12, 8]
     assert one.asked == [(3, ROUND), (3, ROUND), (1, ROUND)]
     assert logits_of_images[1].argmax(dim=1).tolist() == [0, 0, 1, 1] * 3
