@@ -49,8 +49,8 @@ def find_checkpoint(study: Path) -> Path:
         MaskError: If there is none or more than one.
         RunError: If a fingerprint is damaged.
     """
-    found, unfinished = checkpoints_of(study)
-    match found:
+    checkpoints, unfinished = checkpoints_of(study)
+    match checkpoints:
         case [checkpoint]:
             return checkpoint
         case []:
@@ -62,8 +62,8 @@ def find_checkpoint(study: Path) -> Path:
             raise MaskError(" ".join([none, *begun]))
         case _:
             raise MaskError(
-                f"{study / 'segmentation'} holds {len(found)} segmenters; name the checkpoint: "
-                f"{', '.join(str(path) for path in found)}."
+                f"{study / 'segmentation'} holds {len(checkpoints)} segmenters; name the "
+                f"checkpoint: {', '.join(str(path) for path in checkpoints)}."
             )
 
 

@@ -71,8 +71,8 @@ def predict(
     passed_over: tuple[str, ...] = ()
     if images:
         folder = out or Path("masks")
-        found = radiographs_of(images, folder)
-        radiographs, faults, passed_over = list(found.files), found.faults, found.passed_over
+        files = radiographs_of(images, folder)
+        radiographs, faults, passed_over = list(files.files), files.faults, files.passed_over
     elif study is not None:
         folder = out or study / "masks"
         radiographs = radiographs_of_study(study)

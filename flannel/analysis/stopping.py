@@ -52,8 +52,8 @@ def study_stopping(runs: Sequence[PatchRun], repeats: int = 20, seed: int = 1) -
         name = {"learner": one.run.learner, "fold": one.run.fold}
         for rule in RULES:
             for error in ERRORS if rule == "share" else ERRORS[:1]:
-                found = _stopped(logits, np.tile(one.targets(tested), repeats), rule, error)
-                rows.append({**name, "rule": rule, "error": error, **found})
+                outcome = _stopped(logits, np.tile(one.targets(tested), repeats), rule, error)
+                rows.append({**name, "rule": rule, "error": error, **outcome})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

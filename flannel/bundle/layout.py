@@ -138,9 +138,9 @@ def _contents(folder: Path) -> dict[str, object]:
     except (OSError, ValueError, RecursionError) as fault:
         raise BundleError(f"{path} is damaged ({fault}): get the bundle again.") from fault
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
-        found = contents.get("format") if isinstance(contents, dict) else None
+        version = contents.get("format") if isinstance(contents, dict) else None
         raise BundleError(
-            f"{path} is of the format {str(found)[:40]}, this version reads {FORMAT}: use the "
+            f"{path} is of the format {str(version)[:40]}, this version reads {FORMAT}: use the "
             "version that wrote it, or write it again (flannel bundle)."
         )
     if contents.pop("checksum", None) != digest_of(contents):
@@ -158,10 +158,10 @@ def _strictly(text: str) -> Any:  # noqa: ANN401  whatever JSON holds
     """
 
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
+        table = dict(pairs)
+        if len(table) < len(pairs):
             raise EntryError("a name comes twice in a table")
-        return found
+        return table
 
     def whole(digits: str) -> int:
         if len(digits) > LONGEST_INTEGER:

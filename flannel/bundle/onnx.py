@@ -156,10 +156,10 @@ def _difference(network: nn.Module, inputs: Tensor, path: Path) -> float:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"input": inputs.numpy()})
+    (actual,) = session.run(None, {"input": inputs.numpy()})
     with torch.inference_mode():
-        wanted = network(inputs).numpy()
-    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+        expected = network(inputs).numpy()
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
 def _check_installed() -> None:

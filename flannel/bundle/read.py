@@ -310,12 +310,12 @@ def open_trained(
         raise BundleError(f"{place} holds fold {trained.fold}, not {fold}: leave the fold out.")
     if forms is None:
         return trained
-    held = {one.learner for one in trained.forms}
-    unknown = sorted(set(forms) - held - {ENSEMBLE})
+    known = {one.learner for one in trained.forms}
+    unknown = sorted(set(forms) - known - {ENSEMBLE})
     if unknown:
         raise BundleError(
             f"{place} holds no {' and no '.join(unknown)}; of what combines learners it holds "
-            f"{', '.join(sorted(held)) or 'nothing'}."
+            f"{', '.join(sorted(known)) or 'nothing'}."
         )
     return replace(
         trained,
@@ -357,13 +357,13 @@ def _chosen(
         if (learners is None or one.learner in learners)
         and (arms is None or one.arm in arms or one.name in brought)
     ]
-    found = {one.name for one in kept}
+    chosen = {one.name for one in kept}
     if not kept:
         raise TrainedError(
             f"{trained.name} holds none of the learners asked for; it holds "
             f"{', '.join(one.name for one in trained.learners)}."
         )
-    whole = tuple(one for one in ensembles if set(one.learners) <= found)
+    whole = tuple(one for one in ensembles if set(one.learners) <= chosen)
     return replace(trained, learners=tuple(kept), ensembles=whole)
 
 

@@ -71,13 +71,13 @@ def names(value: object) -> tuple[str, ...]:
     Raises:
         EntryError: If it is none or empty, or a name comes twice or is none.
     """
-    found = sentences(value)
-    if not found or len(set(found)) < len(found):
+    listed = sentences(value)
+    if not listed or len(set(listed)) < len(listed):
         raise EntryError(f"expected different names, not {_shown(value)}")
-    for one in found:
+    for one in listed:
         if not 0 < len(one) <= LONGEST_NAME:
             raise EntryError(f"the name {_shown(one)}")
-    return found
+    return listed
 
 
 def file_name(value: object) -> str:

@@ -125,14 +125,14 @@ def check_network(build: Callable[[], nn.Module], path: Path, name: str) -> nn.M
 
 
 def check_answer(
-    skeleton: nn.Module, given: tuple[int, ...], wanted: tuple[int, ...], name: str
+    skeleton: nn.Module, given: tuple[int, ...], expected: tuple[int, ...], name: str
 ) -> None:
     """Asks a network without numbers, which costs no memory, for the shape of its answer.
 
     Args:
         skeleton: As `check_network` gave it.
         given: Shape of its input.
-        wanted: Shape that its answer has to have.
+        expected: Shape that its answer has to have.
         name: Whose it is, for the error.
 
     Raises:
@@ -145,9 +145,11 @@ def check_answer(
         raise CheckpointError(
             f"The network of {name} takes no input of the shape {given}: {str(fault)[:200]}"
         ) from fault
-    found = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-    if found != wanted:
-        raise CheckpointError(f"The network of {name} answers {found}, where {wanted} is expected.")
+    shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+    if shape != expected:
+        raise CheckpointError(
+            f"The network of {name} answers {shape}, where {expected} is expected."
+        )
 
 
 def _skeleton(build: Callable[[], nn.Module]) -> nn.Module:

@@ -254,16 +254,16 @@ def _measured(trained: Trained, study: Path) -> list[dict[str, object]]:
     for one in parts:
         path = folders[one.arm, one.learner] / "predictions.csv"
         table = load_predictions(path, trained.diagnoses)
-        found = measured_splits(_test(table), trained.diagnoses).get("test")
-        if found is None:
+        measures = measured_splits(_test(table), trained.diagnoses).get("test")
+        if measures is None:
             continue
-        by_class = found["f1"]
+        by_class = measures["f1"]
         assert isinstance(by_class, dict)
         rows.append(
             {
                 "name": f"{one.arm} {one.learner}",
-                "macro_f1": found["macro_f1"],
-                "accuracy": found["accuracy"],
+                "macro_f1": measures["macro_f1"],
+                "accuracy": measures["accuracy"],
                 "f1": [by_class[name] for name in trained.diagnoses],
                 "temperature": one.temperature.value if one.temperature else None,
             }

@@ -159,13 +159,13 @@ def _further_learners(experiments: Path) -> dict[str, Path]:
         for name in recipe_names(folder)
         if name.partition("_")[0] != "base"
     ]
-    found = {recipe.stem: recipe for recipe in recipes}
+    by_name = {recipe.stem: recipe for recipe in recipes}
     for recipe in recipes:
-        if found[recipe.stem] != recipe:
+        if by_name[recipe.stem] != recipe:
             raise RunError(
-                f"{recipe} and {found[recipe.stem]} are one learner: rename one of them."
+                f"{recipe} and {by_name[recipe.stem]} are one learner: rename one of them."
             )
-    return found
+    return by_name
 
 
 def _learners(experiments: Path, arm: str, learner: str) -> Sequence[str]:

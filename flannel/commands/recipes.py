@@ -56,8 +56,8 @@ def folds_of(study: Path, fold: str) -> list[int]:
     if fold == "all":
         from flannel.data.manifest import load_manifest
 
-        found = load_manifest(study / "manifest.csv")["fold"].dropna().astype(int).unique()
-        return sorted(int(number) for number in found)
+        numbers = load_manifest(study / "manifest.csv")["fold"].dropna().astype(int).unique()
+        return sorted(int(number) for number in numbers)
     try:
         return [int(number) for number in fold.split(",")]
     except ValueError:

@@ -62,7 +62,7 @@ def costs(study: Path) -> list[Cost]:
         RunError: If a file is no JSON object.
         StudyError: If it holds no number of seconds.
     """
-    found = []
+    summed = []
     for stage, patterns in PATTERNS.items():
         by_arm: dict[str, dict[str, dict[str, object]]] = {}
         for path in sorted(path for pattern in patterns for path in study.glob(pattern)):
@@ -72,7 +72,7 @@ def costs(study: Path) -> list[Cost]:
             by_arm.setdefault(arm, {})["/".join(run)] = _read(path)
         for arm in sorted(by_arm, key=arm_place):
             runs = list(by_arm[arm].values())
-            found.append(
+            summed.append(
                 Cost(
                     stage=stage,
                     arm=arm,
@@ -84,7 +84,7 @@ def costs(study: Path) -> list[Cost]:
                     devices=", ".join(sorted({str(run.get("device", "")) for run in runs})),
                 )
             )
-    return found
+    return summed
 
 
 def _ratio(

@@ -90,8 +90,8 @@ class Measurements:
 
     def row(self, arm: str, learner: str) -> Row | None:
         """Returns a row, None where the study has none."""
-        found = [row for row in self.rows if (row.arm, row.learner) == (arm, learner)]
-        return found[0] if found else None
+        rows = [row for row in self.rows if (row.arm, row.learner) == (arm, learner)]
+        return rows[0] if rows else None
 
     @property
     def ensembles(self) -> list[Row]:

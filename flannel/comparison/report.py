@@ -134,10 +134,10 @@ def _inlined(path: Path) -> Picture:
 
 
 def _versions() -> dict[str, str]:
-    found = {"patched-flannel": __version__, "Python": platform.python_version()}
+    versions = {"patched-flannel": __version__, "Python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions[package] = "not installed"
+    return versions

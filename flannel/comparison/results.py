@@ -137,15 +137,15 @@ def read_comparison(
             "`make ensemble` first (or `make demo` for made-up radiographs)."
         )
     check_fingerprints(study, finished)
-    found, left_out = _readable(study, finished, diagnoses)
+    readable, left_out = _readable(study, finished, diagnoses)
     tests, fewer = _share_radiographs(
-        [(run, _of_split(table, "test")) for run, table in found.items()]
+        [(run, _of_split(table, "test")) for run, table in readable.items()]
     )
     results = tuple(
         Result(
             run=run,
             predictions=test,
-            validation=_of_split(found[run], "val"),
+            validation=_of_split(readable[run], "val"),
             scores=scores(
                 list(test["diagnosis"]),
                 test[probability_columns(diagnoses)].to_numpy(float),

@@ -39,15 +39,15 @@ def _tested(measurements: Measurements) -> str:
     sizes = comparison.test_sizes
     table = comparison.results[0].predictions
     counts = Counter(table["diagnosis"])
-    held = listed([f"{counts[name]} {name}" for name in comparison.diagnoses])
+    counted = listed([f"{counts[name]} {name}" for name in comparison.diagnoses])
     if len(sizes) > 1:
         return (
             f"Each of the {len(sizes)} folds has a test set of its own, of {listed(sizes)} "
-            f"radiographs; that of fold {comparison.folds[0]} holds {held}."
+            f"radiographs; that of fold {comparison.folds[0]} holds {counted}."
         )
     return (
         f"The test set holds {len(table)} radiographs of {table['group'].nunique()} groups of "
-        f"patients ({held})."
+        f"patients ({counted})."
     )
 
 

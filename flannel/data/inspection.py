@@ -112,15 +112,15 @@ def inspect_file(path: Path) -> FileFacts:
 
 
 def _look_at(batch: Sequence[Path]) -> list[tuple[Path, _Seen]]:
-    found = []
+    looked_at = []
     for path in batch:
         try:
             status = path.stat()  # before it is read: a change after that is seen the next time
             size, mtime_ns = status.st_size, status.st_mtime_ns
         except (OSError, ValueError):  # no name that a disk knows
             size, mtime_ns = 0, 0
-        found.append((path, _Seen(size, mtime_ns, inspect_file(path))))
-    return found
+        looked_at.append((path, _Seen(size, mtime_ns, inspect_file(path))))
+    return looked_at
 
 
 def _seen_before(path: Path, known: Mapping[str, _Seen]) -> _Seen | None:

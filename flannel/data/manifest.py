@@ -231,9 +231,9 @@ def _passed_over(
     """
     left: dict[str, list[Path]] = {}
     for place in [folder] if folder in used else dict.fromkeys(used):
-        found = walk(place)
-        unlisted = [path for path in found.images if os.path.normpath(path) not in listed]
-        for reason, paths in ({UNLISTED: unlisted} | found.left).items():
+        files = walk(place)
+        unlisted = [path for path in files.images if os.path.normpath(path) not in listed]
+        for reason, paths in ({UNLISTED: unlisted} | files.left).items():
             if paths:
                 left.setdefault(reason, []).extend(paths)
     others = [] if folder in used else [place for place in inside if place not in used]
@@ -292,8 +292,8 @@ def _headers(paths: Sequence[Path], files: Sequence[FileFacts]) -> list[Header]:
     with ThreadPoolExecutor() as threads:
         kinds = zip(good, threads.map(is_dicom_file, good), strict=True)
         dicom = [path for path, kind in kinds if kind]
-        found = threads.map(header_of, dicom)
-        read = progress(found, len(dicom), "Looking at DICOM headers") if dicom else ()
+        looked = threads.map(header_of, dicom)
+        read = progress(looked, len(dicom), "Looking at DICOM headers") if dicom else ()
         headers = dict(zip(dicom, read, strict=True))
     return [headers.get(path) or Header() for path in paths]
 

@@ -112,46 +112,45 @@ def import_run(
     used = lists.loc[lists[folds] != "", ["source", "file", "class_index", folds]]
     used = used.assign(source=used["source"].str.lower(), name=_names(used["file"]))
     own = table.rename(columns={"diagnosis": "own"}).drop(columns=["split", "fold"])
-    found = used.merge(own.assign(name=_names(table["path"])), on=["source", "name"], how="left")
-    there = found["image_id"].notna()
-    missing = tuple((found["source"] + " " + found["file"])[~there].unique())
-    found = found[there].assign(diagnosis=lambda f: [FLANNEL[int(i)] for i in f["class_index"]])
-    if found.empty:
+    rows = used.merge(own.assign(name=_names(table["path"])), on=["source", "name"], how="left")
+    there = rows["image_id"].notna()
+    missing = tuple((rows["source"] + " " + rows["file"])[~there].unique())
+    rows = rows[there].assign(diagnosis=lambda f: [FLANNEL[int(i)] for i in f["class_index"]])
+    if rows.empty:
         raise ManifestError(
             f"No file of the {run} run is in the manifest; its first is {missing[0]}. Are these "
             "the data sets of paper 004, with their file names?"
         )
-    found["elsewhere"] = [
-        not path.endswith(f"/{file}")
-        for path, file in zip(found["path"], found["file"], strict=True)
+    rows["elsewhere"] = [
+        not path.endswith(f"/{file}") for path, file in zip(rows["path"], rows["file"], strict=True)
     ]
-    found = found.sort_values(["elsewhere", "image_id"]).drop_duplicates(
+    rows = rows.sort_values(["elsewhere", "image_id"]).drop_duplicates(
         ["source", "file", "diagnosis"]
     )
-    relabelled = found["diagnosis"] != found["own"]
-    found = found.assign(relabelled=relabelled).sort_values(["image_id", "relabelled"])
-    second = found["image_id"].duplicated()
-    names = found["image_id"] + "-as-" + found["diagnosis"].str.replace(" ", "_")
+    relabelled = rows["diagnosis"] != rows["own"]
+    rows = rows.assign(relabelled=relabelled).sort_values(["image_id", "relabelled"])
+    second = rows["image_id"].duplicated()
+    names = rows["image_id"] + "-as-" + rows["diagnosis"].str.replace(" ", "_")
     report = ImportReport(
         run=run,
-        rows=len(found),
+        rows=len(rows),
         missing=missing,
-        unused=tuple(sorted(set(table["image_id"]) - set(found["image_id"]))),
-        labelled_twice=tuple((found["source"] + " " + found["file"])[second]),
+        unused=tuple(sorted(set(table["image_id"]) - set(rows["image_id"]))),
+        labelled_twice=tuple((rows["source"] + " " + rows["file"])[second]),
         relabelled=tuple(
             f"{row.image_id}: {row.diagnosis}, source {row.own}"
-            for row in found[found["relabelled"]].itertuples()
+            for row in rows[rows["relabelled"]].itertuples()
         ),
     )
-    tests = found[folds] == "ttttt"
-    found = found.assign(
-        image_id=found["image_id"].where(~second, names),
+    tests = rows[folds] == "ttttt"
+    rows = rows.assign(
+        image_id=rows["image_id"].where(~second, names),
         split=np.where(tests, "test", "development"),
-        fold=found[folds].str.find("v").where(~tests).astype("Int64"),
-        width=found["width"].astype(int),
-        height=found["height"].astype(int),
+        fold=rows[folds].str.find("v").where(~tests).astype("Int64"),
+        width=rows["width"].astype(int),
+        height=rows["height"].astype(int),
     )
-    return found[list(COLUMNS)].sort_values("image_id", ignore_index=True), report
+    return rows[list(COLUMNS)].sort_values("image_id", ignore_index=True), report
 
 
 def one_image_per_key(table: pd.DataFrame) -> pd.DataFrame:
@@ -236,10 +235,10 @@ def counted_table_2(table: pd.DataFrame) -> pd.DataFrame:
 def arithmetic_errors(printed: pd.DataFrame) -> list[str]:
     """Names the cells of a table because of which neither its row nor its column adds up."""
     row_excess = printed[list(FLANNEL)].sum(axis=1) - printed[TOTAL]
-    found = []
+    errors = []
     for block in BLOCKS:
         column_excess = printed.loc[list(block)].sum() - printed.loc[TOTAL]
-        found += [
+        errors += [
             f"{row}, {name}: printed {printed.loc[row, name]:,}, but its row adds up to "
             f"{printed.loc[row, TOTAL]:,} and its column to {printed.loc[TOTAL, name]:,} only with "
             f"{printed.loc[row, name] - row_excess[row]:,}."
@@ -247,7 +246,7 @@ def arithmetic_errors(printed: pd.DataFrame) -> list[str]:
             for name in FLANNEL
             if row_excess[row] == column_excess[name] != 0
         ]
-    return found
+    return errors
 
 
 def table_2_markdown(table: pd.DataFrame) -> str:

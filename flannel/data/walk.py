@@ -92,20 +92,20 @@ def gather(place: Path, without: Path) -> tuple[Walk, str]:
     Returns:
         What was taken and left, and a sentence where that is no picture at all, or "".
     """
-    found, what = Walk(), "holds no radiograph"
+    files, what = Walk(), "holds no radiograph"
     try:
         if not place.is_file():
-            found = walk(place, without)
+            files = walk(place, without)
         elif is_text(place):
-            found = Walk([place])
+            files = Walk([place])
         else:
-            found, what = Walk(left={NO_TEXT: [place]}), "cannot be used"
+            files, what = Walk(left={NO_TEXT: [place]}), "cannot be used"
     except FileNotFoundError:
         what = "does not exist"
     except OSError as fault:
         what = f"cannot be looked at ({fault.strerror})"
     sentence = f"{shown(place)} {what}; expected {KNOWN} files, or a folder of them."
-    return found, "" if found.images else sentence
+    return files, "" if files.images else sentence
 
 
 def folders_in(folder: Path) -> list[Path]:

@@ -220,8 +220,8 @@ def _regressed(
 
 
 def _macro_f1(rows: Rows, confidences: Float[np.ndarray, "images classes"]) -> float:
-    found = scores(list(rows.identity["diagnosis"]), confidences, rows.diagnoses)
-    return found.by_class[MACRO].f1
+    measured = scores(list(rows.identity["diagnosis"]), confidences, rows.diagnoses)
+    return measured.by_class[MACRO].f1
 
 
 def recalled(

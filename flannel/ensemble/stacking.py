@@ -335,7 +335,7 @@ def write_predictions(
     save_predictions(table, folder / "predictions.csv")
     measured = measured_splits(table, rows.diagnoses)
     write_json(measured, folder / "metrics.json")
-    figures = [f"{split} macro F1 {of['macro_f1']:.4f}" for split, of in measured.items()]
+    figures = [f"{split} macro F1 {row['macro_f1']:.4f}" for split, row in measured.items()]
     print(f"{', '.join(figures)}, see {folder}", flush=True)
 
 

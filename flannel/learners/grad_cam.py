@@ -80,8 +80,8 @@ class GradCam:
         device = next(self.network.parameters()).device
         cams, probabilities = [], []
         for views in pixels.to(device).split(self.views_at_once):
-            found, logits = self._cams(views, diagnosis)
-            cams.append(stretched_to_one(found, self.view.size_px).cpu())
+            cam, logits = self._cams(views, diagnosis)
+            cams.append(stretched_to_one(cam, self.view.size_px).cpu())
             probabilities.append(logits.softmax(dim=1)[:, diagnosis].cpu())
         maps = torch.cat(cams)
         if isinstance(self.view, WholeView):

@@ -229,7 +229,7 @@ def write_predictions(cli: StudyCLI, run: Run) -> None:
     table = load_predictions(run.folder / "predictions.csv", data.diagnoses)
     measured = measured_splits(table, data.diagnoses)
     write_json(measured, run.folder / "metrics.json")
-    figures = [f"{split} macro F1 {of['macro_f1']:.4f}" for split, of in measured.items()]
+    figures = [f"{split} macro F1 {row['macro_f1']:.4f}" for split, row in measured.items()]
     print(f"predicted {len(table)} images: {', '.join(figures)}", flush=True)
 
 

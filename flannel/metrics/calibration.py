@@ -66,11 +66,11 @@ def reliability(
     confidence = np.asarray(confidence, np.float64)
     edges = np.linspace(0, 1, bins + 1)
     places = np.digitize(confidence - ROUNDING, edges[1:-1], right=True)
-    found = []
+    curve = []
     for place in range(bins):
         inside = places == place
         some = bool(inside.any())
-        found.append(
+        curve.append(
             Bin(
                 low=float(edges[place]),
                 high=float(edges[place + 1]),
@@ -79,7 +79,7 @@ def reliability(
                 share=float(happened[inside].mean()) if some else np.nan,
             )
         )
-    return tuple(found)
+    return tuple(curve)
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
@@ -155,9 +155,9 @@ def fit_temperature(
         return _log_loss(true, _tempered(logarithms, float(np.exp(-of_log))))
 
     bounds = tuple(np.log(TEMPERATURES))
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    near = min(abs(found.x - bound) for bound in bounds) < 1e-3
-    return Temperature(float(np.exp(found.x)), floor, bool(near))
+    optimum = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    near = min(abs(optimum.x - bound) for bound in bounds) < 1e-3
+    return Temperature(float(np.exp(optimum.x)), floor, bool(near))
 
 
 @dataclass(frozen=True)
@@ -214,13 +214,13 @@ def calibrate(
         (probabilities / sums, kept.apply(probabilities)),
         (temperature.apply(probabilities),) * 2,
     ):
-        found = reliability(*top_label(true, of_brier))
+        curve = reliability(*top_label(true, of_brier))
         scores.append(
             CalibrationScores(
-                ece=calibration_error(found),
+                ece=calibration_error(curve),
                 brier=float(squared_distances(true, of_brier).mean()),
                 log_loss=_log_loss(true, of_loss),
-                bins=found,
+                bins=curve,
             )
         )
     return Calibration(temperature, *scores)

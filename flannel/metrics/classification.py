@@ -109,7 +109,7 @@ def scores(
         by_class[measure] = with_macro(np.concatenate(columns), support > 0)
     names = (*diagnoses, MACRO)
     counts = [*support.tolist(), int(support.sum())]
-    found = {
+    scores_of = {
         name: ClassScores(
             support=counts[i],
             **{measure: float(by_class[measure][i]) for measure in CLASS_MEASURES},
@@ -118,13 +118,13 @@ def scores(
     }
     mcc = float(matthews(confusion))
     return Scores(
-        by_class=found,
+        by_class=scores_of,
         accuracy=float(np.trace(confusion) / len(true)),
-        balanced_accuracy=found[MACRO].recall,
+        balanced_accuracy=scores_of[MACRO].recall,
         mcc=mcc,
         brier=float(squared_distances(true, probabilities).mean()),
         confusion=confusion,
-        undefined=_reasons(found, mcc, len(true)),
+        undefined=_reasons(scores_of, mcc, len(true)),
     )
 
 
@@ -165,13 +165,13 @@ def counted(
     true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
     total = confusion.sum(axis=(-2, -1))[..., None]
     absent = true == 0
-    found = {
+    measures = {
         "precision": np.where(absent, np.nan, ratio(right, predicted)),
         "recall": ratio(right, true),
         "f1": np.where(absent, np.nan, ratio(2 * right, true + predicted)),
         "specificity": ratio(total - true - predicted + right, total - true),
     }
-    return {measure: with_macro(values, occurring) for measure, values in found.items()}
+    return {measure: with_macro(values, occurring) for measure, values in measures.items()}
 
 
 def matthews(confusion: Num[np.ndarray, "*draws classes classes"]) -> Float[np.ndarray, "*draws"]:
@@ -268,13 +268,13 @@ def measured_splits(table: pd.DataFrame, diagnoses: Sequence[str]) -> dict[str, 
     """
     summary: dict[str, dict[str, object]] = {}
     for split, rows in table.groupby("split"):
-        found = scores(
+        measured = scores(
             list(rows["diagnosis"]), rows[probability_columns(diagnoses)].to_numpy(), diagnoses
         )
         summary[str(split)] = {
             "images": len(rows),
-            "macro_f1": found.by_class[MACRO].f1,
-            "accuracy": found.accuracy,
-            "f1": {name: found.by_class[name].f1 for name in diagnoses},
+            "macro_f1": measured.by_class[MACRO].f1,
+            "accuracy": measured.accuracy,
+            "f1": {name: measured.by_class[name].f1 for name in diagnoses},
         }
     return summary

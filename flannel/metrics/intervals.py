@@ -258,14 +258,14 @@ def measured(
     """
     if not tables:
         raise MeasureError("tables is empty; expected the test rows of at least one fold.")
-    found: dict[int, Scores] = {}
+    scores_of: dict[int, Scores] = {}
     left_out: dict[int, Mapping[Key, str]] = {}
     parts: list[dict[Key, np.ndarray]] = []
     for fold, table in sorted(tables.items()):
         truth = list(table["diagnosis"])
         probabilities = table[probability_columns(diagnoses)].to_numpy(float)
         true = checked_truth(truth, probabilities, diagnoses)
-        found[fold] = scores(truth, probabilities, diagnoses)
+        scores_of[fold] = scores(truth, probabilities, diagnoses)
         # What is undefined even for predictions without an error lies in the radiographs.
         left_out[fold] = scores(truth, np.eye(len(diagnoses))[true], diagnoses).undefined
         owner = owners(table["group"], draws)
@@ -275,7 +275,7 @@ def measured(
         draws=draws,
         images={fold: frozenset(table["image_id"]) for fold, table in tables.items()},
         groups=_groups(tables, diagnoses),
-        scores=found,
+        scores=scores_of,
         left_out=left_out,
         resampled={key: np.stack([part[key] for part in parts]) for key in parts[0]},
     )
@@ -383,5 +383,5 @@ def _ranked(
             for start in range(0, len(draws.counts), AT_ONCE)
         )
     ]  # each (measures, resamples of the block, classes)
-    found = np.concatenate(blocks, axis=1)
-    return {measure: with_macro(found[i], occurring) for i, measure in enumerate(RANKED)}
+    ranked = np.concatenate(blocks, axis=1)
+    return {measure: with_macro(ranked[i], occurring) for i, measure in enumerate(RANKED)}

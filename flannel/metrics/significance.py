@@ -243,15 +243,15 @@ def paired_tests(
         has = truth == diagnosis
         right = [(predicted == diagnosis) == has for predicted in named]
         rows.append(_mcnemar_row(diagnosis, right[0], right[1]))
-        found = delong(one[column].to_numpy(), other[column].to_numpy(), has)
+        tested = delong(one[column].to_numpy(), other[column].to_numpy(), has)
         rows.append(
             {
                 "test": "delong",
                 "class": diagnosis,
-                "first": found.first,
-                "second": found.second,
-                "p": found.p,
-                "note": _why_untested(found, has, diagnosis),
+                "first": tested.first,
+                "second": tested.second,
+                "p": tested.p,
+                "note": _why_untested(tested, has, diagnosis),
             }
         )
     table = pd.DataFrame(rows)
@@ -264,23 +264,23 @@ def paired_tests(
 
 
 def _mcnemar_row(name: str, first: np.ndarray, second: np.ndarray) -> dict[str, object]:
-    found = mcnemar(first, second)
+    tested = mcnemar(first, second)
     return {
         "test": "mcnemar",
         "class": name,
         "first": float(first.mean()),
         "second": float(second.mean()),
-        "p": found.p,
-        "note": f"right alone: first {found.first_only}, second {found.second_only}",
+        "p": tested.p,
+        "note": f"right alone: first {tested.first_only}, second {tested.second_only}",
     }
 
 
-def _why_untested(found: DeLong, has: np.ndarray, diagnosis: str) -> str:
+def _why_untested(tested: DeLong, has: np.ndarray, diagnosis: str) -> str:
     """Returns why DeLong's test has no p value; empty where it has one."""
-    if not np.isnan(found.p):
+    if not np.isnan(tested.p):
         return ""
     counts = f"{has.sum()} of {len(has)} radiographs are {diagnosis}"
-    return counts if np.isnan(found.error) else f"{counts}; all change alike, so no error is known"
+    return counts if np.isnan(tested.error) else f"{counts}; all change alike, so no error is known"
 
 
 def _two_sided(apart: np.ndarray) -> float:

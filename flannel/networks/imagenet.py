@@ -179,10 +179,10 @@ def _of_published_hash(path: Path, way_out: str) -> bytes:
     """Reads a file and compares it with the hash in its name, whether it is new or was there."""
     expected = path.stem.rpartition("-")[2]
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if not found.startswith(expected):
+    actual = hashlib.sha256(content).hexdigest()
+    if not actual.startswith(expected):
         raise WeightsError(
-            f"{path} is not the published file: its SHA-256 begins with {found[:8]}, expected "
+            f"{path} is not the published file: its SHA-256 begins with {actual[:8]}, expected "
             f"{expected}. {way_out}"
         )
     return content

@@ -55,13 +55,13 @@ class AnswerCache:
         parts = [image_ids[start : start + size] for start in range(0, len(image_ids), size)]
         folder = self._folder(learner)
         files = [folder / f"{digest_of(list(part))}.npz" for part in parts]
-        found = [_read_answers(path) for path in files]
-        missing = [i for part, kept in zip(parts, found, strict=True) if not kept for i in part]
+        cached = [_read_answers(path) for path in files]
+        missing = [i for part, kept in zip(parts, cached, strict=True) if not kept for i in part]
         if len(missing) < len(image_ids):
             known = len(image_ids) - len(missing)
             announce(f"{learner.name} has answered {known} of {len(image_ids)} already.")
         asked = self.panel.ready(learner).predict(self.store, missing) if missing else iter(())
-        for part, path, kept in zip(parts, files, found, strict=True):
+        for part, path, kept in zip(parts, files, cached, strict=True):
             answers = kept or list(islice(asked, len(part)))
             if not kept:
                 _write_answers(answers, path)
@@ -98,9 +98,9 @@ class AnswerCache:
 
     def _folder(self, learner: TrainedLearner) -> Path:
         panel, fingerprint = self.panel, self.store.fingerprint()
-        held = fingerprint["masks" if learner.needs_mask else "store"]
+        part = fingerprint["masks" if learner.needs_mask else "store"]
         asked = [learner.identity, learner.precision, panel.patches, panel.until_sure]
-        parts = [*asked, held, __version__]
+        parts = [*asked, part, __version__]
         return self.folder / f"{learner.arm}.{learner.learner}-{digest_of(parts)}"
 
 

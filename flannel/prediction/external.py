@@ -141,8 +141,8 @@ def _copies(trained: Trained, table: pd.DataFrame) -> list[str]:
     """Names the radiographs that show what the fold learned from or chose by in another file."""
     if trained.hashes is None or table.empty:
         return []
-    found = copies_among(trained.hashes(), hashes_of(table))
-    return [str(table["image_id"].iloc[row]) for row in sorted(found)]
+    copies = copies_among(trained.hashes(), hashes_of(table))
+    return [str(table["image_id"].iloc[row]) for row in sorted(copies)]
 
 
 def _choices(trained: Trained, manifest: Path) -> Choices:
@@ -234,9 +234,11 @@ def _learner_run(
 def _ensemble_run(trained: Trained, ensemble: TrainedEnsemble, out: Path, redo: bool) -> None:
     """Combines what the learners have written, on the radiographs that all of them can see."""
     folders = {name: base_folder(out, name, trained.fold) for name in ensemble.learners}
-    held = [read_json(folder / "fingerprint.json")["parts"] for folder in folders.values()]
-    shared = {name: value for one in held if isinstance(one, dict) for name, value in one.items()}
-    parts = {**shared, "base": digest_of(held), "config": ensemble.identity}
+    base_parts = [read_json(folder / "fingerprint.json")["parts"] for folder in folders.values()]
+    shared = {
+        name: value for one in base_parts if isinstance(one, dict) for name, value in one.items()
+    }
+    parts = {**shared, "base": digest_of(base_parts), "config": ensemble.identity}
     run = Run(out / ensemble_folder(ensemble.arm, PAPERS_FORM, trained.fold), parts)
     if not _begin(run, redo):
         return

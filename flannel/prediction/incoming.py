@@ -60,10 +60,10 @@ def collect(
     faults: list[str] = []
     left: list[str] = []
     for place in places:
-        found, fault = gather(place, passed_over)
+        files, fault = gather(place, passed_over)
         faults += [fault] if fault else []
-        paths |= {path.resolve(): None for path in found.images}
-        left += [f"{shown(place)}: {line}" for line in left_in_words(found.left, place)]
+        paths |= {path.resolve(): None for path in files.images}
+        left += [f"{shown(place)}: {line}" for line in left_in_words(files.left, place)]
     rows: dict[str, tuple[object, ...]] = {}
     for path, facts in zip(paths, inspect_files(list(paths)), strict=True):
         if facts.fault:

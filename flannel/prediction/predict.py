@@ -186,8 +186,8 @@ def _spared(panel: Panel, judged: Sequence[RadiographResult]) -> Iterator[str]:
         for one in radiograph.verdicts
         if one.patches
     ]
-    asked, of = (sum(count) for count in zip(*counts, strict=True)) if counts else (0, 0)
-    yield f"{asked} of {of} patches were asked; without the others the votes were known."
+    asked, all_patches = (sum(count) for count in zip(*counts, strict=True)) if counts else (0, 0)
+    yield f"{asked} of {all_patches} patches were asked; without the others the votes were known."
 
 
 def _known_name(trained: Trained, path: Path, sha256: str) -> str | None:
@@ -217,8 +217,8 @@ def _start(out: Path, parts: dict[str, str], redo: bool) -> None:
     """
     path = out / FINGERPRINT
     before = read_json(path) if path.is_file() else {}
-    found = before.get("parts")
-    known = found if isinstance(found, dict) else {}
+    parts_before = before.get("parts")
+    known = parts_before if isinstance(parts_before, dict) else {}
     changed = ", ".join(name for name in parts if parts[name] != known.get(name))
     if before.get("finished") and not redo:
         if not changed:
@@ -261,8 +261,8 @@ def _judge(
         able = [i for i in asked if not learner.needs_mask or store.has_mask(i)]
         if not able:
             continue
-        found = kept.predict(learner, able)
-        for answer in progress(found, len(able), f"Asking {learner.name}"):
+        answering = kept.predict(learner, able)
+        for answer in progress(answering, len(able), f"Asking {learner.name}"):
             answers[answer.image_id][learner.name] = answer
         patched = isinstance(learner.view_options.view, PatchView)
         if options.pictures and patched not in kinds:  # one of whole radiographs, one of patches

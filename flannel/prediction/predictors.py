@@ -353,7 +353,7 @@ def ask_until_sure(
         For each image the logits of the views that were asked, the first of `pixels`.
     """
     views = pixels.shape[1]
-    found: dict[int, Tensor] = {}
+    decided_logits: dict[int, Tensor] = {}
     going = torch.arange(len(pixels))
     logits: Tensor | None = None
     for start in range(0, views, ROUND):
@@ -363,11 +363,11 @@ def ask_until_sure(
         over = decided(logits, views, learner.vote, error, counting)
         if start + ROUND >= views:
             over = torch.ones_like(over)
-        found |= {int(going[at]): logits[at] for at in over.nonzero().flatten().tolist()}
+        decided_logits |= {int(going[at]): logits[at] for at in over.nonzero().flatten().tolist()}
         going, logits = going[~over], logits[~over]
         if not len(going):
             break
-    return [found[at] for at in range(len(pixels))]
+    return [decided_logits[at] for at in range(len(pixels))]
 
 
 def _counting(

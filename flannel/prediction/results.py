@@ -78,7 +78,7 @@ def verdicts_on(
     """
     learners = [one for one in trained.learners if one.name in answers]
     spread = {one.name: _redrawn(one, answers[one.name], redraws) for one in learners}
-    found = [_of_learner(one, answers[one.name], spread[one.name]) for one in learners]
+    verdicts = [_of_learner(one, answers[one.name], spread[one.name]) for one in learners]
     for form in trained.forms:
         if not set(form.learners) <= set(answers):
             continue
@@ -92,14 +92,14 @@ def verdicts_on(
             ]
             of_redraws = form.confidences(np.stack(stacked, axis=1))
         probabilities = form.confidences(given[None])[0]
-        found.append(
+        verdicts.append(
             Prediction(
                 form.arm, form.learner, probabilities,
                 _calibrated(form.temperature, probabilities), *_interval(of_redraws),
                 patches=None, coverage=None,
             )
         )  # fmt: skip
-    return tuple(found)
+    return tuple(verdicts)
 
 
 def leading(verdicts: Iterable[Prediction]) -> Prediction | None:

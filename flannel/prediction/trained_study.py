@@ -90,10 +90,10 @@ def trained_of_study(
         for run in runs
         if run.stage == "base" and (run.folder / BEST).is_file()
     }
-    found = _forms(study, runs, forms, diagnoses)
+    combining = _forms(study, runs, forms, diagnoses)
     if arms is not None:
-        found = [one for one in found if one.arm in arms]
-    whole = [one for one in found if set(one.learners) <= set(base)]
+        combining = [one for one in combining if one.arm in arms]
+    whole = [one for one in combining if set(one.learners) <= set(base)]
     brought = {name for one in whole if arms is not None for name in one.learners}
     chosen = {n: run for n, run in base.items() if not arms or run.arm in arms or n in brought}
     if not chosen:
@@ -119,7 +119,7 @@ def trained_of_study(
     lacking = [
         f"{one.learner} of the arm {one.arm} is left out: it needs "
         f"{', '.join(sorted(set(one.learners) - set(base)))}."
-        for one in found
+        for one in combining
         if one not in whole
     ]
     return Trained(
@@ -285,10 +285,10 @@ def _temperature(run: StudyRun, diagnoses: Sequence[str]) -> Temperature | None:
     rows = table[table["split"] == "val"]
     true = rows["diagnosis"].map(lambda name: index_of(name, diagnoses)).to_numpy(int)
     try:
-        found = fit_temperature(true, rows[probability_columns(diagnoses)].to_numpy(float))
+        temperature = fit_temperature(true, rows[probability_columns(diagnoses)].to_numpy(float))
     except MeasureError:
         return None
-    return None if found.at_bound else found
+    return None if temperature.at_bound else temperature
 
 
 def _segmenter(

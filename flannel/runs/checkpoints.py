@@ -38,18 +38,18 @@ def build_module(
     """
     class_path = str(specification.get("class_path"))
     arguments = specification.get("init_args") or {}
-    found = _found(class_path) if class_path.startswith(tuple(allowed)) else None
-    if found is None or not isinstance(arguments, dict):
+    kind = _class_at(class_path) if class_path.startswith(tuple(allowed)) else None
+    if kind is None or not isinstance(arguments, dict):
         raise CheckpointError(
             f"The network {class_path} is not built: expected a class of "
             f"{' or '.join(allowed)}, as these run no unknown code."
         )
-    parameters = inspect.signature(found).parameters
+    parameters = inspect.signature(kind).parameters
     for name, absent in pretrained.items():
         if name in parameters and arguments.get(name, parameters[name].default) != "random":
             arguments = {**arguments, name: absent}
     try:
-        return found(**arguments)
+        return kind(**arguments)
     except CheckpointError:
         raise
     except Exception as fault:  # whatever a class raises for arguments that it was not made for
@@ -58,13 +58,13 @@ def build_module(
         ) from fault
 
 
-def _found(class_path: str) -> type[nn.Module] | None:
+def _class_at(class_path: str) -> type[nn.Module] | None:
     module, _, name = class_path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        kind = getattr(importlib.import_module(module), name, None)
     except (ImportError, ValueError):
         return None
-    return found if isinstance(found, type) and issubclass(found, nn.Module) else None
+    return kind if isinstance(kind, type) and issubclass(kind, nn.Module) else None
 
 
 def read_checkpoint(path: Path, content: bytes | None = None) -> dict[str, Any]:
@@ -139,13 +139,13 @@ def read_hashed(path: Path, sha256: str | None = None) -> tuple[bytes, str]:
         raise CheckpointError(f"{path} is missing: it was removed or renamed.") from fault
     except OSError as fault:
         raise _unreadable(path, fault.strerror) from fault
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 not in (None, found):
+    actual = hashlib.sha256(content).hexdigest()
+    if sha256 not in (None, actual):
         raise CheckpointError(
-            f"{path} has changed since it was opened: its SHA-256 begins with {found[:8]}, and "
+            f"{path} has changed since it was opened: its SHA-256 begins with {actual[:8]}, and "
             f"began with {str(sha256)[:8]}. Start again, so that answers name their own weights."
         )
-    return content, found
+    return content, actual
 
 
 def hashed_weights(
@@ -165,12 +165,12 @@ def hashed_weights(
         CheckpointError: If the file is missing or damaged, has changed since, or holds more than
             weights.
     """
-    content, found = read_hashed(checkpoint, sha256)
+    content, actual = read_hashed(checkpoint, sha256)
     state = read_checkpoint(checkpoint, content)["state_dict"]
     weights = {
         name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
     }
-    return weights, found
+    return weights, actual
 
 
 def checkpoint_weights(

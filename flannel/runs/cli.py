@@ -297,8 +297,8 @@ class StudyCLI(LightningCLI):
             return
         if asked == AUTO:
             going_on = self.run.last.is_file() and not self.arguments.redo
-            held = going_on or self.subcommand != "fit" or not _is_first_rank()
-            begun = self.run.precision if held else None
+            begun_before = going_on or self.subcommand != "fit" or not _is_first_rank()
+            begun = self.run.precision if begun_before else None
             kept = ", in which the run was begun" if begun else ""
             if begun == "16-mixed" and device.type == "cpu" and self.subcommand == "fit":
                 raise PrecisionError(
@@ -474,8 +474,8 @@ class StudyCLI(LightningCLI):
             )
             if self._wandb is not None:
                 files = {name: self.run.folder / f"{name}.json" for name in ("metrics", "cost")}
-                found = {name: read_json(file) for name, file in files.items() if file.is_file()}
-                log_final_values(self._wandb, found)
+                values = {name: read_json(file) for name, file in files.items() if file.is_file()}
+                log_final_values(self._wandb, values)
             self.run.finish()
 
     def validate(

@@ -197,8 +197,8 @@ def _work(command: Command, run: QueuedRun, device: str | None, sender: Connecti
     try:
         lock = lock_folder(run.folder)  # before the log is opened, which the holder writes to
         log = run.log.open("a", buffering=1, encoding="utf-8", errors="backslashreplace")
-    except RunHeldError as held:
-        sender.send(("elsewhere", str(held)))
+    except RunHeldError as elsewhere:
+        sender.send(("elsewhere", str(elsewhere)))
         return
     except OSError as fault:
         sender.send(("failed", sentence_of(fault)))

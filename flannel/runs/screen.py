@@ -194,8 +194,8 @@ def time_left(entries: Sequence[Entry], now: float) -> float | None:
 
 def _span(entry: Entry) -> float | None:
     """How long a running run takes altogether, by the epoch that it printed last."""
-    found = re.search(r"(\d+) s left$", entry.line)
-    return entry.heard - entry.began + float(found[1]) if found else None
+    match = re.search(r"(\d+) s left$", entry.line)
+    return entry.heard - entry.began + float(match[1]) if match else None
 
 
 def spoken(seconds: float) -> str:

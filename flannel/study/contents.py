@@ -136,12 +136,12 @@ def check_fingerprints(study: Path, runs: Sequence[StudyRun]) -> None:
 
 def _agree(study: Path, part: str, runs: Sequence[StudyRun]) -> None:
     """Refuses runs of which some differ from the most usual value of one fingerprint part."""
-    held = {run.name_in(study): run.parts[part] for run in runs if part in run.parts}
-    if len(set(held.values())) < 2:
+    value_of = {run.name_in(study): run.parts[part] for run in runs if part in run.parts}
+    if len(set(value_of.values())) < 2:
         return
-    usual, _ = Counter(held.values()).most_common(1)[0]
-    odd = [name for name, value in held.items() if value != usual]
-    like = next(name for name, value in held.items() if value == usual)
+    usual, _ = Counter(value_of.values()).most_common(1)[0]
+    odd = [name for name, value in value_of.items() if value != usual]
+    like = next(name for name, value in value_of.items() if value == usual)
     named = ", ".join(odd[:NAMED]) + (f" and {len(odd) - NAMED} more" if len(odd) > NAMED else "")
     raise StudyError(
         f"These runs were made from another {part} than {like} and cannot stand in one "
@@ -174,12 +174,12 @@ def narrowed(runs: Sequence[StudyRun], learners: Sequence[str] | None) -> list[S
     """
     if learners is None:
         return list(runs)
-    found = {run.learner for run in runs if run.stage == "base"}
-    unknown = sorted(set(learners) - found)
+    known = {run.learner for run in runs if run.stage == "base"}
+    unknown = sorted(set(learners) - known)
     if unknown:
         raise StudyError(
             f"No run of the learner {', '.join(unknown)}; the study holds "
-            f"{', '.join(sorted(found, key=learner_place)) or 'none'}."
+            f"{', '.join(sorted(known, key=learner_place)) or 'none'}."
         )
     return [run for run in runs if run.stage != "base" or run.learner in learners]
 

@@ -74,8 +74,8 @@ def count_parts(mask: Bool[np.ndarray, "height width"]) -> int:
 def _largest_parts(
     mask: Bool[np.ndarray, "height width"], parts: int
 ) -> Bool[np.ndarray, "height width"]:
-    labels, found = label(mask, connectivity=2, return_num=True)
-    if found <= parts:
+    labels, count = label(mask, connectivity=2, return_num=True)
+    if count <= parts:
         return mask
     areas = np.bincount(labels.ravel())
     areas[0] = 0

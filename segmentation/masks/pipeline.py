@@ -174,9 +174,9 @@ def _segment(
 
     def answers(batch: Sequence[_Read]) -> Iterator[_Segmented]:
         grey = torch.from_numpy(np.stack([one.grey for one in batch])).to(device)
-        found = class_probabilities(network, grey, classes, options.flip)
-        lung = found[:, lungs].sum(dim=1).cpu().numpy()  # (batch, size, size)
-        heart = found[:, classes.index(HEART)].cpu().numpy() if HEART in classes else None
+        probabilities = class_probabilities(network, grey, classes, options.flip)
+        lung = probabilities[:, lungs].sum(dim=1).cpu().numpy()  # (batch, size, size)
+        heart = probabilities[:, classes.index(HEART)].cpu().numpy() if HEART in classes else None
         for place, one in enumerate(batch):
             yield _Segmented(one, lung[place], None if heart is None else heart[place])
 
@@ -202,11 +202,11 @@ def _finish(
     read, lungs = segmented.read, segmented.lungs
     kept = clean_probability(lungs) if options.clean_up else lungs
     mask, _ = mask_at_size(kept, read.height, read.width)
-    found, inside = lungs > THRESHOLD, kept > THRESHOLD
+    lung, inside = lungs > THRESHOLD, kept > THRESHOLD
     judged = quality(
         mask,
         mean_confidence=float(lungs[inside].mean()) if inside.any() else None,
-        removed_share=float((found & ~inside).sum() / max(1, found.sum())),
+        removed_share=float((lung & ~inside).sum() / max(1, lung.sum())),
         parts=count_parts(inside),
     )
     ratio = None

@@ -80,10 +80,10 @@ def radiographs_of(places: Sequence[Path], out: Path) -> FoundRadiographs:
                 f"{place} holds the radiographs, and masks among them could not be "
                 "distinguished from them; name another folder with --out."
             )
-        found, fault = gather(place, out)
+        files, fault = gather(place, out)
         faults += [fault] if fault else []
-        passed_over += [f"{shown(place)}: {line}" for line in left_in_words(found.left, place)]
-        for path in found.images:
+        passed_over += [f"{shown(place)}: {line}" for line in left_in_words(files.left, place)]
+        for path in files.images:
             above = path.parent.relative_to(place).parts if path != place else ()
             name = "/".join(file_name(part) for part in (*above, stem_of(path)))
             named.setdefault(name, {})[path.resolve()] = path  # a file named twice is one file

@@ -113,7 +113,7 @@ def _of_the_stem(manifest: pd.DataFrame, folder: Path, report: ImportReport) -> 
             f"expected masks such as {stems.iloc[0]}.png."
         )
     alike = stems.value_counts()
-    found = {}
+    by_image = {}
     for image_id, path, stem in zip(manifest["image_id"], manifest["path"], stems, strict=True):
         masks = files.get(stem, [])
         if len(masks) > 1 or (masks and alike[stem] > 1):
@@ -122,8 +122,8 @@ def _of_the_stem(manifest: pd.DataFrame, folder: Path, report: ImportReport) -> 
                 f"radiographs named {stem}; import the sources apart from each other."
             )
         elif masks:
-            found[image_id] = MaskPair(Path(path), {LUNGS: tuple(masks)}, stem)
-    return found
+            by_image[image_id] = MaskPair(Path(path), {LUNGS: tuple(masks)}, stem)
+    return by_image
 
 
 def _take(

@@ -66,17 +66,17 @@ def summary(table: pd.DataFrame, prefix: str) -> dict[str, float | int]:
         `<prefix>/jaccard` and so on; intervals are 95 %, by bootstrap over patients.
     """
     groups = table["group"].tolist()
-    found: dict[str, float | int] = {f"{prefix}/radiographs": len(table)}
+    measures: dict[str, float | int] = {f"{prefix}/radiographs": len(table)}
     for name in MEASURES:
         mean, low, high = mean_interval(table[name].to_numpy(), groups)
-        found[f"{prefix}/{name}"] = mean
+        measures[f"{prefix}/{name}"] = mean
         if name.startswith("jaccard"):
-            found[f"{prefix}/{name}_low"], found[f"{prefix}/{name}_high"] = low, high
-    found[f"{prefix}/jaccard_worst"] = float(table["jaccard"].min())
+            measures[f"{prefix}/{name}_low"], measures[f"{prefix}/{name}_high"] = low, high
+    measures[f"{prefix}/jaccard_worst"] = float(table["jaccard"].min())
     for name in table.columns:
         if name.startswith("jaccard_") and name not in MEASURES:
-            found[f"{prefix}/{name}"] = float(table[name].mean())
-    return found
+            measures[f"{prefix}/{name}"] = float(table[name].mean())
+    return measures
 
 
 def _answers(
@@ -99,7 +99,7 @@ def _row(answer: Answer, classes: tuple[str, ...]) -> dict[str, str | float]:
     enlarged = F.interpolate(answer.probabilities[None], size, mode="bilinear")[0]
     predicted = enlarged.argmax(dim=0).numpy()
     lungs = lung_channels(classes)
-    found, sought = np.isin(predicted, lungs), np.isin(truth, lungs)
+    predicted_lungs, true_lungs = np.isin(predicted, lungs), np.isin(truth, lungs)
 
     native = np.logical_or.reduce([masks[place - 1] for place in lungs])
     probability = answer.probabilities[lungs].sum(dim=0).numpy()
@@ -107,10 +107,10 @@ def _row(answer: Answer, classes: tuple[str, ...]) -> dict[str, str | float]:
         "stem": answer.pair.stem,
         "origin": answer.pair.origin,
         "group": answer.group,
-        "jaccard": jaccard(found, sought),
+        "jaccard": jaccard(predicted_lungs, true_lungs),
         "jaccard_native": jaccard(mask_at_size(probability, *native.shape)[0], native),
-        "dice": dice(found, sought),
-        "hausdorff95": hausdorff95(found, sought),
+        "dice": dice(predicted_lungs, true_lungs),
+        "hausdorff95": hausdorff95(predicted_lungs, true_lungs),
     }
     if len(classes) > 2:
         for place, name in enumerate(classes[1:], start=1):

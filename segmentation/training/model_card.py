@@ -33,8 +33,8 @@ def write_model_card(
         precision: Lightning's name for the arithmetic of the training.
         version: Version of this code.
     """
-    found = {split: [pair.origin for pair in data.datasets[split].pairs] for split in SPLITS}
-    names = sorted({origin for members in found.values() for origin in members})
+    origins = {split: [pair.origin for pair in data.datasets[split].pairs] for split in SPLITS}
+    names = sorted({origin for members in origins.values() for origin in members})
 
     def interval(name: str) -> str:
         mean, low, high = (measures[name + end] for end in ("", "_low", "_high"))
@@ -49,7 +49,7 @@ def write_model_card(
         network=type(model.network).__name__,
         classes=model.classes,
         data=data,
-        origins={name: [found[split].count(name) for split in SPLITS] for name in names},
+        origins={name: [origins[split].count(name) for split in SPLITS] for name in names},
         conventions=[
             f"`{name}`. {CONVENTIONS[name]}" for name in data.convention.split(" + ") if name
         ],

@@ -72,16 +72,16 @@ class ValidationOverlays(Callback):
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             logits = model(batch.radiographs.to(trainer.strategy.root_device))
         lungs = lung_channels(model.classes)
-        found = np.isin(logits.argmax(dim=1).cpu().numpy(), lungs)
-        sought = np.isin(batch.target.numpy(), lungs)
+        predicted = np.isin(logits.argmax(dim=1).cpu().numpy(), lungs)
+        target = np.isin(batch.target.numpy(), lungs)
         grey = batch.radiographs[:, 0].clamp(0, 255).byte().numpy()
         pictures = [
             overlay_mask(overlay_mask(one, truth, ORANGE), mask, SKY)
-            for one, truth, mask in zip(grey, sought, found, strict=True)
+            for one, truth, mask in zip(grey, target, predicted, strict=True)
         ]
         captions = [
             f"{jaccard(mask, truth):.3f}  {dataset.pairs[place].stem}"
-            for mask, truth, place in zip(found, sought, places, strict=True)
+            for mask, truth, place in zip(predicted, target, places, strict=True)
         ]
         return contact_sheet(pictures, captions, COLUMNS)
 

@@ -135,14 +135,14 @@ def group_of(pair: MaskPair, pattern: str | None) -> str:
     if pattern is None:
         return pair.patient or pair.stem
     try:
-        found = re.search(pattern, pair.stem)
+        match = re.search(pattern, pair.stem)
     except re.error as fault:
         raise LungPairError(
             f"group_pattern {pattern!r} is no regular expression: {fault}."
         ) from fault
-    if found is None:
+    if match is None:
         return pair.patient or pair.stem
-    return found.group(1) if found.re.groups else found.group(0)
+    return match.group(1) if match.re.groups else match.group(0)
 
 
 def convention_of(pairs: Sequence[MaskPair], mixed: bool) -> str:

@@ -82,8 +82,8 @@ def pooled_bins(
         for name in ("confidence", "share")
     ]
     total = images.sum(axis=0)
-    held = total > 0
-    return sums[0][held] / total[held], sums[1][held] / total[held], total[held]
+    filled = total > 0
+    return sums[0][filled] / total[filled], sums[1][filled] / total[filled], total[filled]
 
 
 def _spaced() -> ConstrainedLayoutEngine:

@@ -209,14 +209,14 @@ def _counts(
     comparison: Comparison, arm: str, learner: str, validation: bool
 ) -> dict[int, Float[np.ndarray, "classes classes"]]:
     """Returns each fold's confusion, of those that have radiographs."""
-    found = {}
+    by_fold = {}
     for result in comparison.of(arm, learner):
         table = result.validation if validation else result.predictions
         if len(table):
             columns = probability_columns(comparison.diagnoses)
             values = (list(table["diagnosis"]), table[columns].to_numpy(float))
-            found[result.run.fold] = scores(*values, comparison.diagnoses).confusion
-    return found
+            by_fold[result.run.fold] = scores(*values, comparison.diagnoses).confusion
+    return by_fold
 
 
 def _matrix(

@@ -47,9 +47,9 @@ def write_galleries(comparison: Comparison, folder: Path, related: bool = False)
     if masked:
         drawn["segmentation"] = segmentation_triptych(store, next(iter(masked)))
         drawn["masks"] = masks_examples(store, masked | flagged(study, store))
-    found = first_patches(comparison)
-    if found is not None:
-        run, patches = found
+    first = first_patches(comparison)
+    if first is not None:
+        run, patches = first
         seen = {key: name for key, name in examples.items() if key in patches.image_id}
         if seen:
             drawn["votes"] = votes(store, run, patches, seen, comparison.diagnoses)

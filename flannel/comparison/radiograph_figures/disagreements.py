@@ -79,25 +79,25 @@ def disagreement(first: Result, second: Result, diagnoses: tuple[str, ...]) -> D
     return Disagreement(first, second, table[differ].reset_index(drop=True))
 
 
-def disagreements(store: Store, found: Disagreement) -> Figure | None:
+def disagreements(store: Store, disagreement: Disagreement) -> Figure | None:
     """Draws radiographs that only one of two arms names rightly, a row for each arm.
 
     Those with the widest gap in the probability of the true diagnosis are shown; nobody picks.
 
     Args:
         store: Radiographs; those that it lacks are left out.
-        found: Where the arms differ.
+        disagreement: Where the arms differ.
 
     Returns:
         None where no radiograph is predicted rightly by one arm alone.
     """
-    names = {"first": found.first.run.arm, "second": found.second.run.arm}
-    rows = {side: found.only_right(side) for side in names}
+    names = {"first": disagreement.first.run.arm, "second": disagreement.second.run.arm}
+    rows = {side: disagreement.only_right(side) for side in names}
     rows = {side: part[part["image_id"].isin(set(store.image_ids))] for side, part in rows.items()}
     rows = {side: part for side, part in rows.items() if len(part)}
     if not rows:
         return None
-    run = found.first.run
+    run = disagreement.first.run
     with drawn_in_style():
         figure = Figure(
             figsize=(PAGE_INCHES, 2.75 * len(rows) + 0.4), layout=ConstrainedLayoutEngine(h_pad=0.1)
@@ -116,6 +116,6 @@ def disagreements(store: Store, found: Disagreement) -> Figure | None:
                 axes.set_axis_off()
         figure.suptitle(
             f"{run.learner} fold {run.fold}: {' and '.join(names.values())} differ on "
-            f"{len(found.table)} of {len(found.first.predictions)} test radiographs"
+            f"{len(disagreement.table)} of {len(disagreement.first.predictions)} test radiographs"
         )
     return figure

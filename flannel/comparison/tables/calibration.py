@@ -22,10 +22,10 @@ def calibrations_table(measurements: Measurements) -> Table | None:
     for row in measurements.rows:
         if not row.calibrations:
             continue
-        found = calibration_table(row.calibrations)
+        measures = calibration_table(row.calibrations)
         cells = [
             score_cell(one[moment], one[f"{moment}_deviation"])
-            for _, one in found.iterrows()
+            for _, one in measures.iterrows()
             for moment in ("before", "after")
         ]
         temperatures = [
@@ -34,7 +34,7 @@ def calibrations_table(measurements: Measurements) -> Table | None:
         ]
         opens = bool(lines) and lines[-1].cells[0] != row.arm
         lines.append(Line((row.arm, row.learner, *cells, listed(temperatures)), _kind(row), opens))
-        numbers.append(_named(row, found))
+        numbers.append(_named(row, measures))
     if not lines:
         return None
     return Table(

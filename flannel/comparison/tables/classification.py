@@ -33,9 +33,9 @@ def scores_of(result: Result, split: Reported, diagnoses: Sequence[str]) -> Scor
     )
 
 
-def weighted(found: Scores, measure: str) -> float:
+def weighted(scores: Scores, measure: str) -> float:
     """Averages a measure over the diagnoses, each weighed by its support; NaN if one is NaN."""
-    each = [one for name, one in found.by_class.items() if name != MACRO and one.support]
+    each = [one for name, one in scores.by_class.items() if name != MACRO and one.support]
     supports = [one.support for one in each]
     return float(np.average([getattr(one, measure) for one in each], weights=supports))
 
@@ -61,9 +61,9 @@ def classification_table(comparison: Comparison, related: Related, split: Report
     for arm, learner in _with_published(list(ours), related, split):
         result = ours.get((arm, learner))
         names = (*comparison.diagnoses, OVERALL, MACRO, WEIGHTED)
-        found = {} if result is None else _ours(result, split, comparison.diagnoses)
+        by_name = {} if result is None else _ours(result, split, comparison.diagnoses)
         for place, name in enumerate(names):
-            row, cells = found.get(name, (dict.fromkeys(SHOWN, np.nan), [UNDEFINED] * len(SHOWN)))
+            row, cells = by_name.get(name, (dict.fromkeys(SHOWN, np.nan), [UNDEFINED] * len(SHOWN)))
             theirs = _theirs(related, split, arm, learner, name)
             printed = [printed_cell(value, measure) for measure, value in theirs.items()]
             opens = place == 0 and bool(lines)
@@ -104,8 +104,8 @@ def confusion_table(comparison: Comparison, related: Related) -> Table:
                 ]
                 counts = [np.nan] * len(diagnoses)
                 if result is not None and len(rows_of(result, split)):
-                    found = scores_of(result, split, diagnoses).confusion
-                    counts = [float(count) for count in found[place]]
+                    confusion = scores_of(result, split, diagnoses).confusion
+                    counts = [float(count) for count in confusion[place]]
                 if np.isnan([*counts, *theirs]).all():
                     continue
                 cells = [_beside(one, other) for one, other in zip(counts, theirs, strict=True)]
@@ -155,19 +155,19 @@ def _ours(
     result: Result, split: Reported, diagnoses: Sequence[str]
 ) -> dict[str, tuple[dict[str, float], list[str]]]:
     """Returns each line's numbers and cells; accuracy stands below F1, as the papers have it."""
-    table, found = rows_of(result, split), scores_of(result, split, diagnoses)
+    table, scores = rows_of(result, split), scores_of(result, split, diagnoses)
     doubt = measured({0: table}, draw_groups(table["group"]), diagnoses, ranks=False)
     whole = (float(len(table)), f"{len(table):,}")
     lines = {}
-    for name, one in found.by_class.items():
-        values = {measure: found.value(name, measure) for measure in PRINTED}
+    for name, one in scores.by_class.items():
+        values = {measure: scores.value(name, measure) for measure in PRINTED}
         cells = [measure_cell(doubt, name, measure) for measure in PRINTED]
         lines[name] = ({**values, "support": float(one.support)}, [*cells, f"{one.support:,}"])
     lines[OVERALL] = (
-        {"precision": np.nan, "recall": np.nan, "f1": found.accuracy, "support": whole[0]},
+        {"precision": np.nan, "recall": np.nan, "f1": scores.accuracy, "support": whole[0]},
         ["", "", measure_cell(doubt, OVERALL, "accuracy"), whole[1]],
     )
-    means = {measure: weighted(found, measure) for measure in PRINTED}
+    means = {measure: weighted(scores, measure) for measure in PRINTED}
     lines[WEIGHTED] = (
         {**means, "support": whole[0]},
         [*(score_cell(value) for value in means.values()), whole[1]],
@@ -178,10 +178,10 @@ def _ours(
 def _theirs(
     related: Related, split: Reported, arm: str, learner: str, name: str
 ) -> Mapping[str, float]:
-    found = {measure: related.number(measure, name, arm, learner, split) for measure in SHOWN}
+    printed = {measure: related.number(measure, name, arm, learner, split) for measure in SHOWN}
     if name == OVERALL:
-        found["f1"] = related.number("accuracy", OVERALL, arm, learner, split)
-    return found
+        printed["f1"] = related.number("accuracy", OVERALL, arm, learner, split)
+    return printed
 
 
 def printed_cell(value: float, measure: str) -> str:

@@ -33,12 +33,12 @@ def table_1(study: Path) -> Table | None:
     """
     rows: list[dict[str, object]] = [dict(PUBLISHED_SEGMENTER)]
     for path in sorted(study.glob("segmentation/*/metrics.json")):
-        found = read_json(path)
+        metrics = read_json(path)
         row: dict[str, object] = {"segmenter": path.parent.name}
         for split in ("train", "val", "test"):
-            row[split] = found.get(f"{split}/radiographs")
+            row[split] = metrics.get(f"{split}/radiographs")
             for end in ("", "_low", "_high"):
-                row[f"{split}_jaccard{end}"] = found.get(f"{split}/jaccard{end}")
+                row[f"{split}_jaccard{end}"] = metrics.get(f"{split}/jaccard{end}")
         rows.append(row)
     if len(rows) == 1:
         return None

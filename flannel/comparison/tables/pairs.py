@@ -59,7 +59,7 @@ def tests_table(measurements: Measurements) -> Table | None:
     lines: list[Line] = []
     numbers: list[pd.DataFrame] = []
     for pair in pairs:
-        found = pair.tests.set_index(["test", "class"])
+        tests = pair.tests.set_index(["test", "class"])
         for place, name in enumerate((*measurements.comparison.diagnoses, MACRO)):
             one = pair.of(name)
             cells = [difference_cell(one["difference"], (one["low"], one["high"]))]
@@ -67,9 +67,9 @@ def tests_table(measurements: Measurements) -> Table | None:
             # McNemar's test over all diagnoses is in the line of the macro mean.
             key = "overall" if name == MACRO else name
             for test in ("mcnemar", "delong"):
-                there = (test, key) in found.index
+                there = (test, key) in tests.index
                 cells += [
-                    p_cell(found.loc[(test, key), column]) if there else UNDEFINED
+                    p_cell(tests.loc[(test, key), column]) if there else UNDEFINED
                     for column in ("p", "p_holm")
                 ]
             lines.append(

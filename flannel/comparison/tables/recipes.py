@@ -72,12 +72,12 @@ def _recipe(result: Result) -> Mapping[str, object]:
 
 
 def _settings(arm: str, recipe: Mapping[str, object]) -> dict[str, str]:
-    found = {}
+    settings = {}
     for name, place in SHOWN.items():
         value: object = recipe
         for key in place.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         whole = name in PATCHED_ONLY and arm in WHOLE_ARMS
         text = UNDEFINED if value is None or whole else str(value)
-        found[name] = text.rpartition(".")[2] if place.endswith("class_path") else text
-    return found
+        settings[name] = text.rpartition(".")[2] if place.endswith("class_path") else text
+    return settings

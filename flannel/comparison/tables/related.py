@@ -73,8 +73,10 @@ def composition_table(comparison: Comparison, related: Related) -> Table | None:
     counts = counts.reindex(index=[*ROWS, TOTAL], columns=columns, fill_value=0)
     lines = []
     for name, row in counts.iterrows():
-        of = "" if name == TOTAL else str(name)
-        printed = [related.number("radiographs", one, split=of) for one in comparison.diagnoses]
+        named_split = "" if name == TOTAL else str(name)
+        printed = [
+            related.number("radiographs", one, split=named_split) for one in comparison.diagnoses
+        ]
         printed.append(float(np.sum(printed)))
         cells = [
             f"{ours:,}" if np.isnan(theirs) else f"{ours:,} ({theirs:,.0f})"
@@ -107,14 +109,14 @@ def runs_table(comparison: Comparison, related: Related) -> Table:
         arm, learner = result.run.arm, result.run.learner
         row: dict[str, float] = {}
         for split in SPLITS:
-            found = (
+            scores = (
                 scores_of(result, split, comparison.diagnoses)
                 if len(rows_of(result, split))
                 else None
             )
             for name, measure in ((OVERALL, "accuracy"), (MACRO, "f1"), (first, "f1")):
                 key = f"{split}_{measure if name != MACRO else 'macro_f1'}"
-                row[key] = np.nan if found is None else found.value(name, measure)
+                row[key] = np.nan if scores is None else scores.value(name, measure)
         cost = _cost(result)
         row |= {"epochs": cost.get("epochs", np.nan), "minutes": cost["train_seconds"] / 60}
         row["published_accuracy"] = related.number("accuracy", OVERALL, arm, learner, reported)
@@ -273,8 +275,8 @@ def _shown(parts: pd.DataFrame) -> pd.DataFrame:
 def _cost(result: Result) -> dict[str, float]:
     """Reads what a run took; an ensemble and a run without costs have NaN."""
     path = result.run.folder / "cost.json"
-    found = read_json(path) if path.is_file() else {}
-    values = {name: found.get(name) for name in ("epochs", "train_seconds")}
+    cost = read_json(path) if path.is_file() else {}
+    values = {name: cost.get(name) for name in ("epochs", "train_seconds")}
     return {
         name: float(value) if isinstance(value, int | float) else np.nan
         for name, value in values.items()

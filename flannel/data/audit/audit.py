@@ -90,9 +90,9 @@ def audit_cohort(manifest: pd.DataFrame, store: Store, seed: int = 1) -> Audit:
         store: Their grey values and, if there are some, lung masks.
         seed: Of the forests that look for shortcuts.
     """
-    held = manifest["image_id"].isin(store.image_ids)
-    not_stored = tuple(manifest["image_id"][~held])
-    table = manifest[held].reset_index(drop=True)
+    stored = manifest["image_id"].isin(store.image_ids)
+    not_stored = tuple(manifest["image_id"][~stored])
+    table = manifest[stored].reset_index(drop=True)
     evidence = gather_evidence(table, store)
     pairs = duplicate_pairs(table, evidence.hashes)
     place = {image_id: row for row, image_id in enumerate(table["image_id"])}

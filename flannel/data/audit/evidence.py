@@ -93,12 +93,14 @@ def gather_evidence(manifest: pd.DataFrame, store: Store) -> Evidence:
 
     image_ids = manifest["image_id"].tolist()
     with ThreadPoolExecutor() as pool:
-        found = list(progress(pool.map(look, image_ids), len(image_ids), "Looking for shortcuts"))
+        looked_at = list(
+            progress(pool.map(look, image_ids), len(image_ids), "Looking for shortcuts")
+        )
     width, height = (manifest[side].to_numpy(np.float32) for side in ("width", "height"))
     sizes = np.stack([width, height, width / height], axis=1)
 
     def rows(part: Callable[[Traces], np.ndarray]) -> np.ndarray:
-        return np.stack([part(traces) for traces in found])
+        return np.stack([part(traces) for traces in looked_at])
 
     return Evidence(
         frame=np.concatenate([sizes, rows(lambda t: t.edges)], axis=1),
@@ -108,9 +110,9 @@ def gather_evidence(manifest: pd.DataFrame, store: Store) -> Evidence:
         lungs=rows(lambda t: t.lungs),
         lung_box=rows(lambda t: t.lung_box),
         lung_shape=rows(lambda t: t.lung_shape),
-        has_mask=np.array([traces.has_mask for traces in found]),
+        has_mask=np.array([traces.has_mask for traces in looked_at]),
         histogram=rows(lambda t: t.histogram),
-        hashes=tuple(traces.hash for traces in found),
+        hashes=tuple(traces.hash for traces in looked_at),
     )
 
 

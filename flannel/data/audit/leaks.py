@@ -79,10 +79,10 @@ def duplicate_pairs(table: pd.DataFrame, hashes: Sequence[bytes]) -> list[Pair]:
         hashes: Of the same rows.
     """
     rows = table.assign(patient=patients_of(table)).to_dict("records")
-    found = {(i, j): likeness for i, j, likeness in near_duplicates(hashes)}
+    likeness_of = {(i, j): likeness for i, j, likeness in near_duplicates(hashes)}
     for same in table.groupby("sha256").indices.values():
         for i, j in combinations(sorted(same.tolist()), 2):
-            found[i, j] = 1.0
+            likeness_of[i, j] = 1.0
     pairs = [
         Pair(
             first=rows[i]["image_id"],
@@ -95,7 +95,7 @@ def duplicate_pairs(table: pd.DataFrame, hashes: Sequence[bytes]) -> list[Pair]:
                 if rows[i][what] != rows[j][what]
             ),
         )
-        for (i, j), likeness in found.items()
+        for (i, j), likeness in likeness_of.items()
     ]
     return sorted(pairs, key=lambda p: (-len(p.differs), -p.likeness, p.first, p.second))
 

@@ -59,7 +59,7 @@ def write_audit(study: Path, seed: int = 1) -> tuple[Path, list[Remark]]:
             **asdict(audit),
         }
         beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    held = manifest[manifest["image_id"].isin(store.image_ids)]
+    stored = manifest[manifest["image_id"].isin(store.image_ids)]
     report = path.with_suffix(".txt")
     page = study / "audit.html"
     with whole_file(page) as beside:
@@ -68,7 +68,7 @@ def write_audit(study: Path, seed: int = 1) -> tuple[Path, list[Remark]]:
             .get_template("audit.html.j2")
             .render(
                 **_numbers(audit, seed),
-                **_pictures(audit, held, store),
+                **_pictures(audit, stored, store),
                 study=study.resolve().name,
                 remarks=sentences,
                 choices=choices,
@@ -94,7 +94,9 @@ def _numbers(audit: Audit, seed: int) -> dict[str, object]:
         "audit": audit,
         "shortcuts": by_target,
         "readings": {
-            target: reading(target, found) for target, found in by_target.items() if found
+            target: reading(target, shortcuts)
+            for target, shortcuts in by_target.items()
+            if shortcuts
         },
         "explained": {s.evidence: EXPLAINED[s.evidence] for s in audit.shortcuts},
         "forest": {"trees": TREES, "folds": FOLDS, "seed": seed},

@@ -27,7 +27,7 @@ class Remark:
 
 def remarks(audit: Audit) -> list[Remark]:
     """Returns remarks on what matters, the dangers first."""
-    found = [
+    listed = [
         *_on_leaks(audit),
         *_on_pairs(audit),
         *_on_origin(audit),
@@ -36,12 +36,12 @@ def remarks(audit: Audit) -> list[Remark]:
         *_on_files(audit),
     ]
     order: Sequence[Weight] = ("danger", "care", "good")
-    return sorted(found, key=lambda remark: order.index(remark.weight))
+    return sorted(listed, key=lambda remark: order.index(remark.weight))
 
 
-def reading(target: str, found: Sequence[Shortcut]) -> str:
+def reading(target: str, shortcuts: Sequence[Shortcut]) -> str:
     """Returns a sentence on how well the best evidence without a lung predicts one target."""
-    best = _best_blind(found)
+    best = _best_blind(shortcuts)
     numbers = f"macro F1 {best.macro_f1:.2f} (chance: {best.chance:.2f})"
     if best.low <= best.chance:
         how = "no better than by chance: at best"
@@ -120,11 +120,11 @@ def _on_origin(audit: Audit) -> Iterator[Remark]:
 
 
 def _on_shortcuts(audit: Audit) -> Iterator[Remark]:
-    found = [shortcut for shortcut in audit.shortcuts if shortcut.target == "diagnosis"]
-    if not found:
+    shortcuts = [shortcut for shortcut in audit.shortcuts if shortcut.target == "diagnosis"]
+    if not shortcuts:
         yield Remark("care", "Too few groups or only one diagnosis: no shortcut could be tested.")
         return
-    best = _best_blind(found)
+    best = _best_blind(shortcuts)
     if best.low <= best.chance:
         yield Remark(
             "good",
@@ -139,7 +139,7 @@ def _on_shortcuts(audit: Audit) -> Iterator[Remark]:
         f"{best.low:.2f} to {best.high:.2f}). Chance is {best.chance:.2f}."
         + "".join(
             f" From the {shortcut.evidence}: {shortcut.macro_f1:.2f}."
-            for shortcut in found
+            for shortcut in shortcuts
             if shortcut.evidence in (*BLIND, *FROM_MASKS) and shortcut is not best
         )
         + " Compare a network's score with these numbers.",
@@ -187,8 +187,8 @@ def _on_files(audit: Audit) -> Iterator[Remark]:
         )
 
 
-def _best_blind(found: Sequence[Shortcut]) -> Shortcut:
-    blind = [shortcut for shortcut in found if shortcut.evidence in BLIND]
+def _best_blind(shortcuts: Sequence[Shortcut]) -> Shortcut:
+    blind = [shortcut for shortcut in shortcuts if shortcut.evidence in BLIND]
     return max(blind, key=lambda shortcut: shortcut.macro_f1)
 
 

@@ -97,7 +97,7 @@ def find_shortcuts(
         seed: Of forests, folds and resampling.
     """
     owners = np.asarray(groups)
-    found = []
+    shortcuts = []
     for target in TARGETS:
         truth = manifest[target].to_numpy(str)
         for name, (numbers, seen) in views_of(evidence).items():
@@ -108,10 +108,10 @@ def find_shortcuts(
                 others = truth[seen & ~rows].tolist()
                 left_out = {label: others.count(label) for label in sorted(set(others))}
                 predicted = predict(numbers[rows], truth[rows], owners[rows], seed)
-                found.append(
+                shortcuts.append(
                     _judged(target, name, truth[rows], predicted, owners[rows], left_out, seed)
                 )
-    return found
+    return shortcuts
 
 
 def views_of(

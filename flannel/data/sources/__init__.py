@@ -80,17 +80,17 @@ def find_pairs(folder: Path) -> list[MaskPair]:
             `pair_table.pairs` and `mask_pairs.pairs`.
     """
     if pair_table.is_here(folder):
-        found = pair_table.pairs(folder)
+        pairs = pair_table.pairs(folder)
     elif folder.is_dir():
-        found = _pairs_of_folder(folder)
+        pairs = _pairs_of_folder(folder)
     else:
         raise SourceError(
             f"{folder} is not a folder and not a CSV file; expected a folder with images and lung "
             "masks, or a table of them."
         )
-    if not found:
+    if not pairs:
         raise SourceError(f"{folder} holds no image that has a lung mask.")
-    return found
+    return pairs
 
 
 def _pairs_of_folder(folder: Path) -> list[MaskPair]:

@@ -82,14 +82,14 @@ def pairs(folder: Path) -> list[MaskPair]:
             Data/Infection Segmentation Data/`, a part of the radiographs, is laid out alike and
             can be given instead.
     """
-    found: list[MaskPair] = []
+    usable: list[MaskPair] = []
     faults: list[str] = []
     for split, place in _class_folders(folder):
         masks = {LUNGS: files_by_stem(place / MASKS)}
         good, bad = paired(files_by_stem(place / IMAGES), masks, NAME, CONVENTION)
-        found += [replace(pair, split=SPLITS[split]) for pair in good]
+        usable += [replace(pair, split=SPLITS[split]) for pair in good]
         faults += bad
-    apart, alike = told_apart(found, [pair.split for pair in found])
+    apart, alike = told_apart(usable, [pair.split for pair in usable])
     tell_left_out(folder, faults + alike)
     return apart
 

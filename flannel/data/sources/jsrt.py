@@ -49,9 +49,9 @@ def pairs(folder: Path) -> list[MaskPair]:
     Args:
         folder: Holds both data sets.
     """
-    found, faults = paired(*_files(folder), NAME, CONVENTION)
+    usable, faults = paired(*_files(folder), NAME, CONVENTION)
     tell_left_out(folder, faults)
-    return found
+    return usable
 
 
 def write_phantoms(folder: Path, count: int, seed: int) -> None:

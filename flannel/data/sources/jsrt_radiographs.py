@@ -50,13 +50,13 @@ def _radiographs(folder: Path) -> dict[str, Path]:
     """Finds the radiographs by stem, in capitals."""
     inside = [path for path in sorted(folder.iterdir()) if path.is_dir()]
     places = [path for path in inside if path.name.lower().replace("_", " ") not in MASK_FOLDERS]
-    found: dict[str, Path] = {}
+    by_stem: dict[str, Path] = {}
     for place in (folder, *places):
         for path in place.glob("[Jj][Pp][Cc][NnLl][Nn]*"):
             stem, suffix = path.stem.upper(), path.suffix.lower()
-            if suffix == RAW or (suffix == COPY and stem not in found):
-                found[stem] = path
-    return found
+            if suffix == RAW or (suffix == COPY and stem not in by_stem):
+                by_stem[stem] = path
+    return by_stem
 
 
 def write_phantoms(folder: Path, normal: int, nodules: int, seed: int) -> None:

@@ -141,9 +141,9 @@ def pairs(folder: Path) -> list[MaskPair]:
     places |= {structure: inside[structure] for structure in OTHERS if structure in inside}
     masks = {structure: files_by_stem(place) for structure, place in places.items()}
     images = files_by_stem(folder / "images")
-    found, faults = paired(images, masks, folder.resolve().name, convention_of(folder))
+    usable, faults = paired(images, masks, folder.resolve().name, convention_of(folder))
     tell_left_out(folder, faults)
-    return found
+    return usable
 
 
 def convention_of(folder: Path) -> str:
@@ -205,7 +205,7 @@ def paired(
     Returns:
         The pairs, sorted by stem, and a sentence for each radiograph that is left out.
     """
-    found, faults = [], []
+    pairs, faults = [], []
     for stem, files in sorted(images.items()):
         belonging = {name: some[stem] for name, some in masks.items() if stem in some}
         twice = [paths for paths in (files, *belonging.values()) if len(paths) > 1]
@@ -217,8 +217,8 @@ def paired(
             faults.append(f"{files[0]} has no mask of the {lacking[0]}.")
         else:
             chosen = {name: tuple(paths) for name, paths in belonging.items()}
-            found.append(MaskPair(files[0], chosen, stem, convention, origin))
-    return found, faults
+            pairs.append(MaskPair(files[0], chosen, stem, convention, origin))
+    return pairs, faults
 
 
 def told_apart(

@@ -52,16 +52,16 @@ def pairs(folder: Path) -> list[MaskPair]:
         side: files_by_stem(top / "ManualMask" / name)
         for side, name in zip(SIDES, MASKS, strict=True)
     }
-    found, faults = paired(files_by_stem(top / "CXR_png"), named, NAME, CONVENTION)
+    usable, faults = paired(files_by_stem(top / "CXR_png"), named, NAME, CONVENTION)
     tell_left_out(folder, faults)
     left, right = SIDES
-    if _left_is_the_pictures(found):
-        found = [
+    if _left_is_the_pictures(usable):
+        usable = [
             replace(pair, masks={left: pair.masks[right], right: pair.masks[left]})
-            for pair in found
+            for pair in usable
         ]
     # MCUCXR_0001_0: the last part is the finding.
-    return [replace(pair, patient=pair.stem.rpartition("_")[0]) for pair in found]
+    return [replace(pair, patient=pair.stem.rpartition("_")[0]) for pair in usable]
 
 
 def _top(folder: Path) -> Path:

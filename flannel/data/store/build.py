@@ -136,8 +136,8 @@ def _build(plan: _Plan, workers: int | None, strict: bool) -> BuildReport:
     total = len(plan.entries)
     known = {entry: row for row, entry in enumerate(plan.before) if entry.sha256}
     with unfinished_store(plan.folder, plan.settings, plan.entries) as unfinished:
-        found = len(unfinished.done)
-        _check_disk(plan, found)
+        done = len(unfinished.done)
+        _check_disk(plan, done)
         fresh = [row for row, entry in enumerate(plan.entries) if entry not in known]
         faults = _write_rows(unfinished, fresh, _decoder(plan), workers, "Decoding radiographs")
         if faults and (strict or len(faults) == total):
@@ -145,7 +145,7 @@ def _build(plan: _Plan, workers: int | None, strict: bool) -> BuildReport:
                 f"{len(faults)} of {total} radiographs cannot be read, so the store was not made. "
                 "Mend them, or make the manifest again (make data):\n  " + "\n  ".join(faults)
             )
-        decoded = len(unfinished.done) - found
+        decoded = len(unfinished.done) - done
         unread = {row for row in fresh if row not in unfinished.done}
         final = [Entry(e.image_id) if row in unread else e for row, e in enumerate(plan.entries)]
         if final == plan.before:
@@ -251,17 +251,17 @@ def _earlier_entries(
     )
 
 
-def _check_disk(plan: _Plan, found: int) -> None:
+def _check_disk(plan: _Plan, done: int) -> None:
     total, side = len(plan.entries), plan.settings.size_px
-    needed = (total - found) * plan.settings.row_bytes
+    needed = (total - done) * plan.settings.row_bytes
     free = shutil.disk_usage(plan.folder).free
-    there = f", {found} of them are there" if found else ""
+    there = f", {done} of them are there" if done else ""
     announce(
         f"{total} radiographs of {side} x {side} pixels{there}: {needed / 1e9:.2f} GB to write to "
         f"{plan.folder}, {free / 1e9:.1f} GB are free."
     )
     if needed > free:
-        if not found:
+        if not done:
             discard(plan.folder)
         raise StoreError(
             f"The store needs {needed:,} more bytes, but {plan.folder} has {free:,} bytes free; "

@@ -87,8 +87,8 @@ def fill_lung_masks(folder: Path, masks: Path, manifest: pd.DataFrame) -> MaskRe
             for path, entry in zip(paths, entries, strict=True)
         ]
         kept = [
-            entry if entry.mask_sha256 == found else replace(entry, mask_sha256="")
-            for entry, found in zip(entries, hashes, strict=True)
+            entry if entry.mask_sha256 == mask_hash else replace(entry, mask_sha256="")
+            for entry, mask_hash in zip(entries, hashes, strict=True)
         ]
         changed = [row for row, entry in enumerate(kept) if entry.mask_sha256 != hashes[row]]
 
@@ -103,7 +103,7 @@ def fill_lung_masks(folder: Path, masks: Path, manifest: pd.DataFrame) -> MaskRe
         if final != entries:
             write_index(folder, final)
     stored = zip(entries, hashes, strict=True)
-    missing = [entry.image_id for entry, found in stored if entry.sha256 and not found]
+    missing = [entry.image_id for entry, mask_hash in stored if entry.sha256 and not mask_hash]
     unchanged = sum(1 for entry in kept if entry.mask_sha256)
     return MaskReport(len(written), unchanged, tuple(missing), tuple(faults))
 
