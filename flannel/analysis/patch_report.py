@@ -70,7 +70,7 @@ def _page(table: pd.DataFrame, runs: Sequence[PatchRun], repeats: int) -> str:
         "the best, and everything in the table is measured on the test images.",
         "",
     ]
-    apart = sorted({one.patches.strategy for one in runs} - {"uniform"})
+    apart = sorted({run.patches.strategy for run in runs} - {"uniform"})
     if apart:
         lines += [
             f"> Centres were drawn by {', '.join(name or 'an unknown way' for name in apart)}. "

@@ -114,19 +114,19 @@ def study_patches(
     """
     covered: dict[tuple[str, bytes], Float[np.ndarray, "times k"]] = {}
     parts = []
-    for one in runs:
-        for window_px, alike in _by_window(one.patches).items():
+    for patched in runs:
+        for window_px, alike in _by_window(patched.patches).items():
             for split in (CHOSEN_ON, REPORTED_ON):
-                chosen = (one.truth["split"] == split).to_numpy()
+                chosen = (patched.truth["split"] == split).to_numpy()
                 if not chosen.any():
                     continue
-                subset = _of_images(one.patches, chosen, alike)
+                subset = _of_images(patched.patches, chosen, alike)
                 ks = [k for k in KS if k < subset.logits.shape[1]] + [subset.logits.shape[1]]
                 orders = _orders(subset, ks[-1], repeats, seed)
-                rows = list(_voted(subset, one.targets(chosen), one.diagnoses, ks, orders))
+                rows = list(_voted(subset, patched.targets(chosen), patched.diagnoses, ks, orders))
                 if store is not None:
                     rows += _covering(subset, ks, orders[0], store, covered)
-                name = {"learner": one.run.learner, "fold": one.run.fold, "split": split}
+                name = {"learner": patched.run.learner, "fold": patched.run.fold, "split": split}
                 parts.append(pd.DataFrame(rows).assign(**name, window_px=window_px))
     columns = ["learner", "fold", "split", "window_px", "rule", "k"]
     return pd.concat(parts, ignore_index=True)[[*columns, "measure", "value", "deviation"]]

@@ -147,7 +147,7 @@ def leave_to_chance(network: nn.Module, stage: str, generator: torch.Generator) 
         stage: One of `STAGES`.
         generator: The only source of randomness, on the CPU.
     """
-    layers = [one for one in network.modules() if any(True for _ in _held(one))]
+    layers = [layer for layer in network.modules() if any(True for _ in _held(layer))]
     last = {"head": 1, "upper half": len(layers) // 2, "all weights": len(layers)}[stage]
     with torch.no_grad():
         for layer in layers[len(layers) - last :]:
@@ -162,7 +162,7 @@ def leave_to_chance(network: nn.Module, stage: str, generator: torch.Generator) 
 
 
 def rank_correlation(
-    one: Float32[Tensor, "height width"],
+    first: Float32[Tensor, "height width"],
     other: Float32[Tensor, "height width"],
     seen: Bool[Tensor, "height width"],
 ) -> float:
@@ -173,7 +173,7 @@ def rank_correlation(
     """
     step = -(-len(seen) // COMPARED_PX)
     within = seen[::step, ::step]
-    values = [cam[::step, ::step][within].numpy() for cam in (one, other)]
+    values = [cam[::step, ::step][within].numpy() for cam in (first, other)]
     if any(np.ptp(of_map) == 0 for of_map in values):
         return float("nan")
     return float(stats.spearmanr(*values).statistic)

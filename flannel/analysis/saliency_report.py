@@ -96,7 +96,7 @@ def write_saliency(
     options = ready.options
     at_once = ready.learner.views_at_once
     cam = GradCam(ready.network, options.view, options.normalisation, store.size_px, at_once, layer)
-    samples = [(one, *ready.see(store, one.image_id)) for one in chosen]
+    samples = [(sample, *ready.see(store, sample.image_id)) for sample in chosen]
     checks = check_maps(cam, store, samples, diagnoses, seed)
     folder = study / "saliency" / run.arm / run.learner / f"fold{run.fold}"
     written = write_table(checks_table(name, checks), folder)

@@ -42,17 +42,17 @@ def study_stopping(runs: Sequence[PatchRun], repeats: int = 20, seed: int = 1) -
         F1 with and without stopping.
     """
     rows = []
-    for one in runs:
-        tested = (one.truth["split"] == REPORTED_ON).to_numpy()
+    for patched in runs:
+        tested = (patched.truth["split"] == REPORTED_ON).to_numpy()
         if not tested.any():
             continue
-        kept = torch.from_numpy(one.patches.logits[tested].astype(np.float32))
-        orders = _orders(one.truth.index[tested], kept.shape[1], repeats, seed)
+        kept = torch.from_numpy(patched.patches.logits[tested].astype(np.float32))
+        orders = _orders(patched.truth.index[tested], kept.shape[1], repeats, seed)
         logits = kept[torch.arange(len(kept))[:, None], orders].flatten(0, 1)  # an order an image
-        name = {"learner": one.run.learner, "fold": one.run.fold}
+        name = {"learner": patched.run.learner, "fold": patched.run.fold}
         for rule in RULES:
             for error in ERRORS if rule == "share" else ERRORS[:1]:
-                outcome = _stopped(logits, np.tile(one.targets(tested), repeats), rule, error)
+                outcome = _stopped(logits, np.tile(patched.targets(tested), repeats), rule, error)
                 rows.append({**name, "rule": rule, "error": error, **outcome})
     return pd.DataFrame(rows, columns=COLUMNS)
 

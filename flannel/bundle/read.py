@@ -98,7 +98,7 @@ class Listed:
     def paths(self) -> dict[str, Path]:
         """Returns the weights of learners and ensembles by their names, once these were read."""
         entries = (*tables(self.contents["learners"]), *tables(self.contents["ensembles"]))
-        return {f"{one['arm']}/{one['learner']}": self.weights(one)[0] for one in entries}
+        return {f"{entry['arm']}/{entry['learner']}": self.weights(entry)[0] for entry in entries}
 
 
 def read_entries(listed: Listed) -> Trained:
@@ -113,11 +113,13 @@ def read_entries(listed: Listed) -> Trained:
     diagnoses = names(contents["diagnoses"])
     store = table(contents["store"])
     settings = Settings(side_px(store["size_px"]), one_of(store["resize"], get_args(Squaring)))
-    learners = [_learner(one, settings, listed) for one in tables(contents["learners"])]
-    ensembles = [_ensemble(one, len(diagnoses), listed) for one in tables(contents["ensembles"])]
-    names([*(one.name for one in learners), *(one.name for one in ensembles)])  # each once
+    learners = [_learner(entry, settings, listed) for entry in tables(contents["learners"])]
+    ensembles = [
+        _ensemble(entry, len(diagnoses), listed) for entry in tables(contents["ensembles"])
+    ]
+    names([part.name for part in (*learners, *ensembles)])  # each once
     segmenter, norms = contents["segmenter"], contents["norms"]
-    if segmenter is None and any(one.needs_mask for one in learners):
+    if segmenter is None and any(learner.needs_mask for learner in learners):
         raise EntryError("learners that need a lung mask, and no segmenter")
     return Trained(
         name=str(listed.folder),
@@ -243,7 +245,7 @@ def _norms(entry: Entry) -> Norms:
     cells = SIDE_PX**2
     numbers = (norms.mean, norms.directions, norms.limit, norms.usual, norms.side_by_side or 0)
     fits = norms.mean.shape == (cells,) and norms.directions.shape[1:] == (cells,)
-    if not fits or not all(np.isfinite(one).all() for one in numbers):
+    if not fits or not all(np.isfinite(array).all() for array in numbers):
         raise EntryError(f"norms that are no {cells} numbers, with directions of as many")
     return norms
 
@@ -310,7 +312,7 @@ def open_trained(
         raise BundleError(f"{place} holds fold {trained.fold}, not {fold}: leave the fold out.")
     if forms is None:
         return trained
-    known = {one.learner for one in trained.forms}
+    known = {form.learner for form in trained.forms}
     unknown = sorted(set(forms) - known - {ENSEMBLE})
     if unknown:
         raise BundleError(
@@ -319,8 +321,8 @@ def open_trained(
         )
     return replace(
         trained,
-        ensembles=tuple(one for one in trained.ensembles if one.learner in forms),
-        baselines=tuple(one for one in trained.baselines if one.learner in forms),
+        ensembles=tuple(form for form in trained.ensembles if form.learner in forms),
+        baselines=tuple(form for form in trained.baselines if form.learner in forms),
     )
 
 
@@ -349,21 +351,21 @@ def _chosen(
     trained: Trained, arms: Sequence[str] | None, learners: Sequence[str] | None
 ) -> Trained:
     """Keeps the arms and learners that were asked for."""
-    ensembles = [one for one in trained.ensembles if arms is None or one.arm in arms]
-    brought = {name for one in ensembles if arms is not None for name in one.learners}
+    ensembles = [form for form in trained.ensembles if arms is None or form.arm in arms]
+    brought = {name for form in ensembles if arms is not None for name in form.learners}
     kept = [
-        one
-        for one in trained.learners
-        if (learners is None or one.learner in learners)
-        and (arms is None or one.arm in arms or one.name in brought)
+        learner
+        for learner in trained.learners
+        if (learners is None or learner.learner in learners)
+        and (arms is None or learner.arm in arms or learner.name in brought)
     ]
-    chosen = {one.name for one in kept}
+    chosen = {learner.name for learner in kept}
     if not kept:
         raise TrainedError(
             f"{trained.name} holds none of the learners asked for; it holds "
-            f"{', '.join(one.name for one in trained.learners)}."
+            f"{', '.join(learner.name for learner in trained.learners)}."
         )
-    whole = tuple(one for one in ensembles if set(one.learners) <= chosen)
+    whole = tuple(form for form in ensembles if set(form.learners) <= chosen)
     return replace(trained, learners=tuple(kept), ensembles=whole)
 
 

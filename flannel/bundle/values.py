@@ -48,7 +48,7 @@ def tables(value: object) -> list[dict[str, object]]:
     """
     if not isinstance(value, list):
         raise EntryError(f"expected a list, not {_shown(value)}")
-    return [table(one) for one in _short(value)]
+    return [table(item) for item in _short(value)]
 
 
 def sentences(value: object) -> tuple[str, ...]:
@@ -57,11 +57,11 @@ def sentences(value: object) -> tuple[str, ...]:
     Raises:
         EntryError: If it is none, or a text is too long or holds what is not printed.
     """
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise EntryError(f"expected a list of texts, not {_shown(value)}")
-    for one in _short(value):
-        if len(one) > LONGEST_SENTENCE or not one.isprintable():
-            raise EntryError(f"the text {_shown(one)}")
+    for item in _short(value):
+        if len(item) > LONGEST_SENTENCE or not item.isprintable():
+            raise EntryError(f"the text {_shown(item)}")
     return tuple(value)
 
 
@@ -74,9 +74,9 @@ def names(value: object) -> tuple[str, ...]:
     listed = sentences(value)
     if not listed or len(set(listed)) < len(listed):
         raise EntryError(f"expected different names, not {_shown(value)}")
-    for one in listed:
-        if not 0 < len(one) <= LONGEST_NAME:
-            raise EntryError(f"the name {_shown(one)}")
+    for name in listed:
+        if not 0 < len(name) <= LONGEST_NAME:
+            raise EntryError(f"the name {_shown(name)}")
     return listed
 
 
@@ -149,9 +149,9 @@ def options(value: object, deep: int = DEEPEST) -> Any:  # noqa: ANN401  of what
         case str() if re.fullmatch(rf"[\w .+-]{{0,{LONGEST_NAME}}}", value):
             return value
         case list() if deep:
-            return [options(one, deep - 1) for one in _short(value)]
+            return [options(item, deep - 1) for item in _short(value)]
         case dict() if deep and len(value) <= LONGEST_LIST:
-            return {name: options(one, deep - 1) for name, one in value.items()}
+            return {name: options(item, deep - 1) for name, item in value.items()}
     raise EntryError(
         f"the option {_shown(value)}; expected numbers up to {LARGEST_OPTION:,}, plain names, or "
         f"lists of at most {LONGEST_LIST}"

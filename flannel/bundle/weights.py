@@ -195,8 +195,8 @@ def _unlike(wanted: Shapes, declared: Shapes) -> str:
     """Names the first weight in which they differ."""
     name = min(name for name in {*wanted, *declared} if wanted.get(name) != declared.get(name))
     has, needs = (
-        " x ".join(map(str, one[name])) or "one number" if name in one else "nothing"
-        for one in (declared, wanted)
+        " x ".join(map(str, tensors[name])) or "one number" if name in tensors else "nothing"
+        for tensors in (declared, wanted)
     )
     return f"{name[:100]} is {has}, where the network has {needs}"
 

@@ -64,8 +64,8 @@ def write_bundle(
         trained = replace(trained, hashes=None, notes=(*trained.notes, note))
 
     def fill(beside: Path) -> Entry:
-        learners = [_learner_entry(one, beside) for one in trained.learners]
-        ensembles = [_ensemble_entry(one, beside) for one in trained.ensembles]
+        learners = [_learner_entry(learner, beside) for learner in trained.learners]
+        ensembles = [_ensemble_entry(form, beside) for form in trained.ensembles]
         (beside / CARD).write_text(model_card(trained, study, licence), encoding="utf-8")
         return {
             "name": study.resolve().name,
@@ -194,8 +194,8 @@ def model_card(trained: Trained, study: Path, licence: str) -> str:
             "size_px": segmenter.size_px,
             "classes": segmenter.classes,
         },
-        learners=[_learner(one) for one in trained.learners],
-        ensembles=[_ensemble(one) for one in trained.ensembles],
+        learners=[_learner(learner) for learner in trained.learners],
+        ensembles=[_ensemble(form) for form in trained.ensembles],
         store=trained.store,
         sources=sources,
         splits=SPLITS,
@@ -251,8 +251,8 @@ def _measured(trained: Trained, study: Path) -> list[dict[str, object]]:
     }
     rows = []
     parts: Sequence[TrainedLearner | TrainedEnsemble] = [*trained.learners, *trained.ensembles]
-    for one in parts:
-        path = folders[one.arm, one.learner] / "predictions.csv"
+    for part in parts:
+        path = folders[part.arm, part.learner] / "predictions.csv"
         table = load_predictions(path, trained.diagnoses)
         measures = measured_splits(_test(table), trained.diagnoses).get("test")
         if measures is None:
@@ -261,11 +261,11 @@ def _measured(trained: Trained, study: Path) -> list[dict[str, object]]:
         assert isinstance(by_class, dict)
         rows.append(
             {
-                "name": f"{one.arm} {one.learner}",
+                "name": f"{part.arm} {part.learner}",
                 "macro_f1": measures["macro_f1"],
                 "accuracy": measures["accuracy"],
                 "f1": [by_class[name] for name in trained.diagnoses],
-                "temperature": one.temperature.value if one.temperature else None,
+                "temperature": part.temperature.value if part.temperature else None,
             }
         )
     return rows

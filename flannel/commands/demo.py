@@ -112,7 +112,7 @@ def demo(
     room = (free_memory_gb() or 0) >= memory_gb + MEMORY_GB_MORE
     at_once = 2 if cores > 1 and room else 1
     stages = _stages(study, names, at_once, seed, experiments, redo, wandb)
-    seconds = [one.seconds[precision == "bf16-mixed"] * max(1, 2 / cores) for one in stages]
+    seconds = [stage.seconds[precision == "bf16-mixed"] * max(1, 2 / cores) for stage in stages]
     log = study / "demo.log"
     print(
         f"The whole study on {IMAGES} phantom radiographs. FC-DenseNet103 segments lungs;\n"
@@ -182,7 +182,7 @@ def _stages(
         Stage("audit", (6, 6), partial(audit, study)),
         Stage(
             "train base learners",
-            (sum(one for one, _ in trained), sum(one for _, one in trained)),
+            (sum(seconds for seconds, _ in trained), sum(seconds for _, seconds in trained)),
             partial(
                 base_models, study, learner=learners, at_once=at_once, append=append,
                 experiments=experiments, redo=redo, wandb=wandb,
@@ -225,15 +225,15 @@ def run_stages(stages: Sequence[Stage], seconds: Sequence[float], log: Path) -> 
     ):
         importlib.import_module(heavy)  # once here, not once in every stage
     with log.open("w", buffering=1, encoding="utf-8") as stream:
-        outlook = _Outlook([one.title for one in stages], seconds)
+        outlook = _Outlook([stage.title for stage in stages], seconds)
         try:
-            for one in stages:
-                print(f"--- {one.title}", file=stream)
+            for stage in stages:
+                print(f"--- {stage.title}", file=stream)
                 with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
-                    apart(one.work, outlook.beat)
+                    apart(stage.work, outlook.beat)
                 print(f"--- took {outlook.next():.1f} s", file=stream)
         except RunError as fault:
-            raise RunError(f"{fault}\nIt failed in the stage {one.title!r}: {log}") from fault
+            raise RunError(f"{fault}\nIt failed in the stage {stage.title!r}: {log}") from fault
         finally:
             outlook.close()
 
@@ -314,7 +314,9 @@ def check_room(study: Path, memory_gb: float, disk_gb: float) -> None:
             f"The demo needs {memory_gb:.1f} GB of memory, and {memory:.1f} GB are free here. End "
             "other programs, raise the limit of this session or container, or use another machine."
         )
-    place = next(one for one in (study.absolute(), *study.absolute().parents) if one.exists())
+    place = next(
+        folder for folder in (study.absolute(), *study.absolute().parents) if folder.exists()
+    )
     disk = shutil.disk_usage(place).free / 1e9
     if disk < disk_gb:
         raise RunError(
@@ -343,7 +345,7 @@ def free_memory_gb(root: Path = Path("/")) -> float | None:
             _, kinds, place = line.split(":", 2)
             inside = Path(place.lstrip("/"))
             if kinds in ("", "memory"):
-                own += [groups / kinds / one for one in (inside, *inside.parents)]
+                own += [groups / kinds / folder for folder in (inside, *inside.parents)]
     for folder in own:
         for name in ("memory.max", "memory.limit_in_bytes"):
             with contextlib.suppress(OSError, ValueError):

@@ -60,7 +60,7 @@ def ensembles(
     skipped: list[str] = []
     for one_arm in arms:
         names = _narrowed(folder / f"{one_arm}.yaml", learner)
-        recipes = {one: _command(folder, append, one_arm, one) for one in _forms(folder, form)}
+        recipes = {name: _command(folder, append, one_arm, name) for name in _forms(folder, form)}
         ready, lacking = _parted(study, names, folds_of(study, fold))
         skipped += [f"{one_arm}: {sentence}" for sentence in lacking]
         for number in ready:

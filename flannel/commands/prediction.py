@@ -79,7 +79,7 @@ def predict(
     from flannel.study.contents import form_name
 
     named = chosen(form)
-    forms = None if named is None else tuple(form_name(one) for one in named)
+    forms = None if named is None else tuple(form_name(name) for name in named)
     trained = open_trained(study, fold, chosen(arm), chosen(learner), segmenter, forms)
     panel = Panel(trained, patches=patches, until_sure=until_sure, precision=precision)
     options = PredictOptions(redraws, pictures, saliency, doubtful, redo)

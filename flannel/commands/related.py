@@ -82,7 +82,7 @@ def related(
         data = through_hdf5(plan, data, study)
     manifest(data, study, plan.protocol, plan.mapping, seed=plan.seed, per_class=plan.per_class)
     store(study, plan.phantoms.store_px if made_up else plan.store_px, plan.resize)
-    if any(one != "global" for _, one in runs):
+    if any(arm != "global" for _, arm in runs):
         apart(
             partial(lung_masks, plan, data, study, masks, checkpoint, append, made_up, experiments)
         )
@@ -91,7 +91,7 @@ def related(
     options = [f"--redo={redo}"]
     options += [f"--wandb={wandb}"] if wandb else []
     options += [f"--trainer.devices={devices}"] if devices > 1 else []
-    chains = {(one, at): _configs(recipes, experiments, append, at, one) for one, at in runs}
+    chains = {(arm, at): _configs(recipes, experiments, append, at, arm) for arm, at in runs}
     queued = _queued(plan, chains, study, folds_of(study, fold), options)
     work_through(queued, train_learner, screen_for(), gpu_slots(devices))
     if plan.ensembles and (arm, learner) != ("all", "all"):
@@ -111,17 +111,17 @@ def _chosen(plan: RelatedStudy, arm: str, learner: str) -> list[tuple[str, str]]
     Raises:
         RunError: If the plan has no such learner or arm.
     """
-    planned = [(name, one) for name, arms in plan.runs.items() for one in arms]
+    planned = [(name, arm) for name, arms in plan.runs.items() for arm in arms]
     for what, asked, place in (("learner", learner, 0), ("arm", arm, 1)):
         known = list(dict.fromkeys(run[place] for run in planned))
         unknown = [] if asked == "all" else sorted(set(asked.split(",")) - set(known))
         if unknown:
             raise RunError(f"{what} names {', '.join(unknown)}; the study has {', '.join(known)}.")
     return [
-        (name, one)
-        for name, one in planned
+        (name, of_arm)
+        for name, of_arm in planned
         if learner == "all" or name in learner.split(",")
-        if arm == "all" or one in arm.split(",")
+        if arm == "all" or of_arm in arm.split(",")
     ]
 
 

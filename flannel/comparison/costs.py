@@ -97,7 +97,7 @@ def _ratio(
         if runs[name].get("device") == yardstick[name].get("device")
     ]
     theirs = _minutes([other for _, other in pairs], "seconds")
-    return _minutes([one for one, _ in pairs], "seconds") / theirs if theirs else np.nan
+    return _minutes([cost for cost, _ in pairs], "seconds") / theirs if theirs else np.nan
 
 
 def _minutes(runs: Sequence[Mapping[str, object]], name: str) -> float:

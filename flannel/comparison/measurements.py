@@ -154,6 +154,6 @@ def measure_comparison(comparison: Comparison) -> Measurements:
                 continue
             tests = {result.run.fold: result.predictions for result in results}
             validations = {result.run.fold: result.validation for result in results}
-            one = measured(tests, draws, comparison.diagnoses)
-            rows.append(Row(results[0].run.stage, arm, learner, tests, validations, one))
+            whole = measured(tests, draws, comparison.diagnoses)
+            rows.append(Row(results[0].run.stage, arm, learner, tests, validations, whole))
     return Measurements(comparison, draws, tuple(rows))

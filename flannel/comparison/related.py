@@ -164,7 +164,7 @@ def load_related_study(path: Path) -> RelatedStudy:
         RelatedError: If it is missing, no YAML, or lacks or misspells an entry.
     """
     if not path.is_file():
-        known = sorted(one.parent.name for one in path.parents[1].glob("*/study.yaml"))
+        known = sorted(place.parent.name for place in path.parents[1].glob("*/study.yaml"))
         raise RelatedError(
             f"There is no study {path}. Studies there: {', '.join(known) or 'none'}. Run this from "
             "the project's root, or give --experiments."

@@ -63,7 +63,7 @@ def write_report(
         covid=comparison.diagnoses[0],
         ensemble=ENSEMBLE,
         related=comparison.plan,
-        printed=[(one.run.arm, one.run.learner) for one in printed_runs(comparison)],
+        printed=[(result.run.arm, result.run.learner) for result in printed_runs(comparison)],
         tables={table.name: table for table in tables},
         pictures={name: _inlined(file) for name, file in figures.items()},
         learners=comparison.learners,

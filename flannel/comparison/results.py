@@ -260,8 +260,8 @@ def _absent(results: Sequence[Result]) -> list[str]:
     """Names the diagnoses that no test radiograph has."""
     return [
         f"No test radiograph is {name}: its F1 is undefined, and macro is the mean of the others."
-        for name, one in results[0].scores.by_class.items()
-        if one.support == 0
+        for name, measures in results[0].scores.by_class.items()
+        if measures.support == 0
     ]
 
 
@@ -311,7 +311,7 @@ def _share_radiographs(
         kept += of_fold
         notes += dropped
     places = {run: place for place, (run, _) in enumerate(tables)}
-    return sorted(kept, key=lambda one: places[one[0]]), notes
+    return sorted(kept, key=lambda item: places[item[0]]), notes
 
 
 def _shared(

@@ -67,7 +67,7 @@ def _reached(measurements: Measurements) -> str:
     plan = measurements.comparison.plan
     lacking = "No ensemble is finished; the" if plan is None or plan.ensembles else "The"
     means = [(row.measured.interval(MACRO, "f1").value, row) for row in base]
-    low, high = (pick(means, key=lambda one: one[0]) for pick in (min, max))
+    low, high = (pick(means, key=lambda item: item[0]) for pick in (min, max))
     return (
         f"{lacking} base learners' macro F1 goes from {low[0]:.3f} ({low[1].name}) to "
         f"{high[0]:.3f} ({high[1].name})."
@@ -181,13 +181,13 @@ def _counted(measurements: Measurements) -> str:
 
 def _difference(pair: Pair, name: str, second: str, first: str) -> str:
     """Writes a difference, and which side is higher only where the interval leaves zero out."""
-    one = pair.of(name)
-    text = difference_cell(one["difference"], (one["low"], one["high"]))
-    if np.isnan(one["low"]):
+    difference = pair.of(name)
+    text = difference_cell(difference["difference"], (difference["low"], difference["high"]))
+    if np.isnan(difference["low"]):
         return f"{text} (too few patients for an interval)"
-    if one["low"] > 0:
+    if difference["low"] > 0:
         return f"{text} ({second} higher)"
-    if one["high"] < 0:
+    if difference["high"] < 0:
         return f"{text} ({first} higher)"
     return f"{text} ({NOT_SHOWN})"
 

@@ -63,11 +63,11 @@ def f1_intervals(measurements: Measurements) -> pd.DataFrame:
         [
             {
                 "arm": row.arm, "learner": row.learner, "class": name,
-                "f1_mean": one.value, "f1_low": one.low, "f1_high": one.high,
+                "f1_mean": interval.value, "f1_low": interval.low, "f1_high": interval.high,
             }
             for row in measurements.rows
             for name in (*measurements.comparison.diagnoses, MACRO)
-            for one in [row.measured.interval(name, "f1")]
+            for interval in [row.measured.interval(name, "f1")]
         ]
     )  # fmt: skip
     return table.merge(intervals, on=["arm", "learner", "class"])

@@ -122,8 +122,8 @@ def joined_groups(
             group = parent[group]
         return group
 
-    def join(one: str, other: str) -> None:
-        first, second = sorted((root(one), root(other)))
+    def join(name: str, other: str) -> None:
+        first, second = sorted((root(name), root(other)))
         parent[second] = first
 
     owner: dict[str, str] = {}

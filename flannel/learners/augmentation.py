@@ -183,12 +183,12 @@ NONE = Augmentation()
 
 def stacked(departures: Sequence[AugmentationParams | None]) -> AugmentationParams | None:
     """Makes of single images' departures, all drawn by one augmentation, those of a batch."""
-    drawn = [one for one in departures if one is not None]
+    drawn = [params for params in departures if params is not None]
     if not drawn:
         return None
     mirrored, source, tone = (
         None if parts[0] is None else torch.stack(parts)
-        for parts in zip(*(one[:3] for one in drawn), strict=True)
+        for parts in zip(*(params[:3] for params in drawn), strict=True)
     )
     return AugmentationParams(mirrored, source, tone, drawn[0].interpolation)
 

@@ -196,10 +196,14 @@ def _unpooled(network: nn.Module, shapes: dict[str, torch.Size]) -> dict[str, to
     """Keeps what came before the pooling that follows the last convolution of a map."""
     ran = [(network.get_submodule(name), shape[2:].numel()) for name, shape in shapes.items()]
     last = max(
-        (at for at, (one, places) in enumerate(ran) if isinstance(one, nn.Conv2d) and places > 1),
+        (
+            at
+            for at, (layer, places) in enumerate(ran)
+            if isinstance(layer, nn.Conv2d) and places > 1
+        ),
         default=len(ran),
     )
-    pooled = (at for at, (one, _) in enumerate(ran) if at > last and isinstance(one, _POOLING))
+    pooled = (at for at, (layer, _) in enumerate(ran) if at > last and isinstance(layer, _POOLING))
     return dict(list(shapes.items())[: next(pooled, None)])
 
 

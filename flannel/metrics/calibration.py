@@ -88,8 +88,11 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     It hangs on the bins, and is above 0 by chance alone where they hold few radiographs: look at
     them, and take no interval from resampling it.
     """
-    images = sum(one.images for one in bins)
-    return sum(one.images * abs(one.confidence - one.share) for one in bins if one.images) / images
+    images = sum(part.images for part in bins)
+    return (
+        sum(part.images * abs(part.confidence - part.share) for part in bins if part.images)
+        / images
+    )
 
 
 def top_label(
@@ -237,7 +240,8 @@ def calibration_table(folds: Mapping[int, Calibration]) -> pd.DataFrame:
         row: dict[str, object] = {"measure": measure}
         for moment in ("before", "after"):
             values = pd.Series(
-                [getattr(getattr(one, moment), measure) for one in folds.values()], dtype=float
+                [getattr(getattr(calibration, moment), measure) for calibration in folds.values()],
+                dtype=float,
             )
             row |= {moment: values.mean(), f"{moment}_deviation": values.std()}
         rows.append({**row, "folds": ", ".join(str(fold) for fold in folds)})

@@ -237,9 +237,9 @@ def _reasons(
 ) -> dict[tuple[str, str], str]:
     """Returns the reason for every measure that is NaN."""
     reasons = {}
-    for name, one in by_class.items():
+    for name, of_class in by_class.items():
         for measure in CLASS_MEASURES:
-            if not np.isnan(getattr(one, measure)):
+            if not np.isnan(getattr(of_class, measure)):
                 continue
             if name == MACRO:
                 lacking = [
@@ -248,9 +248,9 @@ def _reasons(
                     if its.support and other != MACRO and np.isnan(getattr(its, measure))
                 ]
                 reasons[name, measure] = f"undefined for {', '.join(lacking)}"
-            elif one.support == 0:
+            elif of_class.support == 0:
                 reasons[name, measure] = ABSENT.format(name)
-            elif one.support == images:
+            elif of_class.support == images:
                 reasons[name, measure] = f"every radiograph is {name}"
             else:
                 reasons[name, measure] = f"{name} is never predicted"

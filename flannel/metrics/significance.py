@@ -67,7 +67,7 @@ def differences(first: Measured, second: Measured) -> pd.DataFrame:
         if (name, measure) not in second.keys:
             continue
         folds = [fold for fold in first.folds_of(name, measure) if fold in shared]
-        before, after = (one.values(name, measure, folds) for one in (first, second))
+        before, after = (side.values(name, measure, folds) for side in (first, second))
         apart, low, high, p = _mean(after - before), np.nan, np.nan, np.nan
         note = "undefined for one of the rows, see there"
         if not np.isnan(apart):
@@ -226,24 +226,27 @@ def paired_tests(
     shared = sorted(first.keys() & second.keys())
     if not shared:
         raise MeasureError("The rows have no fold in common, so that they cannot be compared.")
-    one, other = (
+    first_table, other = (
         fold_averaged({k: side[k] for k in shared}, diagnoses) for side in (first, second)
     )
-    if not one[["image_id", "diagnosis"]].equals(other[["image_id", "diagnosis"]]):
+    if not first_table[["image_id", "diagnosis"]].equals(other[["image_id", "diagnosis"]]):
         raise MeasureError(
             "The rows were tested on different radiographs, or with different diagnoses; keep the "
             "radiographs that both predicted."
         )
     columns = probability_columns(diagnoses)
-    truth = one["diagnosis"].to_numpy(str)
-    named = [np.array(diagnoses)[side[columns].to_numpy().argmax(axis=1)] for side in (one, other)]
+    truth = first_table["diagnosis"].to_numpy(str)
+    named = [
+        np.array(diagnoses)[side[columns].to_numpy().argmax(axis=1)]
+        for side in (first_table, other)
+    ]
     right = [predicted == truth for predicted in named]
     rows = [_mcnemar_row(OVERALL, right[0], right[1])]
     for diagnosis, column in zip(diagnoses, columns, strict=True):
         has = truth == diagnosis
         right = [(predicted == diagnosis) == has for predicted in named]
         rows.append(_mcnemar_row(diagnosis, right[0], right[1]))
-        tested = delong(one[column].to_numpy(), other[column].to_numpy(), has)
+        tested = delong(first_table[column].to_numpy(), other[column].to_numpy(), has)
         rows.append(
             {
                 "test": "delong",

@@ -118,11 +118,11 @@ def _write_answers(answers: Sequence[Answer], path: Path) -> None:
             views=np.array([len(answer.logits) for answer in answers]),
             logits=np.concatenate([answer.logits for answer in answers]),
             confidences=np.stack([answer.confidences for answer in answers]),
-            centres=torch.cat([one.centres for one in places]).numpy(),
-            windows_px=torch.cat([one.windows_px for one in places]).numpy(),
-            weights=torch.cat([one.weights for one in places]).numpy(),
-            coverage=torch.stack([one.coverage for one in places]).numpy(),
-            box=torch.stack([one.box for one in places]).numpy(),
+            centres=torch.cat([locations.centres for locations in places]).numpy(),
+            windows_px=torch.cat([locations.windows_px for locations in places]).numpy(),
+            weights=torch.cat([locations.weights for locations in places]).numpy(),
+            coverage=torch.stack([locations.coverage for locations in places]).numpy(),
+            box=torch.stack([locations.box for locations in places]).numpy(),
         )
 
 

@@ -116,7 +116,9 @@ def _cohort(trained: Trained, manifest: Path) -> tuple[pd.DataFrame, list[str]]:
             "(make data MAPPING=...)."
         )
     used = table["sha256"].map(
-        lambda sha256: any(one.split in ("train", "val") for one in trained.known.get(sha256, ()))
+        lambda sha256: any(
+            radiograph.split in ("train", "val") for radiograph in trained.known.get(sha256, ())
+        )
     )
     notes = []
     if used.any():
@@ -236,7 +238,10 @@ def _ensemble_run(trained: Trained, ensemble: TrainedEnsemble, out: Path, redo: 
     folders = {name: base_folder(out, name, trained.fold) for name in ensemble.learners}
     base_parts = [read_json(folder / "fingerprint.json")["parts"] for folder in folders.values()]
     shared = {
-        name: value for one in base_parts if isinstance(one, dict) for name, value in one.items()
+        name: value
+        for of_learner in base_parts
+        if isinstance(of_learner, dict)
+        for name, value in of_learner.items()
     }
     parts = {**shared, "base": digest_of(base_parts), "config": ensemble.identity}
     run = Run(out / ensemble_folder(ensemble.arm, PAPERS_FORM, trained.fold), parts)
@@ -246,8 +251,8 @@ def _ensemble_run(trained: Trained, ensemble: TrainedEnsemble, out: Path, redo: 
         name: load_predictions(folder / "predictions.csv", trained.diagnoses)
         for name, folder in folders.items()
     }
-    common = set.intersection(*(set(one["image_id"]) for one in tables.values()))
-    tables = {name: one[one["image_id"].isin(common)] for name, one in tables.items()}
+    common = set.intersection(*(set(table["image_id"]) for table in tables.values()))
+    tables = {name: table[table["image_id"].isin(common)] for name, table in tables.items()}
     identity, probabilities = aligned_probabilities(tables, trained.diagnoses)
     combination = ensemble.build()
     with torch.inference_mode():

@@ -21,9 +21,9 @@ def save_table(judged: Sequence[RadiographResult], diagnoses: Sequence[str], pat
     low_<diagnosis>, high_<diagnosis>, patches, coverage, mask_flag, doubts.
     """
     rows = [
-        {**_about(one), **_cells(verdict, diagnoses), **_care(one)}
-        for one in judged
-        for verdict in one.verdicts or (None,)
+        {**_about(radiograph), **_cells(verdict, diagnoses), **_care(radiograph)}
+        for radiograph in judged
+        for verdict in radiograph.verdicts or (None,)
     ]
     with whole_file(path) as beside:
         pd.DataFrame(rows).to_csv(beside, index=False, float_format="%.8g")
@@ -46,7 +46,9 @@ def save_document(
             "diagnoses": list(trained.diagnoses),
             "notes": list(trained.notes),
             "faults": list(faults),
-            "radiographs": [_as_json(one, trained.diagnoses, pictures) for one in judged],
+            "radiographs": [
+                _as_json(radiograph, trained.diagnoses, pictures) for radiograph in judged
+            ],
         },
         path,
     )
@@ -57,14 +59,14 @@ def picture_name(image_id: str) -> str:
     return f"{PICTURES}/{image_id}.png"
 
 
-def _about(one: RadiographResult) -> dict[str, object]:
-    split = one.known.split if one.known else ""
-    return {"image_id": one.image_id, "file": one.path, "split": split}
+def _about(radiograph: RadiographResult) -> dict[str, object]:
+    split = radiograph.known.split if radiograph.known else ""
+    return {"image_id": radiograph.image_id, "file": radiograph.path, "split": split}
 
 
-def _care(one: RadiographResult) -> dict[str, object]:
-    doubts = "; ".join(doubt.name for doubt in one.doubts)
-    return {"mask_flag": one.mask_flag, "doubts": doubts}
+def _care(radiograph: RadiographResult) -> dict[str, object]:
+    doubts = "; ".join(doubt.name for doubt in radiograph.doubts)
+    return {"mask_flag": radiograph.mask_flag, "doubts": doubts}
 
 
 def _cells(verdict: Prediction | None, diagnoses: Sequence[str]) -> dict[str, object]:
@@ -84,15 +86,17 @@ def _cells(verdict: Prediction | None, diagnoses: Sequence[str]) -> dict[str, ob
     return cells | {"patches": verdict.patches, "coverage": verdict.coverage}
 
 
-def _as_json(one: RadiographResult, diagnoses: Sequence[str], pictures: bool) -> dict[str, object]:
+def _as_json(
+    radiograph: RadiographResult, diagnoses: Sequence[str], pictures: bool
+) -> dict[str, object]:
     def named(row: Row | None) -> dict[str, float] | None:
         return None if row is None else dict(zip(diagnoses, _plain(row), strict=True))
 
     return {
-        **_about(one),
-        "mask_flag": one.mask_flag,
-        "doubts": [{"name": doubt.name, "grave": doubt.grave} for doubt in one.doubts],
-        "picture": picture_name(one.image_id) if pictures else None,
+        **_about(radiograph),
+        "mask_flag": radiograph.mask_flag,
+        "doubts": [{"name": doubt.name, "grave": doubt.grave} for doubt in radiograph.doubts],
+        "picture": picture_name(radiograph.image_id) if pictures else None,
         "verdicts": [
             {
                 "arm": verdict.arm,
@@ -105,7 +109,7 @@ def _as_json(one: RadiographResult, diagnoses: Sequence[str], pictures: bool) ->
                 "patches": verdict.patches,
                 "coverage": verdict.coverage,
             }
-            for verdict in one.verdicts
+            for verdict in radiograph.verdicts
         ],
     }
 

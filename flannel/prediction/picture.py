@@ -117,8 +117,8 @@ def opinion_picture(
     """
     views = (
         1
-        + sum(one.patches is not None for one in shown)
-        + sum(one.heat is not None for one in shown)
+        + sum(part.patches is not None for part in shown)
+        + sum(part.heat is not None for part in shown)
     )
     first = leading(judged.verdicts)
     with drawn_in_style():
@@ -128,11 +128,11 @@ def opinion_picture(
         (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(4.0, rows))
         panels = iter(above.subplots(1, max(views, 2), squeeze=False)[0])
         _radiograph(next(panels), judged, store)
-        for one in shown:
-            if one.patches is not None:
-                _patches(next(panels), one.learner, one.patches, store, diagnoses)
-            if one.heat is not None:
-                _heat(next(panels), one, store.radiograph(judged.image_id), diagnoses)
+        for part in shown:
+            if part.patches is not None:
+                _patches(next(panels), part.learner, part.patches, store, diagnoses)
+            if part.heat is not None:
+                _heat(next(panels), part, store.radiograph(judged.image_id), diagnoses)
         for axes in panels:
             axes.set_axis_off()
         if first is None:
@@ -218,7 +218,7 @@ def _bars(axes: Axes, verdict: Prediction, diagnoses: Sequence[str]) -> None:
 
 
 def _table(axes: Axes, verdicts: Sequence[Prediction], diagnoses: Sequence[str]) -> None:
-    numbers = np.stack([one.probabilities for one in verdicts])
+    numbers = np.stack([verdict.probabilities for verdict in verdicts])
     axes.imshow(numbers, cmap="Greys", vmin=0, vmax=1.25, aspect="auto")
     for row, line in enumerate(numbers):
         for column, value in enumerate(line):
@@ -229,7 +229,9 @@ def _table(axes: Axes, verdicts: Sequence[Prediction], diagnoses: Sequence[str])
                 fontweight=weight,
             )  # fmt: skip
     axes.set_xticks(range(len(diagnoses)), [name.replace(" ", "\n") for name in diagnoses])
-    axes.set_yticks(range(len(verdicts)), [f"{one.arm} {one.learner}" for one in verdicts])
+    axes.set_yticks(
+        range(len(verdicts)), [f"{verdict.arm} {verdict.learner}" for verdict in verdicts]
+    )
     axes.tick_params(length=0, labelsize=7.5)
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)

@@ -83,18 +83,18 @@ class PredictionReport:
     @property
     def answered(self) -> int:
         """How many radiographs have an answer."""
-        return sum(bool(one.verdicts) for one in self.judged)
+        return sum(bool(result.verdicts) for result in self.judged)
 
     def __str__(self) -> str:
         """Returns the report as text."""
-        doubted = [one for one in self.judged if one.doubts]
+        doubted = [result for result in self.judged if result.doubts]
         lines = [*self.notes, f"{self.answered} of {len(self.judged)} radiographs answered"]
         if doubted:
             lines.append(f"{len(doubted)} with a doubt (predictions.csv, column doubts):")
             lines += [
-                f"  {one.path}: {'; '.join(doubt.name for doubt in one.doubts)}"
-                + ("" if one.verdicts else "; no answer is given (--doubtful true gives one)")
-                for one in doubted
+                f"  {result.path}: {'; '.join(doubt.name for doubt in result.doubts)}"
+                + ("" if result.verdicts else "; no answer is given (--doubtful true gives one)")
+                for result in doubted
             ]
         if self.faults:
             lines.append(f"{len(self.faults)} files or folders that cannot be used:")
@@ -154,10 +154,10 @@ def predict_files(
         judged, shown = _judge(kept, prepared, options)
         if options.pictures:
             drawings = [
-                Drawing(one, shown.get(one.image_id, []), out / picture_name(one.image_id))
-                for one in judged
+                Drawing(result, shown.get(result.image_id, []), out / picture_name(result.image_id))
+                for result in judged
             ]
-            waiting = [one for one in drawings if not one.path.is_file()]
+            waiting = [drawing for drawing in drawings if not drawing.path.is_file()]
             drawn = draw_opinions(waiting, trained.diagnoses, prepared.store)
             for _ in progress(drawn, len(waiting), "Drawing pictures"):
                 pass
@@ -181,10 +181,10 @@ def _spared(panel: Panel, judged: Sequence[RadiographResult]) -> Iterator[str]:
         for learner in panel.trained.learners
     }
     counts = [
-        (one.patches, wanted[one.arm, one.learner])
-        for radiograph in judged
-        for one in radiograph.verdicts
-        if one.patches
+        (verdict.patches, wanted[verdict.arm, verdict.learner])
+        for result in judged
+        for verdict in result.verdicts
+        if verdict.patches
     ]
     asked, all_patches = (sum(count) for count in zip(*counts, strict=True)) if counts else (0, 0)
     yield f"{asked} of {all_patches} patches were asked; without the others the votes were known."
@@ -192,7 +192,7 @@ def _spared(panel: Panel, judged: Sequence[RadiographResult]) -> Iterator[str]:
 
 def _known_name(trained: Trained, path: Path, sha256: str) -> str | None:
     """Returns a radiograph of the study its own image_id, which decides where its patches lie."""
-    known = [one.image_id for one in trained.known.get(sha256, ())]
+    known = [radiograph.image_id for radiograph in trained.known.get(sha256, ())]
     like = [name for name in known if name.endswith(f"-{path.stem}-{sha256[:8]}")]
     return next(iter([*like, *known]), None)
 
@@ -253,7 +253,7 @@ def _judge(
         image_id: tuple(_doubts(trained, prepared, image_id, Path(path)))
         for image_id, path in progress(paths.items(), len(paths), "Comparing with the training")
     }
-    asked = [i for i in paths if options.doubtful or not any(one.grave for one in doubts[i])]
+    asked = [i for i in paths if options.doubtful or not any(doubt.grave for doubt in doubts[i])]
     answers: dict[str, dict[str, Answer]] = {image_id: {} for image_id in paths}
     shown: dict[str, list[Shown]] = {}
     kinds: set[bool] = set()
@@ -281,7 +281,7 @@ def _judge(
             RadiographResult(
                 image_id,
                 path,
-                known=next((one for one in known if one.image_id == image_id), None),
+                known=next((copy for copy in known if copy.image_id == image_id), None),
                 mask_flag=mask.quality.flag if mask else None,
                 doubts=doubts[image_id],
                 verdicts=verdicts_on(trained, answers[image_id], options.redraws),

@@ -130,14 +130,14 @@ class ReadyLearner:
         masks: list[Tensor | None] = [None] * len(image_ids)
         if self.until_sure is not None:
             seen = [
-                in_random_order(*one, image_id, self.options.seed)
-                for one, image_id in zip(seen, image_ids, strict=True)
+                in_random_order(*pair, image_id, self.options.seed)
+                for pair, image_id in zip(seen, image_ids, strict=True)
             ]
             masks = [torch.from_numpy(store.lung_mask(image_id)) for image_id in image_ids]
-        return _Cut(torch.stack([one for one, _ in seen]), [places for _, places in seen], masks)
+        return _Cut(torch.stack([pair for pair, _ in seen]), [places for _, places in seen], masks)
 
     def _answer(self, image_ids: Sequence[str], cut: _Cut) -> list[Answer]:
-        weights = torch.stack([one.weights for one in cut.places])
+        weights = torch.stack([locations.weights for locations in cut.places])
         if self.until_sure is None:
             logits = list(self._logits(cut.pixels))
         else:
@@ -220,7 +220,7 @@ class Panel:
 
     def seconds_an_image(self) -> float:
         """Estimates how long all learners need for one radiograph, once they are in memory."""
-        return sum(self.ready(one).seconds_an_image() for one in self.trained.learners)
+        return sum(self.ready(learner).seconds_an_image() for learner in self.trained.learners)
 
     def ready(self, learner: TrainedLearner) -> ReadyLearner:
         """Makes a learner ready, unless it still is; another's network goes unless it is kept."""
@@ -242,9 +242,9 @@ def patches_of(answers: Sequence[Answer], view: PatchView) -> Patches:
     places = [answer.places for answer in answers]
     return Patches(
         image_id=tuple(answer.image_id for answer in answers),
-        centres=narrowed_px(np.stack([one.centres.numpy() for one in places])),
-        windows_px=narrowed_px(np.stack([one.windows_px.numpy() for one in places])),
-        weights=np.stack([one.weights.numpy() for one in places]),
+        centres=narrowed_px(np.stack([locations.centres.numpy() for locations in places])),
+        windows_px=narrowed_px(np.stack([locations.windows_px.numpy() for locations in places])),
+        weights=np.stack([locations.weights.numpy() for locations in places]),
         logits=np.stack([answer.logits for answer in answers]),
         strategy=view.centres,
         lung_box=view.lung_box,

@@ -76,19 +76,23 @@ def verdicts_on(
             and whatever needs them to combine.
         redraws: Redraws of the patches for the intervals; 0 makes none.
     """
-    learners = [one for one in trained.learners if one.name in answers]
-    spread = {one.name: _redrawn(one, answers[one.name], redraws) for one in learners}
-    verdicts = [_of_learner(one, answers[one.name], spread[one.name]) for one in learners]
+    learners = [learner for learner in trained.learners if learner.name in answers]
+    spread = {
+        learner.name: _redrawn(learner, answers[learner.name], redraws) for learner in learners
+    }
+    verdicts = [
+        _of_learner(learner, answers[learner.name], spread[learner.name]) for learner in learners
+    ]
     for form in trained.forms:
         if not set(form.learners) <= set(answers):
             continue
         given = np.stack([answers[name].confidences for name in form.learners])
         moved = [spread[name] for name in form.learners]
         of_redraws = None
-        if redraws and any(one is not None for one in moved):
+        if redraws and any(votes is not None for votes in moved):
             stacked = [
-                np.broadcast_to(row, (redraws, len(row))) if one is None else one
-                for row, one in zip(given, moved, strict=True)
+                np.broadcast_to(row, (redraws, len(row))) if votes is None else votes
+                for row, votes in zip(given, moved, strict=True)
             ]
             of_redraws = form.confidences(np.stack(stacked, axis=1))
         probabilities = form.confidences(given[None])[0]
@@ -109,11 +113,12 @@ def leading(verdicts: Iterable[Prediction]) -> Prediction | None:
     no verdict.
     """
     listed = list(verdicts)
-    combined = [one for one in listed if one.patches is None]
+    combined = [verdict for verdict in listed if verdict.patches is None]
     order = ("fused", "patched", "global")
 
-    def place(one: Prediction) -> tuple[bool, int]:
-        return one.learner != ENSEMBLE, order.index(one.arm) if one.arm in order else len(order)
+    def place(verdict: Prediction) -> tuple[bool, int]:
+        rank = order.index(verdict.arm) if verdict.arm in order else len(order)
+        return verdict.learner != ENSEMBLE, rank
 
     return min(combined, key=place, default=listed[-1] if listed else None)
 

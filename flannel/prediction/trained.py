@@ -286,15 +286,19 @@ class Trained:
         def asked(trained: str) -> str:
             return answering_precision(trained, precision, device)
 
-        learners = tuple(replace(one, precision=asked(one.precision)) for one in self.learners)
+        learners = tuple(
+            replace(learner, precision=asked(learner.precision)) for learner in self.learners
+        )
         masks = replace(self.masks, precision=cast("Precision", asked(self.masks.precision)))
-        trained_in = sorted({self.masks.precision, *(one.precision for one in self.learners)})
-        slow = sorted({emulation(asked(one), device) for one in trained_in} - {""})
+        trained_in = sorted(
+            {self.masks.precision, *(learner.precision for learner in self.learners)}
+        )
+        slow = sorted({emulation(asked(precision), device) for precision in trained_in} - {""})
         notes = [
-            f"Trained in {one}, asked in {asked(one)} on {device_name(device)}: the last digits "
-            "differ from the study's own, which --precision as_trained gives."
-            for one in trained_in
-            if asked(one) != one
+            f"Trained in {precision}, asked in {asked(precision)} on {device_name(device)}: the "
+            "last digits differ from the study's own, which --precision as_trained gives."
+            for precision in trained_in
+            if asked(precision) != precision
         ]
         return replace(self, learners=learners, masks=masks, notes=(*self.notes, *notes, *slow))
 
@@ -306,13 +310,13 @@ class Trained:
         """
         few = {"centres": "relaxed", "patch_weights": "area", "predict_patches": FEW_PATCHES}
 
-        def spared(one: TrainedLearner) -> TrainedLearner:
-            view, patches = one.view_options.view, one.view_options.patches["predict"]
+        def spared(learner: TrainedLearner) -> TrainedLearner:
+            view, patches = learner.view_options.view, learner.view_options.patches["predict"]
             uniform = isinstance(view, PatchView) and view.centres == "uniform"
             if not uniform or not FEW_PATCHES < patches <= MEASURED_PATCHES:
-                return one
-            identity = digest_of([one.identity, FEW_PATCHES])
-            return replace(one, data={**one.data, **few}, identity=identity)
+                return learner
+            identity = digest_of([learner.identity, FEW_PATCHES])
+            return replace(learner, data={**learner.data, **few}, identity=identity)
 
         learners = tuple(map(spared, self.learners))
         if learners == self.learners:
@@ -337,8 +341,8 @@ class Trained:
                 self.store.identity,
                 self.segmenter.sha256 if self.segmenter else "",
                 str(self.masks),
-                [one.identity for one in self.learners],
-                [one.identity for one in self.forms],
+                [part.identity for part in self.learners],
+                [part.identity for part in self.forms],
                 self.norms.identity if self.norms else "",
             ]
         )

@@ -92,9 +92,9 @@ def trained_of_study(
     }
     combining = _forms(study, runs, forms, diagnoses)
     if arms is not None:
-        combining = [one for one in combining if one.arm in arms]
-    whole = [one for one in combining if set(one.learners) <= set(base)]
-    brought = {name for one in whole if arms is not None for name in one.learners}
+        combining = [form for form in combining if form.arm in arms]
+    whole = [form for form in combining if set(form.learners) <= set(base)]
+    brought = {name for form in whole if arms is not None for name in form.learners}
     chosen = {n: run for n, run in base.items() if not arms or run.arm in arms or n in brought}
     if not chosen:
         raise TrainedError(
@@ -111,16 +111,16 @@ def trained_of_study(
     manifest["split"] = splits_of_fold(manifest, fold)
     trained = [trained_learner(run, diagnoses) for run in chosen.values()]
     segmenter, masks, of_masks = _segmenter(study, manifest, checkpoint)
-    if segmenter is None and any(one.needs_mask for one in trained):
+    if segmenter is None and any(learner.needs_mask for learner in trained):
         raise TrainedError(
             f"{study / 'segmentation'} holds no finished segmenter, which {trained[-1].name} "
             "needs: name its best.ckpt with --segmenter, or ask for --arm=global."
         )
     lacking = [
-        f"{one.learner} of the arm {one.arm} is left out: it needs "
-        f"{', '.join(sorted(set(one.learners) - set(base)))}."
-        for one in combining
-        if one not in whole
+        f"{form.learner} of the arm {form.arm} is left out: it needs "
+        f"{', '.join(sorted(set(form.learners) - set(base)))}."
+        for form in combining
+        if form not in whole
     ]
     return Trained(
         name=str(study),
@@ -130,12 +130,12 @@ def trained_of_study(
         segmenter=segmenter,
         masks=masks,
         learners=tuple(trained),
-        ensembles=tuple(one for one in whole if isinstance(one, TrainedEnsemble)),
+        ensembles=tuple(form for form in whole if isinstance(form, TrainedEnsemble)),
         norms=_norms(study, manifest),
         known=_known(manifest),
         hashes=partial(_hashes, study, manifest),
         notes=(*notes, *lacking, *of_masks),
-        baselines=tuple(one for one in whole if isinstance(one, TrainedBaseline)),
+        baselines=tuple(form for form in whole if isinstance(form, TrainedBaseline)),
     )
 
 
@@ -329,7 +329,7 @@ def _segmenter(
 
 
 def _all_mask_options() -> list[MaskOptions]:
-    return [MaskOptions(*one) for one in product((True, False), (False, True), PRECISIONS)]
+    return [MaskOptions(*values) for values in product((True, False), (False, True), PRECISIONS)]
 
 
 def _norms(study: Path, manifest: pd.DataFrame) -> Norms | None:

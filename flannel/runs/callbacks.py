@@ -83,7 +83,10 @@ class StayStopped(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stops before the first epoch, if an earlier process had."""
-        waited = [one.wait_count >= one.patience for one in trainer.early_stopping_callbacks]
+        waited = [
+            callback.wait_count >= callback.patience
+            for callback in trainer.early_stopping_callbacks
+        ]
         trainer.should_stop = trainer.should_stop or any(waited)
 
 

@@ -76,8 +76,10 @@ def check_resumable(last: Path, best: Path | None, model: nn.Module) -> None:
     if missing:
         raise CheckpointError(f"{last} is no whole state of a training: no {', '.join(missing)}.")
     if best is not None:
-        selected = [str(one.get("best_model_path")) for one in state["callbacks"].values()]
-        if best.exists() or best.name in {Path(one).name for one in selected}:
+        selected = [
+            str(callback.get("best_model_path")) for callback in state["callbacks"].values()
+        ]
+        if best.exists() or best.name in {Path(path).name for path in selected}:
             _of_network(model, best)
 
 

@@ -244,7 +244,9 @@ class StudyCLI(LightningCLI):
             RunError: If the steps have no known number.
         """
         for group in optimizer.param_groups:
-            group["params"] = [one for one in group["params"] if one.requires_grad]
+            group["params"] = [
+                parameter for parameter in group["params"] if parameter.requires_grad
+            ]
         if isinstance(lr_scheduler, OneCycle):
             in_steps = over_all_steps(lr_scheduler, lightning_module)
             return {"optimizer": optimizer, "lr_scheduler": in_steps}

@@ -168,7 +168,7 @@ def _reasons(failed: Sequence[Entry]) -> list[str]:
     for entry in failed:
         alike.setdefault(entry.sentence, []).append(entry)
     return [
-        f"  {', '.join(one.run.name for one in entries)}: {sentence} Log: {entries[0].run.log}"
+        f"  {', '.join(entry.run.name for entry in entries)}: {sentence} Log: {entries[0].run.log}"
         for sentence, entries in alike.items()
     ]
 
@@ -298,20 +298,20 @@ def _last_line(log: Path) -> str:
 
 def _stop(running: Sequence[_Process]) -> None:
     """Asks the running processes to end, and ends those that do not."""
-    for one in running:
-        _signal_group(one, signal.SIGTERM)
+    for current in running:
+        _signal_group(current, signal.SIGTERM)
     until = time.monotonic() + GRACE_SECONDS
-    for one in running:
-        one.process.join(max(0.0, until - time.monotonic()))
-        _signal_group(one, signal.SIGKILL)
-        one.process.join()
-        one.entry.state = "stopped"
-        one.entry.seconds = time.monotonic() - one.entry.began
+    for current in running:
+        current.process.join(max(0.0, until - time.monotonic()))
+        _signal_group(current, signal.SIGKILL)
+        current.process.join()
+        current.entry.state = "stopped"
+        current.entry.seconds = time.monotonic() - current.entry.began
 
 
-def _signal_group(one: _Process, number: signal.Signals) -> None:
+def _signal_group(current: _Process, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):  # all of its processes have ended
-        os.killpg(one.pid, number)
+        os.killpg(current.pid, number)
 
 
 def gpu_slots(devices: int = 1) -> list[str | None]:

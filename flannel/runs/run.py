@@ -170,7 +170,7 @@ class Run:
             Its new place, such as `last.damaged-1.ckpt`.
         """
         names = (f"{path.stem}{DAMAGED}{number}{path.suffix}" for number in count(1))
-        place = next(one for one in map(path.with_name, names) if not one.exists())
+        place = next(free for free in map(path.with_name, names) if not free.exists())
         return path.rename(place)
 
     def start(self, redo: bool) -> None:

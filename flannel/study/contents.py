@@ -208,7 +208,7 @@ def gaps(
     absent = [
         f"{arm} {learner} fold {fold}"
         for arm, learner in sorted(
-            expected, key=lambda one: (arm_place(one[0]), learner_place(one[1]))
+            expected, key=lambda item: (arm_place(item[0]), learner_place(item[1]))
         )
         for fold in folds
         if (arm, learner, fold) not in there

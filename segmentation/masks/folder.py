@@ -76,7 +76,10 @@ def load_biomarkers(path: Path) -> dict[str, Biomarkers]:
 
 def save_biomarkers(measures: Mapping[str, Biomarkers], path: Path) -> None:
     """Writes a `biomarkers.csv`, sorted by image, whole or not at all."""
-    records = [{"image_id": name, **_cells(asdict(one))} for name, one in sorted(measures.items())]
+    records = [
+        {"image_id": name, **_cells(asdict(measured))}
+        for name, measured in sorted(measures.items())
+    ]
     _write_table(path, BIOMARKER_COLUMNS, records)
 
 

@@ -173,19 +173,19 @@ def _segment(
     lungs, classes = lung_channels(segmenter.classes), segmenter.classes
 
     def answers(batch: Sequence[_Read]) -> Iterator[_Segmented]:
-        grey = torch.from_numpy(np.stack([one.grey for one in batch])).to(device)
+        grey = torch.from_numpy(np.stack([read.grey for read in batch])).to(device)
         probabilities = class_probabilities(network, grey, classes, options.flip)
         lung = probabilities[:, lungs].sum(dim=1).cpu().numpy()  # (batch, size, size)
         heart = probabilities[:, classes.index(HEART)].cpu().numpy() if HEART in classes else None
-        for place, one in enumerate(batch):
-            yield _Segmented(one, lung[place], None if heart is None else heart[place])
+        for place, read in enumerate(batch):
+            yield _Segmented(read, lung[place], None if heart is None else heart[place])
 
     waiting: list[_Read] = []
-    for one in ready:
-        if isinstance(one, str):
-            yield one
+    for read in ready:
+        if isinstance(read, str):
+            yield read
             continue
-        waiting.append(one)
+        waiting.append(read)
         if len(waiting) == batch_size:
             yield from answers(waiting)
             waiting = []

@@ -162,16 +162,18 @@ def _waiting(
         return measured and row.made_from == recipe_of(segmenter, options, sha256)
 
     known = [
-        one
-        for one in radiographs
-        if one.image_id in masks.rows and masks.place(one.image_id).is_file()
+        radiograph
+        for radiograph in radiographs
+        if radiograph.image_id in masks.rows and masks.place(radiograph.image_id).is_file()
     ]
     with ThreadPoolExecutor() as threads:
         compared = progress(threads.map(same, known), len(known), "Comparing with masks that exist")
-        good = {one.image_id for one, kept in zip(known, compared, strict=True) if kept}
+        good = {
+            radiograph.image_id for radiograph, kept in zip(known, compared, strict=True) if kept
+        }
     report.references = sum(masks.rows[image_id].origin == "reference" for image_id in good)
     report.kept = len(good) - report.references
-    return [one for one in radiographs if one.image_id not in good]
+    return [radiograph for radiograph in radiographs if radiograph.image_id not in good]
 
 
 def _draw(
@@ -182,9 +184,9 @@ def _draw(
 ) -> None:
     """Draws the flagged masks, and all of them where it is asked for."""
     paths = {
-        one.image_id: one.path
-        for one in radiographs
-        if one.image_id in masks.rows and masks.place(one.image_id).is_file()
+        radiograph.image_id: radiograph.path
+        for radiograph in radiographs
+        if radiograph.image_id in masks.rows and masks.place(radiograph.image_id).is_file()
     }
     flagged = [row for i, row in masks.rows.items() if i in paths and row.quality.flag]
     flagged.sort(key=_badness)

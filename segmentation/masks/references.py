@@ -86,7 +86,7 @@ def import_masks(study: Path, folder: Path) -> ImportReport:
     report = ImportReport(study / "masks")
     drawn = _of_the_set(manifest, folder) or _of_the_stem(manifest, folder, report)
     with open_mask_folder(report.folder) as kept:
-        records = [one for one in manifest.to_dict("records") if one["image_id"] in drawn]
+        records = [row for row in manifest.to_dict("records") if row["image_id"] in drawn]
         for record in progress(records, len(records), "Importing reference masks"):
             _take(record, drawn[record["image_id"]], kept, report)
         _note_others(manifest, kept.rows, report)

@@ -88,8 +88,8 @@ def _answers(
     with torch.no_grad(), trainer.precision_plugin.forward_context():
         for batch in data.whole_loader(split):
             probabilities = model(batch.radiographs.to(device)).float().softmax(dim=1).cpu()
-            for one in probabilities:
-                yield Answer(*next(waiting), one)
+            for part in probabilities:
+                yield Answer(*next(waiting), part)
 
 
 def _row(answer: Answer, classes: tuple[str, ...]) -> dict[str, str | float]:

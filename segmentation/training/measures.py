@@ -46,8 +46,8 @@ def hausdorff95(
     outlines = _outline(predicted), _outline(truth)
     diagonal = float(np.hypot(*truth.shape))
     there, back = (
-        np.percentile(ndimage.distance_transform_edt(~other)[one], 95)
-        for one, other in (outlines, outlines[::-1])
+        np.percentile(ndimage.distance_transform_edt(~other)[first], 95)
+        for first, other in (outlines, outlines[::-1])
     )
     return float(max(there, back)) / diagonal
 

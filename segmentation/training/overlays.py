@@ -76,8 +76,8 @@ class ValidationOverlays(Callback):
         target = np.isin(batch.target.numpy(), lungs)
         grey = batch.radiographs[:, 0].clamp(0, 255).byte().numpy()
         pictures = [
-            overlay_mask(overlay_mask(one, truth, ORANGE), mask, SKY)
-            for one, truth, mask in zip(grey, target, predicted, strict=True)
+            overlay_mask(overlay_mask(picture, truth, ORANGE), mask, SKY)
+            for picture, truth, mask in zip(grey, target, predicted, strict=True)
         ]
         captions = [
             f"{jaccard(mask, truth):.3f}  {dataset.pairs[place].stem}"

@@ -205,16 +205,16 @@ def prepare_pairs(
         print(sentence, flush=True)
     return PreparedPairs(
         pairs=tuple(pair for pair, _ in good),
-        radiographs=torch.from_numpy(np.stack([one.radiograph for _, one in good])),
-        targets=torch.from_numpy(np.stack([one.target for _, one in good])),
-        in_alpha=tuple(path for _, one in good for path in one.in_alpha),
+        radiographs=torch.from_numpy(np.stack([prepared.radiograph for _, prepared in good])),
+        targets=torch.from_numpy(np.stack([prepared.target for _, prepared in good])),
+        in_alpha=tuple(path for _, prepared in good for path in prepared.in_alpha),
     )
 
 
 def _remarks(good: Sequence[tuple[MaskPair, _Prepared]]) -> Iterator[str]:
     """Yields what a person should know of the masks that are learnt from."""
-    in_alpha = [str(path) for _, one in good for path in one.in_alpha]
-    flagged = [f"{pair.stem} ({one.flag})" for pair, one in good if one.flag]
+    in_alpha = [str(path) for _, prepared in good for path in prepared.in_alpha]
+    flagged = [f"{pair.stem} ({prepared.flag})" for pair, prepared in good if prepared.flag]
     for words, names in (
         ("mask files were read from their transparency (alpha channel)", in_alpha),
         ("masks look unusual and are used all the same", flagged),

@@ -44,7 +44,7 @@ class MeanJaccard(Metric):
     ) -> None:
         """Takes in a batch of masks."""
         pairs = zip(predicted.cpu().numpy(), truth.cpu().numpy(), strict=True)
-        self.total += sum(jaccard(one, other) for one, other in pairs)
+        self.total += sum(jaccard(first, other) for first, other in pairs)
         self.images += len(truth)
 
     def compute(self) -> Tensor:

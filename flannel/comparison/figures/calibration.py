@@ -52,14 +52,16 @@ def _panel(axes: Axes, row: Row) -> None:
     errors = []
     for moment, (label, colour, marker, style) in MOMENTS.items():
         confidence, share, images = pooled_bins(
-            {fold: _scores(one, moment) for fold, one in row.calibrations.items()}
+            {fold: _scores(calibration, moment) for fold, calibration in row.calibrations.items()}
         )
         axes.plot(confidence, share, color=colour, linestyle=style, linewidth=1.1, label=label)
         axes.scatter(
             confidence, share, s=12 + 110 * images / images.sum(), color=colour, marker=marker,
             edgecolor="white", linewidth=0.5, zorder=3,
         )  # fmt: skip
-        errors.append(np.mean([_scores(one, moment).ece for one in row.calibrations.values()]))
+        errors.append(
+            np.mean([_scores(calibration, moment).ece for calibration in row.calibrations.values()])
+        )
     axes.set_title(f"{row.name}\nECE {errors[0]:.3f} → {errors[1]:.3f}")
     axes.set_xlabel("confidence")
     axes.set_ylabel("share that is right")
@@ -76,9 +78,9 @@ def pooled_bins(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Joins the folds' bins: mean confidence, share that came true, radiographs; no empty ones."""
     bins = [scores.bins for scores in folds.values()]
-    images = np.array([[one.images for one in fold] for fold in bins])
+    images = np.array([[part.images for part in fold] for fold in bins])
     sums = [
-        np.nansum([[getattr(one, name) * one.images for one in fold] for fold in bins], axis=0)
+        np.nansum([[getattr(part, name) * part.images for part in fold] for fold in bins], axis=0)
         for name in ("confidence", "share")
     ]
     total = images.sum(axis=0)
@@ -91,5 +93,5 @@ def _spaced() -> ConstrainedLayoutEngine:
     return ConstrainedLayoutEngine(h_pad=0.12)
 
 
-def _scores(one: Calibration, moment: str) -> CalibrationScores:
-    return one.before if moment == "before" else one.after
+def _scores(calibration: Calibration, moment: str) -> CalibrationScores:
+    return calibration.before if moment == "before" else calibration.after

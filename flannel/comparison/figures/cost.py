@@ -15,18 +15,18 @@ def cost_bars(costs: Sequence[Cost]) -> Figure | None:
     """
     if not costs:
         return None
-    names = [f"{one.stage} {one.arm}".strip() for one in costs]
+    names = [f"{cost.stage} {cost.arm}".strip() for cost in costs]
     with drawn_in_style():
         figure = Figure(figsize=(6.4, 0.34 * len(costs) + 1.3), layout="constrained")
         axes = figure.subplots()
         places = range(len(costs))
         left = [0.0] * len(costs)
         for label, colour, hatch, minutes in (
-            ("training", "#4D4D4D", "", [one.training / one.runs for one in costs]),
-            ("predicting", "#A6A6A6", "////", [one.prediction / one.runs for one in costs]),
+            ("training", "#4D4D4D", "", [cost.training / cost.runs for cost in costs]),
+            ("predicting", "#A6A6A6", "////", [cost.prediction / cost.runs for cost in costs]),
             (
                 "not parted", "#D0D0D0", "....",
-                [one.minutes_per_run if not one.training else 0.0 for one in costs],
+                [cost.minutes_per_run if not cost.training else 0.0 for cost in costs],
             ),
         ):  # fmt: skip
             if any(minutes):
@@ -35,11 +35,11 @@ def cost_bars(costs: Sequence[Cost]) -> Figure | None:
                     linewidth=0, label=label,
                 )  # fmt: skip
                 left = [start + more for start, more in zip(left, minutes, strict=True)]
-        for place, one in enumerate(costs):
+        for place, cost in enumerate(costs):
             axes.text(
                 left[place],
                 place,
-                f" {_duration(one.minutes_per_run)}, {one.runs} run{'s' * (one.runs > 1)}",
+                f" {_duration(cost.minutes_per_run)}, {cost.runs} run{'s' * (cost.runs > 1)}",
                 va="center",
                 fontsize=7.5,
             )  # fmt: skip

@@ -106,7 +106,7 @@ def _draw_line(
                 value, color=SHORTCUT_COLOUR, linewidth=1.1, linestyle=style, zorder=2.5,
                 label=f"shortcut baseline: {row.learner}",
             )  # fmt: skip
-    names = [textwrap.fill(one, NAME_LETTERS, break_long_words=False) for one in line]
+    names = [textwrap.fill(name, NAME_LETTERS, break_long_words=False) for name in line]
     axes.set_xticks(middles, names, fontsize=LETTERS)
     axes.set_ylim(0, max(1.02, axes.dataLim.y1))
     axes.set_yticks(np.linspace(0, 1, 6))

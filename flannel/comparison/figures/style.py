@@ -70,7 +70,7 @@ def drawn_in_style() -> AbstractContextManager[None]:
 def drawable(name: str) -> str:
     """Returns a file's name with what a figure's font lacks escaped, such as Chinese letters."""
     known = _letters()
-    return "".join(one if ord(one) in known else ascii(one)[1:-1] for one in name)
+    return "".join(letter if ord(letter) in known else ascii(letter)[1:-1] for letter in name)
 
 
 @cache
@@ -101,7 +101,7 @@ def legend_once(figure: Figure, panels: Sequence[Axes]) -> None:
     for panel in panels:
         handles, labels = panel.get_legend_handles_labels()
         named.update(dict(zip(labels, handles, strict=True)))
-    named = dict(sorted(named.items(), key=lambda one: isinstance(one[1], Line2D)))
+    named = dict(sorted(named.items(), key=lambda item: isinstance(item[1], Line2D)))
     columns = 3 if figure.get_figwidth() > 5.5 else 2
     figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=columns)
 

@@ -63,7 +63,7 @@ def learning_curves(study: Path, learner: str) -> Figure | None:
     """
     arms = {
         arm: [table for name, table in curves if recipe_of(name) == learner]
-        for arm, curves in sorted(_curves(study).items(), key=lambda one: arm_place(one[0]))
+        for arm, curves in sorted(_curves(study).items(), key=lambda item: arm_place(item[0]))
     }
     arms = {arm: tables for arm, tables in arms.items() if tables}
     if not arms:

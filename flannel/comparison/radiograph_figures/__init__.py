@@ -67,12 +67,12 @@ def _of_papers(comparison: Comparison, store: Store) -> dict[str, Figure]:
     """Draws the cohort, the arms' views, and each run's answers."""
     table, diagnoses = comparison.results[0].predictions, comparison.diagnoses
     drawn = {"cohort": cohort_grid(store, table, diagnoses)}
-    runs = [one for one in printed_runs(comparison) if one.run.stage == "base"]
+    runs = [result for result in printed_runs(comparison) if result.run.stage == "base"]
     seen = seen_by_arms(store, runs, table, diagnoses)
     if seen is not None:
         drawn["arms"] = seen
-    for one in runs:
-        drawn[f"answers_{one.run.arm}_{one.run.learner}"] = answers(store, one, diagnoses)
+    for result in runs:
+        drawn[f"answers_{result.run.arm}_{result.run.learner}"] = answers(store, result, diagnoses)
     return drawn
 
 

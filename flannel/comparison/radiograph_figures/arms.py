@@ -34,7 +34,7 @@ def seen_by_arms(
     Returns:
         None where fewer than two arms kept a recipe.
     """
-    view_of = {one.run.arm: _view(one) for one in results}
+    view_of = {result.run.arm: _view(result) for result in results}
     views = {arm: view for arm, view in view_of.items() if isinstance(view, WholeView)}
     table = table[
         table["image_id"].isin({name for name in store.image_ids if store.has_mask(name)})

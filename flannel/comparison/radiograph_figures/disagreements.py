@@ -49,11 +49,11 @@ def first_disagreement(comparison: Comparison) -> Disagreement | None:
     """
     names = sorted(comparison.learners, key=lambda name: (name != ENSEMBLE, learner_place(name)))
     for learner in names:
-        one, other = (
+        first, other = (
             {result.run.fold: result for result in comparison.of(arm, learner)} for arm in ARMS
         )
-        for fold in sorted(one.keys() & other.keys()):
-            return disagreement(one[fold], other[fold], comparison.diagnoses)
+        for fold in sorted(first.keys() & other.keys()):
+            return disagreement(first[fold], other[fold], comparison.diagnoses)
     return None
 
 
@@ -107,7 +107,9 @@ def disagreements(store: Store, disagreement: Disagreement) -> Figure | None:
             for axes, row in zip(line, part.to_dict("records"), strict=False):
                 show(axes, store.radiograph(row["image_id"]))
                 axes.set_title(f"true:\n{row['diagnosis']}", fontsize=9)
-                predictions = [f"{names[one]}: {row[one]} {row[f'p_{one}']:.2f}" for one in names]
+                predictions = [
+                    f"{names[side]}: {row[side]} {row[f'p_{side}']:.2f}" for side in names
+                ]
                 words = [*predictions, shortened(row["image_id"], 28)]
                 axes.set_xlabel("\n".join(words), fontsize=SMALL_LETTERS)
             shown = min(SHOWN, len(part))

@@ -24,13 +24,15 @@ def calibrations_table(measurements: Measurements) -> Table | None:
             continue
         measures = calibration_table(row.calibrations)
         cells = [
-            score_cell(one[moment], one[f"{moment}_deviation"])
-            for _, one in measures.iterrows()
+            score_cell(measure[moment], measure[f"{moment}_deviation"])
+            for _, measure in measures.iterrows()
             for moment in ("before", "after")
         ]
         temperatures = [
-            "at bound" if one.temperature.at_bound else f"{one.temperature.value:.2f}"
-            for one in row.calibrations.values()
+            "at bound"
+            if calibration.temperature.at_bound
+            else f"{calibration.temperature.value:.2f}"
+            for calibration in row.calibrations.values()
         ]
         opens = bool(lines) and lines[-1].cells[0] != row.arm
         lines.append(Line((row.arm, row.learner, *cells, listed(temperatures)), _kind(row), opens))
@@ -69,14 +71,14 @@ def operating_points_table(measurements: Measurements) -> Table | None:
             SPECIFICITY,
         )  # fmt: skip
         both = (point.sensitivity, point.specificity)
-        thresholds = [f"{one.threshold:.3g}" for one in point.folds.values()]
+        thresholds = [f"{at.threshold:.3g}" for at in point.folds.values()]
         opens = bool(lines) and lines[-1].cells[0] != row.arm
         lines.append(
             Line(
                 (
                     row.arm,
                     row.learner,
-                    *(score_cell(one.value, np.nan, (one.low, one.high)) for one in both),
+                    *(score_cell(at.value, np.nan, (at.low, at.high)) for at in both),
                     listed(thresholds) or UNDEFINED,
                 ),
                 _kind(row),
@@ -85,10 +87,10 @@ def operating_points_table(measurements: Measurements) -> Table | None:
         )
         numbers += [
             {
-                "arm": row.arm, "learner": row.learner, "fold": fold, "threshold": one.threshold,
-                "sensitivity": one.sensitivity, "specificity": one.specificity,
+                "arm": row.arm, "learner": row.learner, "fold": fold, "threshold": at.threshold,
+                "sensitivity": at.sensitivity, "specificity": at.specificity,
             }
-            for fold, one in point.folds.items()
+            for fold, at in point.folds.items()
         ]  # fmt: skip
     if not lines:
         return None

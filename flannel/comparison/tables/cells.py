@@ -26,9 +26,9 @@ def caption_of(comparison: Comparison) -> str:
     )
 
 
-def measure_cell(one: Measured, name: str, measure: str) -> str:
+def measure_cell(row: Measured, name: str, measure: str) -> str:
     """Writes one number of a row: mean, deviation over folds and interval."""
-    values, interval = one.values(name, measure), one.interval(name, measure)
+    values, interval = row.values(name, measure), row.interval(name, measure)
     deviation = values.std(ddof=1) if len(values) > 1 else np.nan
     return score_cell(interval.value, deviation, (interval.low, interval.high))
 

@@ -35,9 +35,11 @@ def scores_of(result: Result, split: Reported, diagnoses: Sequence[str]) -> Scor
 
 def weighted(scores: Scores, measure: str) -> float:
     """Averages a measure over the diagnoses, each weighed by its support; NaN if one is NaN."""
-    each = [one for name, one in scores.by_class.items() if name != MACRO and one.support]
-    supports = [one.support for one in each]
-    return float(np.average([getattr(one, measure) for one in each], weights=supports))
+    each = [
+        of_class for name, of_class in scores.by_class.items() if name != MACRO and of_class.support
+    ]
+    supports = [of_class.support for of_class in each]
+    return float(np.average([getattr(of_class, measure) for of_class in each], weights=supports))
 
 
 def classification_table(comparison: Comparison, related: Related, split: Reported) -> Table | None:
@@ -108,14 +110,14 @@ def confusion_table(comparison: Comparison, related: Related) -> Table:
                     counts = [float(count) for count in confusion[place]]
                 if np.isnan([*counts, *theirs]).all():
                     continue
-                cells = [_beside(one, other) for one, other in zip(counts, theirs, strict=True)]
+                cells = [_beside(ours, other) for ours, other in zip(counts, theirs, strict=True)]
                 lines.append(Line((*known, *cells), opens=place == 0 and bool(lines)))
                 numbers += [
                     {
                         "split": split, "arm": arm, "learner": learner, "true": true,
-                        "predicted": name, "radiographs": one, "published": other,
+                        "predicted": name, "radiographs": ours, "published": other,
                     }
-                    for name, one, other in zip(diagnoses, counts, theirs, strict=True)
+                    for name, ours, other in zip(diagnoses, counts, theirs, strict=True)
                 ]  # fmt: skip
     return Table(
         name="confusion_counts",
@@ -148,7 +150,7 @@ def _with_published(
     theirs = related.published[(related.published["split"] == split)]
     named = theirs.loc[theirs["learner"] != "", ["arm", "learner"]].drop_duplicates()
     others = [(str(arm), str(learner)) for arm, learner in named.to_numpy()]
-    yield from sorted(set(others) - set(ours), key=lambda one: (one[0], learner_place(one[1])))
+    yield from sorted(set(others) - set(ours), key=lambda item: (item[0], learner_place(item[1])))
 
 
 def _ours(
@@ -159,10 +161,13 @@ def _ours(
     doubt = measured({0: table}, draw_groups(table["group"]), diagnoses, ranks=False)
     whole = (float(len(table)), f"{len(table):,}")
     lines = {}
-    for name, one in scores.by_class.items():
+    for name, of_class in scores.by_class.items():
         values = {measure: scores.value(name, measure) for measure in PRINTED}
         cells = [measure_cell(doubt, name, measure) for measure in PRINTED]
-        lines[name] = ({**values, "support": float(one.support)}, [*cells, f"{one.support:,}"])
+        lines[name] = (
+            {**values, "support": float(of_class.support)},
+            [*cells, f"{of_class.support:,}"],
+        )
     lines[OVERALL] = (
         {"precision": np.nan, "recall": np.nan, "f1": scores.accuracy, "support": whole[0]},
         ["", "", measure_cell(doubt, OVERALL, "accuracy"), whole[1]],

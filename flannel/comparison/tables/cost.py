@@ -17,19 +17,24 @@ def cost_table(costs: Sequence[Cost]) -> Table | None:
     lines = [
         Line(
             (
-                one.stage,
-                one.arm,
-                str(one.runs),
+                cost.stage,
+                cost.arm,
+                str(cost.runs),
                 *(
                     _minutes(value)
-                    for value in (one.minutes, one.training, one.prediction, one.minutes_per_run)
+                    for value in (
+                        cost.minutes,
+                        cost.training,
+                        cost.prediction,
+                        cost.minutes_per_run,
+                    )
                 ),
-                UNDEFINED if np.isnan(one.ratio) else f"{one.ratio:.2g}",
-                one.devices,
+                UNDEFINED if np.isnan(cost.ratio) else f"{cost.ratio:.2g}",
+                cost.devices,
             ),
-            opens=place > 0 and one.stage != costs[place - 1].stage,
+            opens=place > 0 and cost.stage != costs[place - 1].stage,
         )
-        for place, one in enumerate(costs)
+        for place, cost in enumerate(costs)
     ]
     return Table(
         name="cost",
@@ -45,17 +50,17 @@ def cost_table(costs: Sequence[Cost]) -> Table | None:
         numbers=pd.DataFrame(
             [
                 {
-                    "stage": one.stage,
-                    "arm": one.arm,
-                    "runs": one.runs,
-                    "minutes": one.minutes,
-                    "training_minutes": one.training,
-                    "prediction_minutes": one.prediction,
-                    "minutes_per_run": one.minutes_per_run,
-                    f"times_{YARDSTICK}": one.ratio,
-                    "device": one.devices,
+                    "stage": cost.stage,
+                    "arm": cost.arm,
+                    "runs": cost.runs,
+                    "minutes": cost.minutes,
+                    "training_minutes": cost.training,
+                    "prediction_minutes": cost.prediction,
+                    "minutes_per_run": cost.minutes_per_run,
+                    f"times_{YARDSTICK}": cost.ratio,
+                    "device": cost.devices,
                 }
-                for one in costs
+                for cost in costs
             ]
         ),
     )  # fmt: skip

@@ -62,13 +62,13 @@ def scores_table(comparison: Comparison) -> pd.DataFrame:
                 "learner": result.run.learner,
                 "fold": result.run.fold,
                 "class": name,
-                "precision": one.precision,
-                "recall": one.recall,
-                "f1": one.f1,
-                "support": one.support,
+                "precision": of_class.precision,
+                "recall": of_class.recall,
+                "f1": of_class.f1,
+                "support": of_class.support,
             }
             for result in comparison.results
-            for name, one in result.scores.by_class.items()
+            for name, of_class in result.scores.by_class.items()
         ]
     )
 

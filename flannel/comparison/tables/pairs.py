@@ -27,8 +27,10 @@ def differences_table(measurements: Measurements) -> Table | None:
     for pair in measurements.pairs:
         cells = []
         for name in names:
-            one = pair.of(name)
-            cells.append(difference_cell(one["difference"], (one["low"], one["high"])))
+            difference = pair.of(name)
+            cells.append(
+                difference_cell(difference["difference"], (difference["low"], difference["high"]))
+            )
         opens = bool(lines) and lines[-1].cells[:2] != (pair.first.arm, pair.second.arm)
         lines.append(
             Line((pair.first.arm, pair.second.arm, _who(pair), *cells), _kind(pair), opens)
@@ -61,9 +63,11 @@ def tests_table(measurements: Measurements) -> Table | None:
     for pair in pairs:
         tests = pair.tests.set_index(["test", "class"])
         for place, name in enumerate((*measurements.comparison.diagnoses, MACRO)):
-            one = pair.of(name)
-            cells = [difference_cell(one["difference"], (one["low"], one["high"]))]
-            cells += [p_cell(one["p"]), p_cell(one["p_holm"])]
+            difference = pair.of(name)
+            cells = [
+                difference_cell(difference["difference"], (difference["low"], difference["high"]))
+            ]
+            cells += [p_cell(difference["p"]), p_cell(difference["p_holm"])]
             # McNemar's test over all diagnoses is in the line of the macro mean.
             key = "overall" if name == MACRO else name
             for test in ("mcnemar", "delong"):
@@ -98,8 +102,8 @@ def tests_table(measurements: Measurements) -> Table | None:
 
 
 def _who(pair: Pair) -> str:
-    one, other = pair.first.learner, pair.second.learner
-    return one if one == other else f"{one} → {other}"
+    first, other = pair.first.learner, pair.second.learner
+    return first if first == other else f"{first} → {other}"
 
 
 def _kind(pair: Pair) -> Literal["plain", "strong"]:

@@ -42,10 +42,10 @@ def parts_table(measurements: Measurements) -> Table | None:
             for row, parts in parted:
                 if value not in parts:
                     continue
-                one = measured(
+                of_part = measured(
                     parts[value], measurements.draws, measurements.comparison.diagnoses, ranks=False
                 )
-                cells = [measure_cell(one, name, measure) for name, measure in shown]
+                cells = [measure_cell(of_part, name, measure) for name, measure in shown]
                 known = (column, value, _images(parts[value]), _present(parts[value]))
                 lines.append(
                     Line(
@@ -54,7 +54,7 @@ def parts_table(measurements: Measurements) -> Table | None:
                         opens,
                     )
                 )
-                numbers.append(_numbers(one, row, column, value))
+                numbers.append(_numbers(of_part, row, column, value))
                 opens = False
     return Table(
         name="parts",
@@ -81,7 +81,7 @@ def _present(tables: Mapping[int, pd.DataFrame]) -> str:
     return str(len({name for table in tables.values() for name in table["diagnosis"]}))
 
 
-def _numbers(one: Measured, row: Row, column: str, value: str) -> pd.DataFrame:
+def _numbers(of_part: Measured, row: Row, column: str, value: str) -> pd.DataFrame:
     known = {"part": column, "which": value, "arm": row.arm, "learner": row.learner}
-    table = one.table().assign(**known)
+    table = of_part.table().assign(**known)
     return table[[*known, *(name for name in table if name not in known)]]

@@ -75,7 +75,8 @@ def composition_table(comparison: Comparison, related: Related) -> Table | None:
     for name, row in counts.iterrows():
         named_split = "" if name == TOTAL else str(name)
         printed = [
-            related.number("radiographs", one, split=named_split) for one in comparison.diagnoses
+            related.number("radiographs", diagnosis, split=named_split)
+            for diagnosis in comparison.diagnoses
         ]
         printed.append(float(np.sum(printed)))
         cells = [
@@ -174,9 +175,9 @@ def repeats_table(comparison: Comparison, related: Related) -> Table | None:
             continue
         for split in SPLITS:
             values = [
-                scores_of(one, split, comparison.diagnoses).accuracy
-                for one in results
-                if len(rows_of(one, split))
+                scores_of(repeat, split, comparison.diagnoses).accuracy
+                for repeat in results
+                if len(rows_of(repeat, split))
             ]
             if not values:
                 continue
