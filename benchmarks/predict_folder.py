@@ -25,7 +25,6 @@ from measuring import machine
 from predict import write_radiographs
 
 from flannel.bundle.read import open_trained
-from flannel.learners.views import PatchView
 from flannel.prediction.predict import PredictOptions, predict_files
 from flannel.prediction.predictors import Panel, ReadyLearner
 from flannel.prediction.trained import Trained
@@ -76,7 +75,7 @@ def bare(trained: Trained, learners: list[ReadyLearner], images: int) -> None:
             class_probabilities(network, batch, segmenter.classes, trained.masks.flip)
     for ready in learners:
         view = ready.options.view
-        views = ready.patches + view.lung_box if isinstance(view, PatchView) else 1
+        views = view.count(ready.patches)
         for start in range(0, images, ready.options.predict_batch_size):
             count = min(ready.options.predict_batch_size, images - start)
             shape = count, views, 1, view.size_px, view.size_px

@@ -117,7 +117,8 @@ def read_entries(listed: Listed) -> Trained:
     ensembles = [
         _ensemble(entry, len(diagnoses), listed) for entry in tables(contents["ensembles"])
     ]
-    names([part.name for part in (*learners, *ensembles)])  # each once
+    # Each name once.
+    names([*(learner.name for learner in learners), *(form.name for form in ensembles)])
     segmenter, norms = contents["segmenter"], contents["norms"]
     if segmenter is None and any(learner.needs_mask for learner in learners):
         raise EntryError("learners that need a lung mask, and no segmenter")
@@ -160,9 +161,8 @@ def _check_views(learner: TrainedLearner, store: Settings) -> None:
     view, images = options.view, count(options.predict_batch_size, least=1)
     if options.arm != "global" and not learner.needs_mask:
         raise EntryError(f"the arm {learner.arm} with the data of {options.arm}")
-    side, views = side_px(view.size_px), 1
+    side, views = side_px(view.size_px), view.count(count(options.patches["predict"], least=1))
     if isinstance(view, PatchView):
-        views = count(options.patches["predict"], least=1) + view.lung_box
         if max(view.windows_px) > store.size_px:
             raise EntryError(f"patches of {max(view.windows_px)} px of {store.size_px}")
     else:

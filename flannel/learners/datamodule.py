@@ -17,13 +17,12 @@ from flannel.data.store import Store
 from flannel.errors import FlannelError
 from flannel.learners.augmentation import Augmentation
 from flannel.learners.datasets import Batch, EpochSampler, Order, RadiographDataset, collate
+from flannel.learners.view_options import ViewOptions, view_options
 from flannel.learners.views import (
     Arm,
     Greyscale,
     Normalisation,
     PatchWeights,
-    ViewOptions,
-    view_options,
 )
 from flannel.study.predictions import SPLITS
 from patching.sampling import Border, Strategy

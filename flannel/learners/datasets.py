@@ -16,7 +16,12 @@ from flannel.data.store import Store
 from flannel.errors import OptionError
 from flannel.files import derived_seed
 from flannel.learners.augmentation import NONE, Augmentation, AugmentationParams, stacked
-from flannel.learners.views import Normalisation, PatchLocations, PatchView, ViewSampling, WholeView
+from flannel.learners.views import (
+    Normalisation,
+    PatchLocations,
+    View,
+    ViewSampling,
+)
 
 Order = Literal["listed", "shuffled", "fixed", "balanced"]
 
@@ -156,7 +161,7 @@ class RadiographDataset(Dataset[Batch]):
         self,
         table: pd.DataFrame,
         store: Path,
-        view: WholeView | PatchView,
+        view: View,
         *,
         diagnoses: Sequence[str],
         normalisation: Normalisation,

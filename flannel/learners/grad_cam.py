@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn.modules import pooling
 
 from flannel.errors import FlannelError
-from flannel.learners.views import Normalisation, PatchLocations, PatchView, WholeView, normalise
-from patching.saliency import grad_cam, probabilistic_cam, resized, stretched_to_one
+from flannel.learners.views import Normalisation, PatchLocations, View, normalise
+from patching.saliency import grad_cam, stretched_to_one
 
 _POOLING = (
     pooling._MaxPoolNd,
@@ -47,7 +47,7 @@ class GradCam:
     def __init__(
         self,
         network: nn.Module,
-        view: WholeView | PatchView,
+        view: View,
         normalisation: Normalisation,
         store_px: int,
         views_at_once: int = 16,
@@ -83,41 +83,12 @@ class GradCam:
             cam, logits = self._cams(views, diagnosis)
             cams.append(stretched_to_one(cam, self.view.size_px).cpu())
             probabilities.append(logits.softmax(dim=1)[:, diagnosis].cpu())
-        maps = torch.cat(cams)
-        if isinstance(self.view, WholeView):
-            return self._whole(self.view, maps[0], places)
-        return self._over_patches(maps, torch.cat(probabilities), places)
+        return self.view.heat(torch.cat(cams), torch.cat(probabilities), places, self.store_px)
 
     def seen(self, places: PatchLocations) -> Bool[Tensor, "store store"]:
         """Returns where the views lie: True where at least one of them looked."""
-        if isinstance(self.view, WholeView):
-            return self._whole(self.view, torch.ones(1, 1), places) > 0
         ones = torch.ones(len(places.centres))
-        return self._over_patches(ones[:, None, None], ones, places) > 0
-
-    def _over_patches(
-        self,
-        maps: Float32[Tensor, "k side side"],
-        probabilities: Float32[Tensor, " k"],
-        places: PatchLocations,
-    ) -> Float32[Tensor, "store store"]:
-        assert isinstance(self.view, PatchView)
-        image_px = (self.store_px, self.store_px)
-        centres, windows_px = places.centres, places.windows_px
-        border = self.view.border
-        return probabilistic_cam(maps, probabilities, centres, windows_px, image_px, border)
-
-    def _whole(
-        self, view: WholeView, cam: Float32[Tensor, "side side"], places: PatchLocations
-    ) -> Float32[Tensor, "store store"]:
-        """Puts a map back at the middle of the radiograph, or of the part that the view shows."""
-        box = places.box.tolist() if places.box.any() else [0, 0, self.store_px, self.store_px]
-        rows, columns = (
-            _middle(view, first, extent) for first, extent in zip(box[:2], box[2:], strict=True)
-        )
-        whole = cam.new_zeros(self.store_px, self.store_px)
-        whole[rows, columns] = resized(cam, rows.stop - rows.start, columns.stop - columns.start)
-        return whole
+        return self.view.heat(ones[:, None, None], ones, places, self.store_px) > 0
 
     def _cams(
         self, views: UInt8[Tensor, "views 1 side side"], diagnosis: int
@@ -142,14 +113,6 @@ class GradCam:
         # Views do not touch each other, so the gradient of the sum is that of each.
         (gradients,) = torch.autograd.grad(logits[:, diagnosis].sum(), kept[-1])
         return grad_cam(kept[-1].detach().float(), gradients.float()), logits.detach().float()
-
-
-def _middle(view: WholeView, first_px: int, extent_px: int) -> slice:
-    """Returns where the crop lies along one side of what was resized, in the store's pixels."""
-    scale = extent_px / view.resize_px
-    start = round(round((view.resize_px - view.size_px) / 2) * scale)
-    end = min(start + round(view.size_px * scale), extent_px)
-    return slice(first_px + start, first_px + end)
 
 
 def feature_maps(network: nn.Module, size_px: int) -> list[str]:

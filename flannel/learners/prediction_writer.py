@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
-from flannel.learners.views import PatchLocations, PatchView, WholeView
+from flannel.learners.views import PatchLocations, View
 from flannel.study.patches import Patches, save_patches
 from flannel.study.predictions import (
     IDENTITY,
@@ -54,7 +54,7 @@ class PredictionsWriter(BasePredictionWriter):
         self,
         folder: Path,
         table: pd.DataFrame,
-        view: WholeView | PatchView,
+        view: View,
         diagnoses: Sequence[str],
     ) -> None:
         super().__init__(write_interval="batch")
@@ -78,7 +78,7 @@ class PredictionsWriter(BasePredictionWriter):
         """Keeps a batch's rows, and says how far it is every ten seconds."""
         confidences = prediction.confidences.cpu().numpy()
         coverage = prediction.places.coverage.tolist()
-        patched = isinstance(self.view, PatchView)
+        patched = self.view.patched
         for at, image_id in enumerate(prediction.image_ids):
             self._rows.append(
                 {
@@ -114,7 +114,7 @@ class PredictionsWriter(BasePredictionWriter):
         if not trainer.is_global_zero:
             return
         save_predictions(self.table, self.folder / "predictions.csv")
-        if isinstance(self.view, PatchView):
+        if self.view.patched:
             patches.sort(key=lambda entry: entry[0])
             centres, windows_px, weights, logits = map(
                 np.stack, zip(*(kept for _, kept in patches), strict=True)

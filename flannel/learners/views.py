@@ -1,8 +1,8 @@
 """What a network sees of one radiograph: the whole of it, or patches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +13,8 @@ from torchvision.transforms.v2 import functional as pictures
 
 from flannel.data.greyscale import Box, box_around
 from flannel.data.store import Store
-from flannel.errors import OptionError
 from patching.coverage import area_weights, covered
+from patching.saliency import probabilistic_cam, resized
 from patching.sampling import (
     Border,
     Strategy,
@@ -85,6 +85,7 @@ class WholeView:
     """The whole radiograph: resized, then cropped at random or in the middle.
 
     That is the input of FLANNEL's public code (336 px, cropped to 224 px); the aspect is ignored.
+    It has no patches: no centres, no weights in a vote, no box beside them.
 
     Attributes:
         resize_px: Side of the resized radiograph.
@@ -101,6 +102,14 @@ class WholeView:
     arm: WholeArm = "global"
     greyscale: Greyscale = "plain"
     crop_margin_px: int = 0
+    patched: ClassVar[bool] = False
+    centres: ClassVar[str] = ""
+    weights: ClassVar[PatchWeights] = "equal"
+    lung_box: ClassVar[bool] = False
+
+    def count(self, patches: int) -> int:
+        """Returns how many views an image has, whatever the number of patches: 1."""
+        return 1
 
     def views(
         self, store: Store, image_id: str, sampling: ViewSampling
@@ -129,6 +138,37 @@ class WholeView:
         crop = resized[:, top : top + self.size_px, left : left + self.size_px]
         return crop[None], places
 
+    def heat(
+        self,
+        maps: Float32[Tensor, "1 side side"],
+        probabilities: Float32[Tensor, " 1"],
+        places: PatchLocations,
+        store_px: int,
+    ) -> Float32[Tensor, "store store"]:
+        """Puts a map of the view back where the view lies in the radiograph.
+
+        Args:
+            maps: The class activation map of the view, in [0, 1].
+            probabilities: Of the class; one view needs no weight.
+            places: Where the view lies.
+            store_px: Side of the store's radiograph.
+        """
+        box = places.box.tolist() if places.box.any() else [0, 0, store_px, store_px]
+        rows, columns = (
+            self._middle(first, extent) for first, extent in zip(box[:2], box[2:], strict=True)
+        )
+        whole = maps.new_zeros(store_px, store_px)
+        sides = rows.stop - rows.start, columns.stop - columns.start
+        whole[rows, columns] = resized(maps[0], *sides)
+        return whole
+
+    def _middle(self, first_px: int, extent_px: int) -> slice:
+        """Returns where the crop lies along a side of what was resized, in the store's pixels."""
+        scale = extent_px / self.resize_px
+        start = round(round((self.resize_px - self.size_px) / 2) * scale)
+        end = min(start + round(self.size_px * scale), extent_px)
+        return slice(first_px + start, first_px + end)
+
 
 @dataclass(frozen=True)
 class PatchView:
@@ -154,6 +194,11 @@ class PatchView:
     greyscale: Greyscale = "plain"
     weights: PatchWeights = "equal"
     lung_box: bool = False
+    patched: ClassVar[bool] = True
+
+    def count(self, patches: int) -> int:
+        """Returns how many views an image has: its patches, and the box around the lungs."""
+        return patches + self.lung_box
 
     def views(
         self, store: Store, image_id: str, sampling: ViewSampling
@@ -220,91 +265,28 @@ class PatchView:
             patches = pictures.resize(patches, [self.size_px, self.size_px], antialias=True)
         return patches
 
+    def heat(
+        self,
+        maps: Float32[Tensor, "views side side"],
+        probabilities: Float32[Tensor, " views"],
+        places: PatchLocations,
+        store_px: int,
+    ) -> Float32[Tensor, "store store"]:
+        """Averages the maps of patches where they lie (`patching.saliency.probabilistic_cam`).
 
-@dataclass(frozen=True)
-class ViewOptions:
-    """What a learner sees of a radiograph, and of how many at once: plain options, no file.
-
-    Attributes:
-        arm: The study arm.
-        view: How a radiograph becomes views.
-        normalisation: By whose mean and deviation grey values are normalised.
-        patches: Patches an image in training, validation and prediction: "train", "val", "predict".
-        predict_batch_size: Images a step without gradients, on one device.
-        seed: Of order, crops, flips and patch centres.
-    """
-
-    arm: Arm
-    view: WholeView | PatchView
-    normalisation: Normalisation
-    patches: Mapping[str, int]
-    predict_batch_size: int
-    seed: int
-
-
-def view_options(
-    *,
-    arm: Arm,
-    batch_size: int,
-    predict_batch_size: int | None,
-    size_px: int,
-    resize_px: int,
-    crop_margin_px: int,
-    window_px: int | list[int],
-    lung_box: bool,
-    train_patches: int,
-    val_patches: int,
-    predict_patches: int,
-    centres: Strategy,
-    border: Border,
-    mask_patches: bool,
-    patch_weights: PatchWeights,
-    greyscale: Greyscale,
-    normalisation: Normalisation,
-    seed: int,
-) -> ViewOptions:
-    """Returns what the options of a `RadiographDataModule` say about views, once checked.
-
-    Raises:
-        OptionError: If a radiograph is to be cropped to more than it is resized to, the margin is
-            negative, or a side or a number of images or patches is below 1.
-    """
-    counts = {
-        "batch_size": batch_size,
-        "predict_batch_size": predict_batch_size or batch_size,
-        "size_px": size_px,
-        "resize_px": resize_px,
-        "train_patches": train_patches,
-        "val_patches": val_patches,
-        "predict_patches": predict_patches,
-    }
-    for name, value in counts.items():
-        if value < 1:
-            raise OptionError(f"{name} is {value}; expected at least 1.")
-    if arm != "patched" and resize_px < size_px:
-        raise OptionError(
-            f"resize_px is {resize_px} and size_px {size_px}: a radiograph cannot be cropped to "
-            "more than it is resized to. Raise data.resize_px."
+        Args:
+            maps: The class activation map of each view, in [0, 1].
+            probabilities: Of the class in each view.
+            places: Where the views lie.
+            store_px: Side of the store's radiograph.
+        """
+        image_px = (store_px, store_px)
+        return probabilistic_cam(
+            maps, probabilities, places.centres, places.windows_px, image_px, self.border
         )
-    if crop_margin_px < 0:
-        raise OptionError(
-            f"crop_margin_px is {crop_margin_px}; expected 0 or more pixels around the lungs."
-        )
-    windows_px = (window_px,) if isinstance(window_px, int) else tuple(window_px)
-    if not windows_px or min(windows_px) < 1:
-        raise OptionError(
-            f"window_px is {window_px}: a patch needs a side of at least 1 pixel. Give a side, or "
-            "several in a list, as data.window_px."
-        )
-    view: WholeView | PatchView
-    if arm == "patched":
-        view = PatchView(
-            windows_px, size_px, centres, border, mask_patches, greyscale, patch_weights, lung_box
-        )
-    else:
-        view = WholeView(resize_px, size_px, arm, greyscale, crop_margin_px)
-    patches = {"train": train_patches, "val": val_patches, "predict": predict_patches}
-    return ViewOptions(arm, view, normalisation, patches, predict_batch_size or batch_size, seed)
+
+
+View = WholeView | PatchView
 
 
 def box_with_margin(mask: Bool[np.ndarray, "side side"], margin_px: int) -> Box:

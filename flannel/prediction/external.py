@@ -35,7 +35,6 @@ from flannel.ensemble.stacking import (
 )
 from flannel.errors import FlannelError
 from flannel.files import digest_of, read_json, write_json
-from flannel.learners.views import PatchView
 from flannel.metrics.classification import measured_splits
 from flannel.prediction.incoming import prepare
 from flannel.prediction.predictors import Panel, patches_of
@@ -212,14 +211,14 @@ def _learner_run(
         raise EvaluationError(f"No radiograph has a lung mask, which {learner.name} needs.")
     asked = progress(panel.ready(learner).predict(store, able), len(able), f"Asking {learner.name}")
     answers = list(asked)
-    patched = isinstance(learner.view_options.view, PatchView)
+    view = learner.view_options.view
     columns = probability_columns(trained.diagnoses)
     probabilities = pd.DataFrame(
         [
             {
                 "image_id": answer.image_id,
                 **dict(zip(columns, answer.confidences, strict=True)),
-                "patches": len(answer.logits) if patched else 0,
+                "patches": len(answer.logits) if view.patched else 0,
                 "coverage": float(answer.places.coverage),
             }
             for answer in answers
@@ -227,8 +226,8 @@ def _learner_run(
     )
     predictions = table[list(IDENTITY)].merge(probabilities, on="image_id", validate="one_to_one")
     save_predictions(predictions, run.folder / "predictions.csv")
-    if isinstance(learner.view_options.view, PatchView):
-        save_patches(patches_of(answers, learner.view_options.view), run.folder / "patches.npz")
+    if view.patched:
+        save_patches(patches_of(answers, view), run.folder / "patches.npz")
     write_json(measured_splits(predictions, trained.diagnoses), run.folder / "metrics.json")
     run.finish()
 

@@ -17,7 +17,6 @@ from flannel.data.outputs import MARKER, mark_as_output
 from flannel.errors import FlannelError
 from flannel.files import digest_of, read_json, write_json
 from flannel.learners.grad_cam import SaliencyError
-from flannel.learners.views import PatchView
 from flannel.prediction.answer_cache import AnswerCache
 from flannel.prediction.doubts import Doubt, doubts_of, thumbnail
 from flannel.prediction.incoming import Prepared, collect, oddities, prepare
@@ -264,7 +263,7 @@ def _judge(
         answering = kept.predict(learner, able)
         for answer in progress(answering, len(able), f"Asking {learner.name}"):
             answers[answer.image_id][learner.name] = answer
-        patched = isinstance(learner.view_options.view, PatchView)
+        patched = learner.view_options.view.patched
         if options.pictures and patched not in kinds:  # one of whole radiographs, one of patches
             kinds.add(patched)
             of_learner = [answers[image_id][learner.name] for image_id in able]
@@ -318,5 +317,5 @@ def _shown(
         except SaliencyError as fault:
             announce(str(fault))
     for answer, heat in zip(answers, heats, strict=True):
-        patches = patches_of([answer], view) if isinstance(view, PatchView) else None
+        patches = patches_of([answer], view) if view.patched else None
         yield Shown(learner.name, int(answer.confidences.argmax()), patches, heat)

@@ -15,7 +15,7 @@ from torch import Tensor
 from flannel.data.store import Store
 from flannel.files import derived_seed
 from flannel.learners.inference import for_inference, inference_dtype, logits_in_parts
-from flannel.learners.views import PatchLocations, PatchView, ViewSampling
+from flannel.learners.views import PatchLocations, View, ViewSampling
 from flannel.prediction.trained import Trained, TrainedError, TrainedLearner
 from flannel.runs.arithmetic import AUTO
 from flannel.runs.run import Answering
@@ -77,8 +77,8 @@ class ReadyLearner:
     ) -> None:
         self.learner, self.device = learner, device
         self.options = learner.view_options
-        patched = isinstance(self.options.view, PatchView)
-        self.until_sure = until_sure if patched else None  # a whole radiograph is one view
+        # A whole radiograph is one view.
+        self.until_sure = until_sure if self.options.view.patched else None
         self.patches = self.options.patches["predict"] if patches is None else patches
         if self.patches < 1:
             raise TrainedError(f"patches is {self.patches}; expected at least 1.")
@@ -90,7 +90,7 @@ class ReadyLearner:
     def seconds_an_image(self) -> float:
         """Estimates how long one radiograph takes, from a few views of noise."""
         view = self.options.view
-        views = self.patches if isinstance(view, PatchView) else 1
+        views = view.count(self.patches)
         few = min(views, TIMED_VIEWS)
         pixels = torch.randint(256, (1, few, 1, view.size_px, view.size_px), dtype=torch.uint8)
         self._logits(pixels)  # the first time is slower
@@ -232,7 +232,7 @@ class Panel:
         return self._kept[learner.name]
 
 
-def patches_of(answers: Sequence[Answer], view: PatchView) -> Patches:
+def patches_of(answers: Sequence[Answer], view: View) -> Patches:
     """Returns the patches of radiographs that were all asked the same number of them.
 
     Args:
@@ -292,7 +292,7 @@ def check_can_stop(learner: TrainedLearner, error: float) -> None:
         TrainedError: If the vote or the risk does not allow it.
     """
     view = learner.view_options.view
-    if not isinstance(view, PatchView):
+    if not view.patched:
         return
     if view.lung_box:
         raise TrainedError(
@@ -374,5 +374,4 @@ def _counting(
     learner: TrainedLearner, weights: Float[Tensor, "images views"]
 ) -> Float[Tensor, "images views"] | None:
     """Returns the weights where votes are weighed, and None where they can be counted."""
-    view = learner.view_options.view
-    return weights if isinstance(view, PatchView) and view.weights == "area" else None
+    return weights if learner.view_options.view.weights == "area" else None

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from flannel.learners.views import PatchView
 from flannel.metrics.calibration import Temperature
 from flannel.prediction.doubts import Doubt
 from flannel.prediction.predictors import Answer, redrawn
@@ -126,7 +125,7 @@ def leading(verdicts: Iterable[Prediction]) -> Prediction | None:
 def _of_learner(
     learner: TrainedLearner, answer: Answer, spread: Float[np.ndarray, "redraws classes"] | None
 ) -> Prediction:
-    patched = isinstance(learner.view_options.view, PatchView)
+    patched = learner.view_options.view.patched
     return Prediction(
         learner.arm, learner.learner, answer.confidences,
         _calibrated(learner.temperature, answer.confidences), *_interval(spread),
@@ -139,7 +138,7 @@ def _redrawn(
     learner: TrainedLearner, answer: Answer, redraws: int
 ) -> Float[np.ndarray, "redraws classes"] | None:
     view = learner.view_options.view
-    if not redraws or not isinstance(view, PatchView):
+    if not redraws or not view.patched:
         return None
     return redrawn(answer, learner.vote, redraws, learner.view_options.seed, view.lung_box)
 

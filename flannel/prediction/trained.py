@@ -20,7 +20,7 @@ from flannel.ensemble.baselines import Combine
 from flannel.errors import FlannelError
 from flannel.files import digest_of
 from flannel.learners.datamodule import view_options_of
-from flannel.learners.views import PatchView, ViewOptions
+from flannel.learners.view_options import ViewOptions
 from flannel.metrics.calibration import Temperature
 from flannel.prediction.doubts import Norms
 from flannel.runs.arithmetic import answering_precision, device_name, emulation
@@ -312,8 +312,7 @@ class Trained:
 
         def spared(learner: TrainedLearner) -> TrainedLearner:
             view, patches = learner.view_options.view, learner.view_options.patches["predict"]
-            uniform = isinstance(view, PatchView) and view.centres == "uniform"
-            if not uniform or not FEW_PATCHES < patches <= MEASURED_PATCHES:
+            if view.centres != "uniform" or not FEW_PATCHES < patches <= MEASURED_PATCHES:
                 return learner
             identity = digest_of([learner.identity, FEW_PATCHES])
             return replace(learner, data={**learner.data, **few}, identity=identity)

@@ -14,7 +14,7 @@ from flannel.comparison.radiograph_figures.drawing import show
 from flannel.comparison.results import Result
 from flannel.data.store import Store
 from flannel.learners.datamodule import view_options_of
-from flannel.learners.views import PatchView, ViewSampling, WholeView
+from flannel.learners.views import View, ViewSampling, WholeView
 
 
 def seen_by_arms(
@@ -55,7 +55,7 @@ def seen_by_arms(
     return figure
 
 
-def _view(result: Result) -> WholeView | PatchView | None:
+def _view(result: Result) -> View | None:
     """Returns the view of a run's recipe; None where it kept none."""
     path: Path = result.run.folder / "config.yaml"
     if not path.is_file():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from flannel.data.store import Store
+from flannel.learners.views import WholeView
 from flannel.prediction.predictors import Panel, ReadyLearner, ask_until_sure
 from flannel.prediction.trained import TrainedError
 from flannel.prediction.trained_study import trained_of_study
@@ -35,7 +36,7 @@ def views_saying(*rows):
 
 def test_only_undecided_images_are_asked_again():
     class Options:
-        view = None
+        view = WholeView(resize_px=8, size_px=8)
 
     one = Counting()
     one.view_options = Options()
