@@ -326,18 +326,14 @@ def _combine(name: str, data: StackOptions, method: Baseline, study: Path, run: 
     write_json(fitted.params, run.folder / FITTED)
     write_predictions(stack.rows, fitted.combine(stack.rows.probabilities), run.folder)
     ended = time.monotonic()
-    write_json(
+    run.write_cost(
+        {"stage": "ensemble", "arm": data.arm, "learner": name, "fold": data.fold},
         {
-            "stage": "ensemble",
-            "arm": data.arm,
-            "learner": name,
-            "fold": data.fold,
-            "train_seconds": round(trained - started, 1),
-            "predict_seconds": round(ended - trained, 1),
-            "seconds": round(ended - started, 1),
-            "device": "cpu",
+            "train_seconds": trained - started,
+            "predict_seconds": ended - trained,
+            "seconds": ended - started,
         },
-        run.folder / "cost.json",
+        {"device": "cpu"},
     )
 
 

@@ -2,8 +2,9 @@
 
 from typing import Literal, final
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from flannel.errors import OptionError
@@ -92,6 +93,23 @@ class LinearCombination(nn.Module):
         _check_shape(probabilities, self.learners, self.classes)
         scores: Tensor = self.linear(probabilities.flatten(1))
         return scores
+
+
+@torch.inference_mode()
+def combined(
+    combination: nn.Module, probabilities: Float32[np.ndarray, "images learners classes"]
+) -> tuple[Float32[np.ndarray, "images classes"], Float32[np.ndarray, "images learners"] | None]:
+    """Returns the confidences of an ensemble, and the weight of each learner where it has any.
+
+    Args:
+        combination: One of the modules here, in evaluation mode.
+        probabilities: What the learners predict, in the ensemble's order of them.
+    """
+    given = torch.from_numpy(probabilities).to(next(combination.parameters()).device)
+    confidences = combination(given).softmax(dim=1).cpu().numpy()
+    if not isinstance(combination, NeuralWeightModule):
+        return confidences, None
+    return confidences, combination.learner_weights(given).cpu().numpy()
 
 
 def _check_shape(probabilities: Tensor, learners: int, classes: int) -> None:

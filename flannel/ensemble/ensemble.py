@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchmetrics import MetricCollection
 
 from flannel.data.provenance import label_set_of
-from flannel.ensemble.combinations import NeuralWeightModule
+from flannel.ensemble.combinations import NeuralWeightModule, combined
 from flannel.ensemble.stacking import (
     EnsembleError,
     Rows,
@@ -24,7 +24,6 @@ from flannel.ensemble.stacking import (
     base_inputs,
     ensemble_folder,
     read_stack,
-    short_names,
     write_predictions,
 )
 from flannel.files import derived_seed
@@ -262,14 +261,9 @@ def conclude(cli: StudyCLI, run: Run) -> None:
     if not isinstance(data, PredictionsDataModule) or not isinstance(model, Ensemble):
         raise TypeError("an ensemble is made of predictions")
     model.eval()
-    weights = {}
-    with torch.inference_mode():
-        probabilities = torch.from_numpy(data.stack.rows.probabilities).to(model.device)
-        confidences = model.combination(probabilities).softmax(dim=1).cpu().numpy()
-        if isinstance(model.combination, NeuralWeightModule):
-            columns = model.combination.learner_weights(probabilities).T.cpu().numpy()
-            weights = dict(zip(short_names(data.learners), columns, strict=True))
-    write_predictions(data.stack.rows, confidences, run.folder, weights)
+    rows = data.stack.rows
+    confidences, weights = combined(model.combination, rows.probabilities)
+    write_predictions(rows, confidences, run.folder, data.learners, weights)
 
 
 class EnsembleCLI(StudyCLI):

@@ -14,8 +14,9 @@ from flannel.data.diagnosis import index_of
 from flannel.data.manifest import load_manifest
 from flannel.data.provenance import label_set_of
 from flannel.errors import FlannelError, RunError
-from flannel.files import digest_of, read_json, write_json
-from flannel.metrics.classification import measured_splits
+from flannel.files import digest_of, write_json
+from flannel.metrics.classification import macro_f1_line, measured_splits
+from flannel.runs.run import parts_of, read_fingerprint
 from flannel.study.predictions import (
     aligned_probabilities,
     load_predictions,
@@ -185,8 +186,8 @@ def base_folder(study: Path, learner: str, fold: int) -> Path:
 
 
 def _is_finished(folder: Path) -> bool:
-    fingerprint = folder / "fingerprint.json"
-    return fingerprint.is_file() and bool(read_json(fingerprint).get("finished"))
+    begun = read_fingerprint(folder)
+    return begun is not None and begun.finished
 
 
 def _read_fold(study: Path, learners: Sequence[str], fold: int) -> Rows:
@@ -281,7 +282,7 @@ def base_inputs(
     folds = stacked_folds(study, fold, stacking)
     check_predictions(study, learners, folds)
     parts = {
-        number: {name: _parts(base_folder(study, name, number)) for name in learners}
+        number: {name: parts_of(base_folder(study, name, number)) for name in learners}
         for number in folds
     }
     of_all = [part for of_fold in parts.values() for part in of_fold.values()]
@@ -302,22 +303,16 @@ def base_inputs(
     }
 
 
-def _parts(folder: Path) -> Mapping[str, object]:
-    parts = read_json(folder / "fingerprint.json").get("parts")
-    if not isinstance(parts, dict):
-        raise RunError(f"{folder / 'fingerprint.json'} holds no parts: make the run again.")
-    return parts
-
-
-def _values(parts: Sequence[Mapping[str, object]], name: str) -> set[str]:
-    return {str(part[name]) for part in parts if name in part}
+def _values(parts: Sequence[Mapping[str, str]], name: str) -> set[str]:
+    return {part[name] for part in parts if name in part}
 
 
 def write_predictions(
     rows: Rows,
     confidences: Float[np.ndarray, "images classes"],
     folder: Path,
-    weights: Mapping[str, Float[np.ndarray, " images"]] | None = None,
+    learners: Sequence[str] = (),
+    weights: Float[np.ndarray, "images learners"] | None = None,
 ) -> None:
     """Writes `predictions.csv` and `metrics.json` of an ensemble's run, and says what came out.
 
@@ -325,21 +320,21 @@ def write_predictions(
         rows: The images.
         confidences: What the ensemble gives each diagnosis, in [0, 1].
         folder: The run's folder.
-        weights: The weight of each learner, by its name, where the form has any.
+        learners: The base learners, as "<arm>/<learner>".
+        weights: The weight of each of them, where the form has any.
     """
     table = rows.identity.copy()
     table[probability_columns(rows.diagnoses)] = confidences
     table["patches"], table["coverage"] = "", ""
-    for name, column in (weights or {}).items():
-        table[f"w_{name}"] = column
+    if weights is not None:
+        table[[f"w_{name}" for name in _short_names(learners)]] = weights
     save_predictions(table, folder / "predictions.csv")
     measured = measured_splits(table, rows.diagnoses)
     write_json(measured, folder / "metrics.json")
-    figures = [f"{split} macro F1 {row['macro_f1']:.4f}" for split, row in measured.items()]
-    print(f"{', '.join(figures)}, see {folder}", flush=True)
+    print(f"{macro_f1_line(measured)}, see {folder}", flush=True)
 
 
-def short_names(learners: Sequence[str]) -> list[str]:
+def _short_names(learners: Sequence[str]) -> list[str]:
     """Names learners in columns: by learner, and with the arm where two arms meet."""
     arms = {name.partition("/")[0] for name in learners}
     if len(arms) == 1:

@@ -24,7 +24,7 @@ from flannel.learners.patch_pictures import PatchPictures
 from flannel.learners.prediction_writer import Opinion, PredictionsWriter
 from flannel.learners.views import normalise
 from flannel.losses import balanced_weights
-from flannel.metrics.classification import measured_splits
+from flannel.metrics.classification import macro_f1_line, measured_splits
 from flannel.progress import announce
 from flannel.runs.cli import RunPlace, StudyCLI, run_stage
 from flannel.runs.epoch_metrics import classification_metrics
@@ -229,8 +229,7 @@ def write_predictions(cli: StudyCLI, run: Run) -> None:
     table = load_predictions(run.folder / "predictions.csv", data.diagnoses)
     measured = measured_splits(table, data.diagnoses)
     write_json(measured, run.folder / "metrics.json")
-    figures = [f"{split} macro F1 {row['macro_f1']:.4f}" for split, row in measured.items()]
-    print(f"predicted {len(table)} images: {', '.join(figures)}", flush=True)
+    print(f"predicted {len(table)} images: {macro_f1_line(measured)}", flush=True)
 
 
 class LearnerCLI(StudyCLI):

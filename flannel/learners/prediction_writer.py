@@ -16,9 +16,9 @@ from torch import Tensor
 from flannel.learners.views import PatchLocations, View
 from flannel.study.patches import Patches, save_patches
 from flannel.study.predictions import (
-    IDENTITY,
     PredictionsError,
-    probability_columns,
+    prediction_row,
+    predictions_table,
     save_predictions,
 )
 
@@ -80,13 +80,9 @@ class PredictionsWriter(BasePredictionWriter):
         coverage = prediction.places.coverage.tolist()
         patched = self.view.patched
         for at, image_id in enumerate(prediction.image_ids):
+            views = prediction.logits.shape[1] if patched else 0
             self._rows.append(
-                {
-                    "image_id": image_id,
-                    **dict(zip(probability_columns(self.diagnoses), confidences[at], strict=True)),
-                    "patches": prediction.logits.shape[1] if patched else 0,
-                    "coverage": coverage[at],
-                }
+                prediction_row(image_id, confidences[at], self.diagnoses, views, coverage[at])
             )
             if patched:
                 centres, windows_px, weights, *_ = prediction.places
@@ -105,9 +101,7 @@ class PredictionsWriter(BasePredictionWriter):
             gathered = [(self._rows, self._patches)]
         rows = [row for part in gathered for row in part[0]]  # type: ignore[index]
         patches = [entry for part in gathered for entry in part[1]]  # type: ignore[index]
-        self.table = self.identity[list(IDENTITY)].merge(
-            pd.DataFrame(rows), on="image_id", validate="one_to_one"
-        )
+        self.table = predictions_table(self.identity, rows)
         lost = len(self.identity) - len(self.table)
         if lost:
             raise PredictionsError(f"{lost} images of the fold were not predicted.")

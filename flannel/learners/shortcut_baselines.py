@@ -32,9 +32,9 @@ from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.data.provenance import label_set_of
 from flannel.data.store import Store, StoreError
-from flannel.files import digest_of, read_json, write_json
+from flannel.files import digest_of, write_json
 from flannel.metrics.classification import measured_splits
-from flannel.runs.run import Run
+from flannel.runs.run import Fingerprint, Run, read_fingerprint
 from flannel.study.contents import SHORTCUT, find_runs, fold_inputs, shortcut_folder
 from flannel.study.predictions import IDENTITY, probability_columns, save_predictions
 
@@ -156,17 +156,11 @@ def _make(
     save_predictions(table, run.folder / "predictions.csv")
     measured = measured_splits(table, diagnoses)
     write_json(measured, run.folder / "metrics.json")
-    write_json(
-        {
-            "stage": "shortcut",
-            "arm": SHORTCUT,
-            "learner": name,
-            "fold": fold,
-            # With the look at the store, which all runs of one call share.
-            "seconds": round(looking + time.monotonic() - started, 1),
-            "device": "cpu",
-        },
-        run.folder / "cost.json",
+    run.write_cost(
+        {"stage": "shortcut", "arm": SHORTCUT, "learner": name, "fold": fold},
+        # With the look at the store, which all runs of one call share.
+        {"seconds": looking + time.monotonic() - started},
+        {"device": "cpu"},
     )
     run.finish()
     lock.release()
@@ -174,7 +168,4 @@ def _make(
 
 
 def _is_made(run: Run) -> bool:
-    return run.fingerprint.is_file() and read_json(run.fingerprint) == {
-        "finished": True,
-        "parts": run.parts,
-    }
+    return read_fingerprint(run.folder) == Fingerprint(True, run.parts)

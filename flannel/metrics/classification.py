@@ -278,3 +278,8 @@ def measured_splits(table: pd.DataFrame, diagnoses: Sequence[str]) -> dict[str, 
             "f1": {name: measured.by_class[name].f1 for name in diagnoses},
         }
     return summary
+
+
+def macro_f1_line(measured: Mapping[str, Mapping[str, object]]) -> str:
+    """Returns the macro F1 of each split in words, from `measured_splits`."""
+    return ", ".join(f"{split} macro F1 {row['macro_f1']:.4f}" for split, row in measured.items())

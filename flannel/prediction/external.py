@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from flannel import __version__
 from flannel.data.copies import copies_among
@@ -24,13 +23,12 @@ from flannel.data.provenance import (
     save_with_provenance,
 )
 from flannel.data.store import Store
-from flannel.ensemble import NeuralWeightModule
+from flannel.ensemble.combinations import combined
 from flannel.ensemble.stacking import (
     PAPERS_FORM,
     Rows,
     base_folder,
     ensemble_folder,
-    short_names,
     write_predictions,
 )
 from flannel.errors import FlannelError
@@ -40,14 +38,14 @@ from flannel.prediction.incoming import prepare
 from flannel.prediction.predictors import Panel, patches_of
 from flannel.prediction.trained import Trained, TrainedEnsemble, TrainedLearner
 from flannel.progress import announce, progress
-from flannel.runs.run import Run, RunFinishedError
+from flannel.runs.run import Run, RunFinishedError, parts_of
 from flannel.study.contents import EVALUATION
 from flannel.study.patches import save_patches
 from flannel.study.predictions import (
-    IDENTITY,
     aligned_probabilities,
     load_predictions,
-    probability_columns,
+    prediction_row,
+    predictions_table,
     save_predictions,
 )
 
@@ -212,19 +210,17 @@ def _learner_run(
     asked = progress(panel.ready(learner).predict(store, able), len(able), f"Asking {learner.name}")
     answers = list(asked)
     view = learner.view_options.view
-    columns = probability_columns(trained.diagnoses)
-    probabilities = pd.DataFrame(
-        [
-            {
-                "image_id": answer.image_id,
-                **dict(zip(columns, answer.confidences, strict=True)),
-                "patches": len(answer.logits) if view.patched else 0,
-                "coverage": float(answer.places.coverage),
-            }
-            for answer in answers
-        ]
-    )
-    predictions = table[list(IDENTITY)].merge(probabilities, on="image_id", validate="one_to_one")
+    rows = [
+        prediction_row(
+            answer.image_id,
+            answer.confidences,
+            trained.diagnoses,
+            len(answer.logits) if view.patched else 0,
+            float(answer.places.coverage),
+        )
+        for answer in answers
+    ]
+    predictions = predictions_table(table, rows)
     save_predictions(predictions, run.folder / "predictions.csv")
     if view.patched:
         save_patches(patches_of(answers, view), run.folder / "patches.npz")
@@ -235,7 +231,7 @@ def _learner_run(
 def _ensemble_run(trained: Trained, ensemble: TrainedEnsemble, out: Path, redo: bool) -> None:
     """Combines what the learners have written, on the radiographs that all of them can see."""
     folders = {name: base_folder(out, name, trained.fold) for name in ensemble.learners}
-    base_parts = [read_json(folder / "fingerprint.json")["parts"] for folder in folders.values()]
+    base_parts = [parts_of(folder) for folder in folders.values()]
     shared = {
         name: value
         for of_learner in base_parts
@@ -253,16 +249,9 @@ def _ensemble_run(trained: Trained, ensemble: TrainedEnsemble, out: Path, redo: 
     common = set.intersection(*(set(table["image_id"]) for table in tables.values()))
     tables = {name: table[table["image_id"].isin(common)] for name, table in tables.items()}
     identity, probabilities = aligned_probabilities(tables, trained.diagnoses)
-    combination = ensemble.build()
-    with torch.inference_mode():
-        given = torch.from_numpy(probabilities)
-        confidences = combination(given).softmax(dim=1).numpy()
-        weights = {}
-        if isinstance(combination, NeuralWeightModule):
-            columns = combination.learner_weights(given).T.numpy()
-            weights = dict(zip(short_names(ensemble.learners), columns, strict=True))
     rows = Rows(identity, probabilities, trained.diagnoses)
-    write_predictions(rows, confidences, run.folder, weights)
+    confidences, weights = combined(ensemble.module, probabilities)
+    write_predictions(rows, confidences, run.folder, ensemble.learners, weights)
     run.finish()
 
 

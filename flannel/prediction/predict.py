@@ -15,7 +15,7 @@ from flannel import __version__
 from flannel.data.headers import header_of
 from flannel.data.outputs import MARKER, mark_as_output
 from flannel.errors import FlannelError
-from flannel.files import digest_of, read_json, write_json
+from flannel.files import digest_of
 from flannel.learners.grad_cam import SaliencyError
 from flannel.prediction.answer_cache import AnswerCache
 from flannel.prediction.doubts import Doubt, doubts_of, thumbnail
@@ -33,9 +33,15 @@ from flannel.prediction.predictors import Answer, Panel, patches_of
 from flannel.prediction.results import RadiographResult, verdicts_on
 from flannel.prediction.trained import NOTICE, Trained, TrainedLearner
 from flannel.progress import announce, progress
-from flannel.runs.run import RunFinishedError, lock_folder
+from flannel.runs.run import (
+    FINGERPRINT,
+    Fingerprint,
+    RunFinishedError,
+    lock_folder,
+    read_fingerprint,
+)
 
-WORK, MASKS, FINGERPRINT = "work", "masks", "fingerprint.json"
+WORK, MASKS = "work", "masks"
 
 
 class PredictError(FlannelError):
@@ -163,7 +169,7 @@ def predict_files(
         faults = (*inbox.faults, *prepared.faults)
         save_table(judged, trained.diagnoses, out / TABLE)
         save_document(trained, judged, faults, options.pictures, out / DOCUMENT)
-        write_json({"finished": True, "parts": parts}, out / FINGERPRINT)
+        Fingerprint(True, parts).write(out)
         shutil.rmtree(out / WORK, ignore_errors=True)
     finally:
         lock.release()
@@ -214,12 +220,9 @@ def _start(out: Path, parts: dict[str, str], redo: bool) -> None:
         PredictError: If another finished prediction is there.
         RunFinishedError: If this one is there.
     """
-    path = out / FINGERPRINT
-    before = read_json(path) if path.is_file() else {}
-    parts_before = before.get("parts")
-    known = parts_before if isinstance(parts_before, dict) else {}
-    changed = ", ".join(name for name in parts if parts[name] != known.get(name))
-    if before.get("finished") and not redo:
+    before = read_fingerprint(out) or Fingerprint()
+    known, changed = before.parts, ", ".join(before.changed(parts))
+    if before.finished and not redo:
         if not changed:
             raise RunFinishedError(f"{out} holds this prediction already: nothing to do.")
         raise PredictError(
@@ -238,7 +241,7 @@ def _start(out: Path, parts: dict[str, str], redo: bool) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
     for name in (TABLE, DOCUMENT):
         (out / name).unlink(missing_ok=True)
-    write_json({"finished": False, "parts": parts}, path)
+    Fingerprint(False, parts).write(out)
     mark_as_output(out)
 
 

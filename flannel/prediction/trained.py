@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from flannel.data.store.layout import Settings
 from flannel.ensemble.baselines import Combine
+from flannel.ensemble.combinations import combined
 from flannel.errors import FlannelError
 from flannel.files import digest_of
 from flannel.learners.datamodule import view_options_of
@@ -156,7 +157,6 @@ class TrainedEnsemble:
         """The module, built once: a few thousand parameters."""
         return self.build()
 
-    @torch.inference_mode()
     def confidences(
         self, probabilities: Float[np.ndarray, "images learners classes"]
     ) -> Float32[np.ndarray, "images classes"]:
@@ -165,8 +165,7 @@ class TrainedEnsemble:
         Raises:
             TrainedError: As `build`.
         """
-        scores = self.module(torch.from_numpy(probabilities.astype(np.float32)))
-        return np.asarray(scores.softmax(dim=1).numpy(), np.float32)
+        return combined(self.module, probabilities.astype(np.float32))[0]
 
     def unfilled(self) -> nn.Module:
         """Builds the module without its weights.

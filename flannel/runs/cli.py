@@ -25,7 +25,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from flannel import __version__
 from flannel.errors import RunError
-from flannel.files import digest_of, read_json, whole_file, write_json
+from flannel.files import digest_of, read_json, whole_file
 from flannel.runs.arithmetic import (
     AUTO,
     PrecisionError,
@@ -459,20 +459,22 @@ class StudyCLI(LightningCLI):
         started = time.monotonic()
         self._conclude(self, self.run)
         if self.trainer.is_global_zero:
-            write_json(
+            predicting = time.monotonic() - started
+            self.run.write_cost(
+                self.place.labels,
                 {
-                    **self.place.labels,
-                    "train_seconds": round(self.epoch_line.seconds, 1),
-                    "predict_seconds": round(time.monotonic() - started, 1),
-                    "seconds": round(self.epoch_line.seconds + time.monotonic() - started, 1),
+                    "train_seconds": self.epoch_line.seconds,
+                    "predict_seconds": predicting,
+                    "seconds": self.epoch_line.seconds + predicting,
+                },
+                {
                     "epochs": self.trainer.current_epoch,
                     "device": _device_name(self.trainer),
                     "devices": self.trainer.world_size,
                     "precision": str(self.trainer.precision),
                     "threads": torch.get_num_threads(),
-                    "torch": torch.__version__,
+                    "torch": str(torch.__version__),
                 },
-                self.run.folder / "cost.json",
             )
             if self._wandb is not None:
                 files = {name: self.run.folder / f"{name}.json" for name in ("metrics", "cost")}

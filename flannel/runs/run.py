@@ -1,8 +1,9 @@
 """How runs are kept: run folders, fingerprints and locks."""
 
+import json
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ import yaml
 from filelock import BaseFileLock, FileLock, Timeout
 
 from flannel.errors import RunError
-from flannel.files import read_json, remove_left_overs, write_json
+from flannel.files import remove_left_overs, write_json
 
 WandbMode = Literal["offline", "online", "off"]
 WANDB_MODES: Mapping[str, WandbMode] = {
@@ -27,7 +28,7 @@ WANDB_MODES: Mapping[str, WandbMode] = {
 Answering = Literal["auto", "as_trained", "32-true", "bf16-mixed", "16-mixed"]
 """The precisions in which something trained may be asked (`flannel.runs.arithmetic`)."""
 
-FINGERPRINT = "fingerprint.json"
+FINGERPRINT, COST = "fingerprint.json", "cost.json"
 DAMAGED = ".damaged-"
 """In the names of damaged files that were put aside."""
 
@@ -48,8 +49,62 @@ def is_unfinished(folder: Path) -> bool:
     Raises:
         RunError: If its fingerprint is damaged.
     """
+    begun = read_fingerprint(folder)
+    return begun is not None and not begun.finished
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What `fingerprint.json` records of a run.
+
+    Attributes:
+        finished: Whether every file of the run is there.
+        parts: Named hashes of everything that decided its result.
+    """
+
+    finished: bool = False
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+    def changed(self, parts: Mapping[str, str]) -> list[str]:
+        """Names the parts that differ, sorted."""
+        names = {*self.parts, *parts}
+        return sorted(name for name in names if self.parts.get(name) != parts.get(name))
+
+    def write(self, folder: Path) -> None:
+        """Writes `fingerprint.json`, whole or not at all."""
+        write_json({"finished": self.finished, "parts": dict(self.parts)}, folder / FINGERPRINT)
+
+
+def read_fingerprint(folder: Path) -> Fingerprint | None:
+    """Reads `fingerprint.json` of a run's folder; None where there is none.
+
+    Raises:
+        RunError: If it is damaged.
+    """
     path = folder / FINGERPRINT
-    return path.is_file() and read_json(path).get("finished") is not True
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        parts = {str(name): str(value) for name, value in content["parts"].items()}
+        return Fingerprint(content["finished"] is True, parts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise RunError(
+            f'{path} is no fingerprint (expected {{"finished": true, "parts": {{...}}}}): '
+            f"{fault!r}. Make the run again with --redo true."
+        ) from fault
+
+
+def parts_of(folder: Path) -> Mapping[str, str]:
+    """Returns the parts of a run's fingerprint.
+
+    Raises:
+        RunError: If the folder has no fingerprint, or a damaged one.
+    """
+    begun = read_fingerprint(folder)
+    if begun is None:
+        raise RunError(f"{folder} holds no run: make it first.")
+    return begun.parts
 
 
 @dataclass(frozen=True)
@@ -64,11 +119,6 @@ class Run:
 
     folder: Path
     parts: Mapping[str, str]
-
-    @property
-    def fingerprint(self) -> Path:
-        """The file that says with what the run was started, and whether it finished."""
-        return self.folder / FINGERPRINT
 
     @property
     def best(self) -> Path:
@@ -115,17 +165,15 @@ class Run:
             RunError: If there are none, with how to get them.
         """
         way_out = "or name the weights to take as they are with --ckpt_path FILE."
-        if not self.fingerprint.is_file() or not self.best.is_file():
+        before = read_fingerprint(self.folder)
+        if before is None or not self.best.is_file():
             raise RunError(
                 f"{self.folder} holds no trained weights, and a network that has learnt nothing is "
                 f"not measured. Train it first (fit), {way_out}"
             )
-        before = read_json(self.fingerprint)
-        if not before.get("finished"):
+        if not before.finished:
             raise RunError(f"{self.folder} is not finished. Let fit finish it, {way_out}")
-        parts = before.get("parts")
-        known = parts if isinstance(parts, dict) else {}
-        changed = sorted(name for name in inputs if self.parts[name] != known.get(name))
+        changed = [name for name in before.changed(self.parts) if name in inputs]
         if changed:
             raise RunError(
                 f"The run in {self.folder} was trained with another {', '.join(changed)}. Train it "
@@ -143,22 +191,18 @@ class Run:
             RunFinishedError: If it is finished with the same fingerprint.
             RunError: If it was started with another fingerprint.
         """
-        if redo or not self.fingerprint.is_file():
+        before = None if redo else read_fingerprint(self.folder)
+        if before is None:
             return
-        before = read_json(self.fingerprint)
-        parts = before.get("parts")
-        known = parts if isinstance(parts, dict) else {}
-        changed = sorted(
-            name for name in {*self.parts, *known} if self.parts.get(name) != known.get(name)
-        )
+        changed = before.changed(self.parts)
         # An unfinished run that keeps no state has nothing to lose, whatever it was started with.
-        if changed and (before.get("finished") or self.last.is_file()):
-            state = "finished" if before.get("finished") else "started"
+        if changed and (before.finished or self.last.is_file()):
+            state = "finished" if before.finished else "started"
             raise RunError(
                 f"The run in {self.folder} was {state} with another {', '.join(changed)}. "
                 "Use another study folder, or --redo true to replace it."
             )
-        if before.get("finished") and not changed:
+        if before.finished and not changed:
             self.last.unlink(missing_ok=True)  # a kill may have left it
             remove_left_overs(self.folder)
             raise RunFinishedError(f"{self.folder} is finished with the same fingerprint: skipped.")
@@ -183,11 +227,27 @@ class Run:
                     path.unlink()
             if self.log.is_file():
                 os.truncate(self.log, 0)  # a queue may be writing to it
-        write_json({"finished": False, "parts": dict(self.parts)}, self.fingerprint)
+        Fingerprint(False, self.parts).write(self.folder)
+
+    def write_cost(
+        self,
+        labels: Mapping[str, str | int],
+        seconds: Mapping[str, float],
+        machine: Mapping[str, str | int],
+    ) -> None:
+        """Writes `cost.json`: what the run took.
+
+        Args:
+            labels: Which run it is: stage, arm, learner, fold.
+            seconds: `seconds` in all, and of its parts; tenths are kept.
+            machine: On what it ran: `device`, and what else is known.
+        """
+        rounded = {name: round(value, 1) for name, value in seconds.items()}
+        write_json({**labels, **rounded, **machine}, self.folder / COST)
 
     def finish(self) -> None:
         """Notes that every file of the run is there, and deletes `last.ckpt`."""
-        write_json({"finished": True, "parts": dict(self.parts)}, self.fingerprint)
+        Fingerprint(True, self.parts).write(self.folder)
         self.last.unlink(missing_ok=True)
 
     def lock(self) -> BaseFileLock:

@@ -1,6 +1,5 @@
 """What a study's folder holds: its runs, finished or not, and whether they belong together."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -13,8 +12,9 @@ import pandas as pd
 
 from flannel.data.folds import splits_of_fold
 from flannel.data.store import Store
-from flannel.errors import FlannelError
+from flannel.errors import FlannelError, RunError
 from flannel.files import digest_of
+from flannel.runs.run import Fingerprint, read_fingerprint
 
 SHORTCUT = "shortcut"
 """The arm of the forests that see no lung pixels (`flannel.learners.shortcut_baselines`)."""
@@ -151,19 +151,11 @@ def _agree(study: Path, part: str, runs: Sequence[StudyRun]) -> None:
 
 def _fingerprint(folder: Path) -> tuple[bool, dict[str, str]]:
     """Reads whether a run is finished, and the parts of its fingerprint."""
-    path = folder / "fingerprint.json"
-    if not path.is_file():
-        return False, {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        parts = {str(key): str(value) for key, value in content["parts"].items()}
-        finished = content["finished"] is True
-    except (ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise StudyError(
-            f'{path} is no fingerprint (expected {{"finished": true, "parts": {{...}}}}): '
-            f"{fault!r}. Make the run again with --redo true."
-        ) from fault
-    return finished and (folder / "predictions.csv").is_file(), parts
+        begun = read_fingerprint(folder) or Fingerprint()
+    except RunError as fault:
+        raise StudyError(str(fault)) from fault
+    return begun.finished and (folder / "predictions.csv").is_file(), dict(begun.parts)
 
 
 def narrowed(runs: Sequence[StudyRun], learners: Sequence[str] | None) -> list[StudyRun]:

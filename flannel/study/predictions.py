@@ -22,6 +22,31 @@ def probability_columns(diagnoses: Sequence[str]) -> list[str]:
     return [f"p_{diagnosis}" for diagnosis in diagnoses]
 
 
+def prediction_row(
+    image_id: str,
+    confidences: Sequence[float] | np.ndarray,
+    diagnoses: Sequence[str],
+    patches: int,
+    coverage: float,
+) -> dict[str, object]:
+    """Returns what a base learner predicts for an image, as a row of the table.
+
+    Args:
+        image_id: The image.
+        confidences: The probability of each diagnosis.
+        diagnoses: The label set.
+        patches: How many views voted; 0 for a whole radiograph.
+        coverage: Share of the lung pixels that they saw; NaN for a whole radiograph.
+    """
+    probabilities = dict(zip(probability_columns(diagnoses), confidences, strict=True))
+    return {"image_id": image_id, **probabilities, "patches": patches, "coverage": coverage}
+
+
+def predictions_table(identity: pd.DataFrame, rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Joins the rows of predicted images to their identity columns, in the identity's order."""
+    return identity[list(IDENTITY)].merge(pd.DataFrame(rows), on="image_id", validate="one_to_one")
+
+
 def save_predictions(table: pd.DataFrame, path: Path) -> None:
     """Writes a predictions table, sorted by image, whole or not at all."""
     with whole_file(path) as beside:

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from flannel.files import read_json, whole_file
+from flannel.runs.run import FINGERPRINT, is_unfinished
 from segmentation.checkpoint import MaskError, load_segmenter
 from segmentation.inference import Precision, ready_network
 from segmentation.training.measures import MEASURES, mean_interval
@@ -115,8 +116,8 @@ def _interval(table: pd.DataFrame, name: str) -> list[str]:
 
 
 def _finished_runs(study: Path) -> list[Path]:
-    folders = sorted(path.parent for path in (study / "segmentation").glob("*/fingerprint.json"))
-    finished = [run for run in folders if read_json(run / "fingerprint.json").get("finished")]
+    folders = sorted(path.parent for path in (study / "segmentation").glob(f"*/{FINGERPRINT}"))
+    finished = [run for run in folders if not is_unfinished(run)]
     if not finished:
         raise MaskError(
             f"{study / 'segmentation'} holds no finished run: train one "

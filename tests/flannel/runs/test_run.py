@@ -15,6 +15,7 @@ from flannel.runs.run import (
     RunFinishedError,
     RunHeldError,
     lock_folder,
+    read_fingerprint,
     wandb_mode,
 )
 
@@ -82,7 +83,7 @@ def test_redo_clears_the_folder(tmp_path):
     run.last.write_text("state")
     run.start(redo=True)
     assert not run.last.exists()
-    assert run.fingerprint.exists()
+    assert read_fingerprint(run.folder)
 
 
 def test_redo_empties_a_log_that_a_queue_is_writing_to(tmp_path):
