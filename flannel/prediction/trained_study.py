@@ -46,7 +46,7 @@ from flannel.study.predictions import load_predictions, probability_columns
 from segmentation.checkpoint import Segmenter, checkpoints_of, load_segmenter
 from segmentation.inference import Precision
 from segmentation.masks.folder import load_mask_rows
-from segmentation.masks.pipeline import PLAIN, MaskOptions, recipe_of
+from segmentation.masks.pipeline import PLAIN, MaskOptions, load_options, recipe_of
 
 Part = TypeVar("Part")
 
@@ -312,7 +312,9 @@ def _segmenter(
         else ()
     )
     if made is not None:
-        for segmenter, options in product(segmenters, _all_mask_options()):
+        recorded = load_options(study / "masks")
+        candidates = _all_mask_options() if recorded is None else [recorded]
+        for segmenter, options in product(segmenters, candidates):
             if recipe_of(segmenter, options, str(hashes[made.image_id])) == made.made_from:
                 return segmenter, options, notes
     if len(segmenters) > 1:
@@ -329,6 +331,7 @@ def _segmenter(
 
 
 def _all_mask_options() -> list[MaskOptions]:
+    """Lists the options of masks whose folder does not record them, as of earlier versions."""
     return [MaskOptions(*values) for values in product((True, False), (False, True), PRECISIONS)]
 
 

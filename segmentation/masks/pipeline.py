@@ -4,7 +4,7 @@ import errno
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32
 from flannel.data.file_checks import RadiographError
 from flannel.data.mask import write_mask
 from flannel.data.radiograph import StoredLevels, read_levels
-from flannel.files import digest_of, sha256_of
+from flannel.files import digest_of, read_json, sha256_of, write_json
 from segmentation.checkpoint import MaskError, Segmenter
 from segmentation.inference import Precision, class_probabilities, ready_network
 from segmentation.masks.biomarkers import Biomarkers, cardiothoracic_ratio, measure, sampled
@@ -52,6 +52,32 @@ class MaskOptions:
 
 
 PLAIN = MaskOptions()
+MADE_WITH = "made_with.json"
+"""Beside the masks: the options with which the latest ones were made."""
+
+
+def save_options(options: MaskOptions, folder: Path) -> None:
+    """Writes beside a folder's masks with which options they are made."""
+    write_json(asdict(options), folder / MADE_WITH)
+
+
+def load_options(folder: Path) -> MaskOptions | None:
+    """Reads with which options a folder's masks were made; None where no file says it.
+
+    Raises:
+        MaskError: If the file holds anything else.
+    """
+    path = folder / MADE_WITH
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    try:
+        return MaskOptions(**content)  # type: ignore[arg-type]  # compared by its hash only
+    except TypeError as fault:
+        raise MaskError(
+            f"{path} does not hold the options of masks ({fault}). Delete it, and they are looked "
+            "for among all options."
+        ) from fault
 
 
 @dataclass(frozen=True)

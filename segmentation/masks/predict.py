@@ -11,7 +11,7 @@ from flannel.progress import progress
 from segmentation.checkpoint import MaskError, Segmenter
 from segmentation.masks.devices import on_devices
 from segmentation.masks.folder import MaskFolder, MaskRow, open_mask_folder, writing
-from segmentation.masks.pipeline import PLAIN, MadeMask, MaskOptions, recipe_of
+from segmentation.masks.pipeline import PLAIN, MadeMask, MaskOptions, recipe_of, save_options
 from segmentation.masks.quality import FLAGS
 from segmentation.masks.radiograph_files import FLAGGED, RadiographFile
 from segmentation.masks.sheets import SHEET_LIMIT, write_overlays, write_sheet
@@ -100,9 +100,9 @@ def predict_masks(
 ) -> PredictionReport:
     """Writes `<image_id>.png` for each radiograph, and beside them how each looks.
 
-    That is `masks.csv`, `biomarkers.csv`, and `flagged.png` where masks are flagged. A killed
-    prediction goes on where it stopped: masks from the same weights, radiograph and options are
-    kept, and so are imported references.
+    That is `masks.csv`, `biomarkers.csv`, `made_with.json` (the options), and `flagged.png` where
+    masks are flagged. A killed prediction goes on where it stopped: masks from the same weights,
+    radiograph and options are kept, and so are imported references.
 
     Args:
         radiographs: What to segment.
@@ -123,6 +123,8 @@ def predict_masks(
     with open_mask_folder(folder) as masks:
         started = time.monotonic()
         waiting = _waiting(radiographs, segmenter, options, redo, masks, report)
+        with writing(folder):
+            save_options(options, folder)
         outcomes = on_devices(waiting, segmenter, folder, options, batch_size, devices)
         for outcome in progress(outcomes, len(waiting), "Segmenting lungs"):
             if isinstance(outcome, MadeMask):

@@ -18,6 +18,7 @@ from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import load_manifest
 from flannel.data.store import Store
 from flannel.ensemble import baselines
+from flannel.files import read_json
 from flannel.learners.grad_cam import GradCam
 from flannel.prediction import picture as opinion
 from flannel.prediction.answer_cache import AnswerCache
@@ -28,7 +29,8 @@ from flannel.prediction.trained_study import trained_of_study
 from flannel.runs.run import RunFinishedError
 from flannel.study.contents import form_name
 from flannel.study.predictions import load_predictions, probability_columns
-from segmentation.masks.pipeline import MaskOptions
+from segmentation.checkpoint import MaskError
+from segmentation.masks.pipeline import PLAIN, MaskOptions, save_options
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +45,22 @@ BASELINES = {
     "best_learner": "BestLearner", "mean": "Mean", "majority": "MajorityVote",
     "logistic": "Logistic",
 }  # fmt: skip
+
+
+def test_mask_options_are_read_beside_the_masks_or_searched(trained_study, tmp_path):
+    study = Path(shutil.copytree(trained_study, tmp_path / "study"))
+    assert read_json(study / "masks" / "made_with.json") == {
+        "clean_up": True, "flip": True, "precision": "32-true",
+    }  # fmt: skip
+    (study / "masks" / "made_with.json").unlink()  # as earlier versions left it
+    assert trained_of_study(study).masks == MaskOptions(flip=True)
+    save_options(MaskOptions(flip=False), study / "masks")
+    changed = trained_of_study(study)
+    assert changed.masks == PLAIN
+    assert "made by another segmenter" in changed.notes[0]
+    (study / "masks" / "made_with.json").write_text('{"mirrored": true}')
+    with pytest.raises(MaskError, match="does not hold the options of masks"):
+        trained_of_study(study)
 
 
 def test_the_studys_own_tables_are_reproduced_from_the_raw_files(trained_study, tmp_path):
