@@ -19,6 +19,8 @@ PORT   ?= 8765
 ARM    ?= global,patched
 LEARNER ?= all
 FORM   ?=
+SEEDS  ?= 1
+SEEDING ?=
 DEVICES ?= 1
 SPLIT  ?= patient
 SEED   ?= 1
@@ -75,14 +77,14 @@ endif
 
 # The variables that each target takes: another one on its command line would be passed over in silence.
 takes_setup := CPU PYTHON
-takes_help := STUDY FOLD ARM LEARNER DEVICES SPLIT MAPPING SIZE RESIZE REDO
+takes_help := STUDY FOLD ARM LEARNER SEEDS DEVICES SPLIT MAPPING SIZE RESIZE REDO
 takes_audit := STUDY
 takes_data := DATA STUDY SPLIT MAPPING SEED STRICT LISTS RUN SIZE RESIZE RENEW
 takes_segmenters := STUDY MASKS SEGMENTERS APPEND REDO
 takes_segment := STUDY MASKS CKPT SEGMENTER REFERENCE_MASKS APPEND REDO
-takes_base-models := STUDY FOLD ARM LEARNER DEVICES REDO APPEND
+takes_base-models := STUDY FOLD ARM LEARNER SEEDS SEEDING DEVICES REDO APPEND
 takes_matched := $(filter-out ARM APPEND,$(takes_base-models))
-takes_ensemble := STUDY FOLD ARM LEARNER FORM REDO APPEND
+takes_ensemble := STUDY FOLD ARM LEARNER FORM SEEDS SEEDING REDO APPEND
 takes_compare := STUDY LEARNER
 takes_predict := IMAGE STUDY FOLD ARM LEARNER FORM REDO OUT
 takes_app := STUDY FOLD ARM LEARNER PORT
@@ -93,7 +95,7 @@ takes_patch-study := STUDY
 takes_study := $(takes_data) $(takes_segment) $(takes_base-models) $(takes_ensemble) $(takes_compare)
 takes_demo := STUDY LEARNER SEED REDO
 takes_real-small := $(filter-out APPEND,$(takes_study))
-takes_related := STUDY_NAME STUDY FOLD LEARNER ARM DEVICES REDO APPEND DATA MASKS CKPT
+takes_related := STUDY_NAME STUDY FOLD LEARNER ARM SEEDING DEVICES REDO APPEND DATA MASKS CKPT
 takes_fuzz := MINUTES
 ifeq ($(MAKELEVEL),0)
 goals := $(or $(MAKECMDGOALS),$(.DEFAULT_GOAL))
@@ -119,7 +121,7 @@ segmentation_config = $(if $(APPEND),$(shell test -f $(call quoted,$(APPEND)/seg
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 	@echo
-	@echo "variables: STUDY=$(STUDY) FOLD=$(FOLD)|all ARM=$(ARM) LEARNER=$(LEARNER) DEVICES=$(DEVICES)"
+	@echo "variables: STUDY=$(STUDY) FOLD=$(FOLD)|all ARM=$(ARM) LEARNER=$(LEARNER) SEEDS=$(SEEDS)|1,2,3 DEVICES=$(DEVICES)"
 	@echo "           SPLIT=$(SPLIT)|paper|nested|given|leave-source-out|external MAPPING=$(MAPPING)|wide|... SIZE=$(SIZE)"
 	@echo "           RESIZE=$(RESIZE)|letterbox STUDY_NAME=covid_qu_ex|... APPEND=folder REDO=$(REDO) WANDB_MODE=offline|online|disabled"
 
@@ -190,7 +192,7 @@ segmenters: $(READY) ## MASKS=folder: train several segmenters on it and put the
 .PHONY: base-models
 base-models: $(READY) ## FOLD=0: five base learners in the arms global and patched, one run per GPU
 	$(PY) -m flannel base-models $(study) --fold=$(call quoted,$(FOLD)) --arm=$(call quoted,$(ARM)) --learner=$(call quoted,$(LEARNER)) \
-	  --devices=$(DEVICES) --redo=$(REDO) $(appended)
+	  --seeds=$(call quoted,$(SEEDS)) $(call option,seeding,$(SEEDING)) --devices=$(DEVICES) --redo=$(REDO) $(appended)
 
 .PHONY: matched
 matched: $(READY) ## one recipe for the arms global, masked and patched: STUDY's data, in STUDY_matched
@@ -203,7 +205,7 @@ matched: $(READY) ## one recipe for the arms global, masked and patched: STUDY's
 .PHONY: ensemble
 ensemble: $(READY) ## FLANNEL and its baselines for every arm and fold that has its base predictions; FORM=all for more
 	$(PY) -m flannel ensembles $(study) $(call given,fold,FOLD) $(call given,arm,ARM) $(call given,learner,LEARNER) \
-	  --redo=$(REDO) $(call option,form,$(FORM)) $(appended)
+	  $(call given,seeds,SEEDS) $(call option,seeding,$(SEEDING)) --redo=$(REDO) $(call option,form,$(FORM)) $(appended)
 
 .PHONY: compare
 compare: $(READY) ## tables, figures, report.html
@@ -262,7 +264,7 @@ real-small: ## DATA=folder MASKS=folder: the whole study on a few real radiograp
 related: $(READY) ## STUDY_NAME=covid_qu_ex: a study of another paper, on DATA=folder or on phantoms
 	@test -f "experiments/related/$(STUDY_NAME)/study.yaml" || { echo "error: say which study: make related STUDY_NAME=$$(cd experiments/related && ls -d */study.yaml | xargs dirname | paste -sd'|')" >&2; exit 2; }
 	$(PY) -m flannel related --name=$(STUDY_NAME) --study=$(call quoted,$(call study_or,runs/related/$(STUDY_NAME))) \
-	  --fold=$(call quoted,$(FOLD)) --learner=$(call quoted,$(LEARNER)) $(call given,arm,ARM) --devices=$(DEVICES) --redo=$(REDO) $(appended) \
+	  --fold=$(call quoted,$(FOLD)) --learner=$(call quoted,$(LEARNER)) $(call given,arm,ARM) $(call option,seeding,$(SEEDING)) --devices=$(DEVICES) --redo=$(REDO) $(appended) \
 	  $(call option,data,$(DATA)) $(call option,masks,$(MASKS)) $(call option,checkpoint,$(CKPT))
 
 # --- For developers ---

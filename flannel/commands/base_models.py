@@ -4,6 +4,7 @@ import importlib
 import shlex
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import yaml
@@ -15,6 +16,7 @@ from flannel.runs.run import WandbMode
 from flannel.runs.screen import screen_for
 from flannel.study.contents import ARMS as STUDY_ARMS
 from flannel.study.contents import WHOLE_ARMS
+from flannel.study.repeats import Seeding, repeat_name, run_seed, seed_options, seeds_of
 
 ARMS = ("global", "patched")
 CONTROLS = WHOLE_ARMS[1:]
@@ -25,6 +27,8 @@ def base_models(
     fold: str = "0",
     arm: str = ",".join(ARMS),
     learner: str = "all",
+    seeds: str = "1",
+    seeding: Seeding | None = None,
     devices: int = 1,
     at_once: int = 1,
     append: Path | None = None,
@@ -46,6 +50,11 @@ def base_models(
             commas.
         learner: "all" five, or learners with commas, of further folders (`base/small`,
             `base/outlook`, one of your own) too.
+        seeds: Seeds with commas. Each trains all runs once; those of seed 2 are called
+            `<learner>_seed2`.
+        seeding: "own" derives a run's seed from seed, learner and fold, so that learners see
+            different crops and patches; "shared" gives the seed itself to all runs. A run that was
+            begun keeps its own way when None, and a new one is "own".
         devices: GPUs per run; more than one trains by DDP with the recipe's batch kept.
         at_once: Runs at a time where there is no GPU; they share its cores. Another number of
             threads may change the last digits of a run.
@@ -66,22 +75,25 @@ def base_models(
     options = [f"--redo={redo}"]
     options += [f"--wandb={wandb}"] if wandb else []
     options += [f"--trainer.devices={devices}"] if devices > 1 else []
-    runs = [
-        QueuedRun(
-            f"{one_arm}/{name}/fold{number}",
-            (
+    runs = []
+    sharing = 0
+    for seed, number, one_arm in product(seeds_of(seeds), folds_of(study, fold), arm.split(",")):
+        for name in _learners(experiments, one_arm, learner):
+            configs = base_configs(experiments, append, one_arm, name)
+            called = repeat_name(name, seed)
+            folder = study / "base" / one_arm / called / f"fold{number}"
+            own = run_seed(folder, seed, name, number, seeding=seeding, redo=redo)
+            sharing += seeding is None and own == seed
+            words = (
                 *("learner", "fit"),
                 *config_flags(configs),
-                *(f"--study={study}", f"--data.fold={number}", *options),
+                *((f"--name={called}",) if called != name else ()),
+                *(f"--study={study}", f"--data.fold={number}"),
+                *seed_options(own),
+                *options,
                 *outputs_option(configs, classes),
-            ),
-            study / "base" / one_arm / name / f"fold{number}",
-        )
-        for number in folds_of(study, fold)
-        for one_arm in arm.split(",")
-        for name in _learners(experiments, one_arm, learner)
-        for configs in [base_configs(experiments, append, one_arm, name)]
-    ]
+            )
+            runs.append(QueuedRun(f"{one_arm}/{called}/fold{number}", words, folder))
     if list:
         print("\n".join(shlex.join(("flannel", *run.arguments)) for run in runs))
         return
@@ -91,6 +103,12 @@ def base_models(
         runs = [runs[index]]
     from flannel.data.manifest import load_manifest
 
+    if sharing:
+        print(
+            f"{sharing} runs were begun with a seed that all learners share, and keep it. To train "
+            "them anew with seeds of their own: --seeding own --redo true.",
+            flush=True,
+        )
     load_manifest(study / "manifest.csv")  # a missing one is reported once, not by every run
     slots = gpu_slots(devices)
     importlib.import_module("flannel.learners.learner")  # once here, not once in every run

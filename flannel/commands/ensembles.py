@@ -5,6 +5,7 @@ import io
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,15 @@ from flannel.commands.recipes import check_appended, config_flags, folds_of, rec
 from flannel.errors import FlannelError, RunError
 from flannel.files import whole_file
 from flannel.runs.run import RunHeldError, WandbMode
+from flannel.study.repeats import (
+    FIRST_SEED,
+    Seeding,
+    repeat_name,
+    run_seed,
+    seed_of,
+    seed_options,
+    seeds_of,
+)
 
 FORMS = "flannel,best_learner,mean,majority,logistic"
 """What is made unless others are asked for: the paper's, and baselines of a second each."""
@@ -26,6 +36,8 @@ def ensembles(
     append: Path | None = None,
     experiments: Path = Path("experiments"),
     learner: str = "all",
+    seeds: str = "all",
+    seeding: Seeding | None = None,
     redo: bool = False,
     wandb: WandbMode | None = None,
 ) -> None:
@@ -44,6 +56,9 @@ def ensembles(
         append: A folder whose `ensemble.yaml` is appended to the recipe of a trained form.
         experiments: The folder of the recipes.
         learner: "all" of the recipe, or base learners with commas, for a partial study.
+        seeds: Seeds of the base learners with commas, or "all" that the study has. The ensembles of
+            seed 2 combine learners of seed 2 and are called `flannel_seed2`.
+        seeding: As of `flannel base-models`.
         redo: Replace finished ensembles.
         wandb: Overrides WANDB_MODE.
 
@@ -58,23 +73,22 @@ def ensembles(
     arms = recipe_names(folder) if arm == "all" else arm.split(",")
     jobs: list[_Job] = []
     skipped: list[str] = []
-    for one_arm in arms:
-        names = _narrowed(folder / f"{one_arm}.yaml", learner)
+    trained = _seeds_in(study) if seeds == "all" else seeds_of(seeds)
+    for one_arm, seed in product(arms, trained):
         recipes = {name: _command(folder, append, one_arm, name) for name in _forms(folder, form)}
+        names = [repeat_name(name, seed) for name in _narrowed(folder / f"{one_arm}.yaml", learner)]
         ready, lacking = _parted(study, names, folds_of(study, fold))
-        skipped += [f"{one_arm}: {sentence}" for sentence in lacking]
-        for number in ready:
-            options = [f"--study={study}", f"--data.fold={number}", f"--redo={redo}"]
-            options.append(f"--data.learners=[{','.join(names)}]")
-            jobs += [
-                _Job(
-                    one_arm,
-                    f"{one_arm}/{one_form}/fold{number}",
-                    (*command, *options),
-                    study / ensemble_folder(one_arm, one_form, number) / "log.txt",
-                )
-                for one_form, command in recipes.items()
-            ]
+        skipped += [f"{repeat_name(one_arm, seed)}: {sentence}" for sentence in lacking]
+        for number, (one_form, command) in product(ready, recipes.items()):
+            called = repeat_name(one_form, seed)
+            place = study / ensemble_folder(one_arm, called, number)
+            options = [f"--name={called}", f"--study={study}", f"--data.fold={number}"]
+            if command[0] == "ensemble":
+                own = run_seed(place, seed, one_form, number, seeding=seeding, redo=redo)
+                options += seed_options(own)
+            options += [f"--redo={redo}", f"--data.learners=[{','.join(names)}]"]
+            where = f"{one_arm}/{called}/fold{number}"
+            jobs.append(_Job(one_arm, where, (*command, *options), place / "log.txt"))
     made, failed = _made(jobs, wandb)
     for sentence in skipped:
         print(sentence, flush=True)
@@ -87,6 +101,12 @@ def ensembles(
             "first, or narrow the ensemble with `--learner`."
         )
     print(f"ensembles: {study / 'ensemble'}")
+
+
+def _seeds_in(study: Path) -> list[int]:
+    """Returns the seeds of the study's base learners, and the first one in any case."""
+    names = {folder.name for folder in study.glob("base/*/*")}
+    return sorted({FIRST_SEED, *map(seed_of, names)})
 
 
 @dataclass(frozen=True)
@@ -183,10 +203,10 @@ def _command(folder: Path, append: Path | None, arm: str, form: str) -> list[str
         chain = [folder / "_common.yaml", recipe, folder / "forms" / f"{form}.yaml"]
         if append is not None and (append / "ensemble.yaml").is_file():
             chain.append(append / "ensemble.yaml")
-        return ["ensemble", "fit", *config_flags(chain), f"--name={form}"]
+        return ["ensemble", "fit", *config_flags(chain)]
     if (folder / "baselines" / f"{form}.yaml").is_file():
         chain = [recipe, folder / "baselines" / f"{form}.yaml"]
-        return ["baseline", *config_flags(chain), f"--name={form}"]
+        return ["baseline", *config_flags(chain)]
     raise RunError(f"There is no form {form!r}; choose of {', '.join(_forms(folder, 'all'))}.")
 
 

@@ -18,11 +18,12 @@ from flannel.commands.comparison import compare, shortcuts
 from flannel.commands.ensembles import ensembles
 from flannel.commands.recipes import check_appended, config_flags, folds_of
 from flannel.commands.related_data import lung_masks, phantom_data, through_hdf5
-from flannel.comparison.related import RelatedStudy, keep_plan, load_related_study, repeat_name
+from flannel.comparison.related import RelatedStudy, keep_plan, load_related_study
 from flannel.errors import RunError, check_range
 from flannel.runs.queue import QueuedRun, apart, gpu_slots, work_through
 from flannel.runs.run import WandbMode
 from flannel.runs.screen import screen_for
+from flannel.study.repeats import FIRST_SEED, Seeding, repeat_name, run_seed, seed_options
 
 
 def related(
@@ -35,6 +36,7 @@ def related(
     fold: str = "0",
     arm: str = "all",
     learner: str = "all",
+    seeding: Seeding | None = None,
     devices: int = 1,
     experiments: Path = Path("experiments"),
     redo: bool = False,
@@ -55,6 +57,7 @@ def related(
         fold: A fold, several with commas, or "all".
         arm: "all" arms of the study, or some of them with commas.
         learner: "all" learners of the study, or some of them with commas.
+        seeding: As of `flannel base-models`; the study's plan has the seed.
         devices: GPUs per run.
         experiments: The folder of the recipes.
         redo: Replace finished runs.
@@ -92,14 +95,14 @@ def related(
     options += [f"--wandb={wandb}"] if wandb else []
     options += [f"--trainer.devices={devices}"] if devices > 1 else []
     chains = {(arm, at): _configs(recipes, experiments, append, at, arm) for arm, at in runs}
-    queued = _queued(plan, chains, study, folds_of(study, fold), options)
+    queued = _queued(plan, chains, study, folds_of(study, fold), options, seeding, redo)
     work_through(queued, train_learner, screen_for(), gpu_slots(devices))
     if plan.ensembles and (arm, learner) != ("all", "all"):
         print("no ensemble is made, since not every arm and learner was asked for", flush=True)
     elif plan.ensembles:
         ensembles(
             study, fold, ",".join(plan.ensembles), append=append, experiments=experiments,
-            redo=redo, wandb=wandb,
+            seeds=str(FIRST_SEED), seeding=seeding, redo=redo, wandb=wandb,
         )  # fmt: skip
     shortcuts(study)
     compare(study, wandb=wandb)
@@ -131,6 +134,8 @@ def _queued(
     study: Path,
     folds: Sequence[int],
     options: Sequence[str],
+    seeding: Seeding | None,
+    redo: bool,
 ) -> Iterator[QueuedRun]:
     """Yields the runs: every repeat of every learner in its arms and folds.
 
@@ -140,22 +145,26 @@ def _queued(
         study: The study folder.
         folds: In which each is run.
         options: Passed on to all runs.
+        seeding: Whether the runs share a seed.
+        redo: Whether finished runs are replaced.
     """
     classes = other_classes(study)
     for fold, ((learner, arm), configs) in product(folds, chains.items()):
         for repeat in range(plan.repeats):
-            called, seed = repeat_name(learner, repeat), plan.seed + repeat
+            called = repeat_name(learner, FIRST_SEED + repeat)
+            folder = study / "base" / arm / called / f"fold{fold}"
+            seed = run_seed(folder, plan.seed + repeat, learner, fold, seeding=seeding, redo=redo)
             yield QueuedRun(
                 f"{arm}/{called}/fold{fold}",
                 (
                     *("learner", "fit", *config_flags(configs)),
                     *(f"--name={called}", f"--study={study}"),
                     *(f"--data.arm={arm}", f"--data.fold={fold}"),
-                    *(f"--seed_everything={seed}", f"--data.seed={seed}"),
+                    *seed_options(seed),
                     *outputs_option(configs, classes),
                     *options,
                 ),
-                study / "base" / arm / called / f"fold{fold}",
+                folder,
             )
 
 

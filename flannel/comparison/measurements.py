@@ -68,6 +68,11 @@ class Pair:
         """McNemar's and DeLong's tests (`significance.paired_tests`)."""
         return paired_tests(self.first.tests, self.second.tests, self.first.measured.diagnoses)
 
+    @property
+    def shared_folds(self) -> list[int]:
+        """The folds that both rows have: the trainings that the difference is of."""
+        return [fold for fold in self.first.measured.folds if fold in self.second.measured.folds]
+
     def of(self, name: str, measure: str = "f1") -> pd.Series:
         """Returns one difference by class (or "macro", "overall") and measure."""
         table = self.differences

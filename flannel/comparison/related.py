@@ -6,7 +6,6 @@ document can be made again from there.
 """
 
 import argparse
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,6 +19,7 @@ from flannel.data.folds import Protocol
 from flannel.errors import RunError
 from flannel.files import read_json, whole_file, write_json
 from flannel.study.contents import ENSEMBLE
+from flannel.study.repeats import FIRST_SEED, repeat_name
 
 FOLDER = "related"
 """Where a study keeps its plan and the published numbers."""
@@ -105,7 +105,7 @@ class RelatedStudy:
     def planned(self) -> set[tuple[str, str]]:
         """Arm and learner of every run that the study sets out to make, ensembles among them."""
         trained = {
-            (arm, repeat_name(learner, repeat))
+            (arm, repeat_name(learner, FIRST_SEED + repeat))
             for learner, arms in self.runs.items()
             for arm in arms
             for repeat in range(self.repeats)
@@ -145,16 +145,6 @@ class Related:
         for column, value in wanted.items():
             rows = rows[rows[column] == value]
         return float(rows["value"].iloc[0]) if len(rows) else float("nan")
-
-
-def recipe_of(learner: str) -> str:
-    """Returns the recipe of a learner, which is its name without the seed of a repeat."""
-    return re.sub(r"_seed\d+$", "", learner)
-
-
-def repeat_name(learner: str, repeat: int) -> str:
-    """Names a repeat: the first is the learner itself, the second `<learner>_seed2`."""
-    return learner if repeat == 0 else f"{learner}_seed{repeat + 1}"
 
 
 def load_related_study(path: Path) -> RelatedStudy:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from flannel.comparison.related import RelatedStudy, recipe_of
+from flannel.comparison.related import RelatedStudy
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import load_manifest
 from flannel.data.provenance import label_set_of
@@ -21,11 +21,13 @@ from flannel.study.contents import (
     StudyRun,
     check_fingerprints,
     find_runs,
+    first_trainings,
     gaps,
     learner_place,
     narrowed,
 )
 from flannel.study.predictions import PredictionsError, load_predictions, probability_columns
+from flannel.study.repeats import recipe_of
 
 SUM_TOLERANCE = 1e-3
 
@@ -55,10 +57,12 @@ class Comparison:
     Attributes:
         study: The study's folder.
         diagnoses: The label set, in order.
-        results: By arm, learner and fold, in the order of the tables.
+        results: By arm, learner and fold, in the order of the tables. Of a study with several
+            seeds those of the first: the numbers of the tables are of one training each.
         notes: Sentences on what is missing, unfinished or left out.
         scope: A sentence on the folds and learners of a partial study; empty for a whole one.
         plan: What the study set out to do if it is another paper's; None for one of paper 004.
+        trainings: The results of all seeds, those above among them.
     """
 
     study: Path
@@ -67,6 +71,7 @@ class Comparison:
     notes: tuple[str, ...]
     scope: str = ""
     plan: RelatedStudy | None = None
+    trainings: tuple[Result, ...] = ()
 
     @property
     def arms(self) -> list[str]:
@@ -141,7 +146,7 @@ def read_comparison(
     tests, fewer = _share_radiographs(
         [(run, _of_split(table, "test")) for run, table in readable.items()]
     )
-    results = tuple(
+    trainings = tuple(
         Result(
             run=run,
             predictions=test,
@@ -154,12 +159,15 @@ def read_comparison(
         )
         for run, test in tests
     )
+    # Another paper's study has tables of its own for its repeats.
+    shown = finished if plan else first_trainings(finished)
+    results = tuple(result for result in trainings if result.run in shown)
     notes = [*_elsewhere(study), *gaps(study, runs, _planned(plan, learners)), *left_out]
     notes += [] if plan else _other_labels(diagnoses)
     notes += [*_rare(results, diagnoses), *fewer, *_absent(results)]
     notes += _unusual_sums(results, diagnoses)
     scope = _scope(study, results, diagnoses, plan)
-    return Comparison(study, diagnoses, results, tuple(notes), scope, plan)
+    return Comparison(study, diagnoses, results, tuple(notes), scope, plan, trainings)
 
 
 def _planned(

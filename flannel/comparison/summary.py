@@ -5,11 +5,11 @@ from collections import Counter
 import numpy as np
 
 from flannel.comparison.measurements import Measurements, Pair, Row
-from flannel.comparison.related import recipe_of
 from flannel.comparison.results import Comparison
 from flannel.comparison.tables.cells import difference_cell, listed, measure_cell
 from flannel.metrics.classification import MACRO
 from flannel.study.contents import ENSEMBLE, OUT_OF_FOLD, arm_place
+from flannel.study.repeats import recipe_of
 
 NOT_SHOWN = "no difference shown"
 
@@ -181,15 +181,18 @@ def _counted(measurements: Measurements) -> str:
 
 def _difference(pair: Pair, name: str, second: str, first: str) -> str:
     """Writes a difference, and which side is higher only where the interval leaves zero out."""
-    difference = pair.of(name)
-    text = difference_cell(difference["difference"], (difference["low"], difference["high"]))
-    if np.isnan(difference["low"]):
-        return f"{text} (too few patients for an interval)"
-    if difference["low"] > 0:
-        return f"{text} ({second} higher)"
-    if difference["high"] < 0:
-        return f"{text} ({first} higher)"
-    return f"{text} ({NOT_SHOWN})"
+    found = pair.of(name)
+    text = difference_cell(found["difference"], (found["low"], found["high"]))
+    if np.isnan(found["low"]):
+        remark = "too few patients for an interval"
+    elif found["low"] > 0:
+        remark = f"{second} higher"
+    elif found["high"] < 0:
+        remark = f"{first} higher"
+    else:
+        remark = NOT_SHOWN
+    trainings = ", one training each" if len(pair.shared_folds) == 1 else ""
+    return f"{text} ({remark}{trainings})"
 
 
 def _macro(row: Row) -> float:

@@ -39,6 +39,7 @@ from flannel.study.contents import (
     StudyRun,
     check_fingerprints,
     find_runs,
+    first_trainings,
     learner_place,
     narrowed,
 )
@@ -71,7 +72,8 @@ def trained_of_study(
         fold: The fold; the first that has base learners when None, which a note tells where
             there are others.
         arms: Arms of learners and ensembles; all when None. An ensemble brings its learners.
-        learners: Base learners; all when None. Ensembles that lack one are left out.
+        learners: Base learners; all when None, but of repeats with several seeds the first one.
+            Ensembles that lack one are left out.
         checkpoint: The segmenter's best.ckpt; the one that made the study's masks when None.
         forms: Forms of the ensemble and baselines, by their names in tables; all when None.
 
@@ -82,6 +84,7 @@ def trained_of_study(
         StudyError: If a fingerprint is damaged, or runs do not belong together.
     """
     runs = [run for run in narrowed(find_runs(study), learners) if run.finished]
+    runs = first_trainings(runs) if learners is None else runs
     fold, notes = _chosen_fold(study, runs, fold)
     runs = [run for run in runs if run.fold == fold]
     diagnoses = label_set_of(study)

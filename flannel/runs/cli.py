@@ -469,6 +469,7 @@ class StudyCLI(LightningCLI):
                 },
                 {
                     "epochs": self.trainer.current_epoch,
+                    "seed": self.arguments.seed_everything,
                     "device": _device_name(self.trainer),
                     "devices": self.trainer.world_size,
                     "precision": str(self.trainer.precision),

@@ -15,6 +15,7 @@ from flannel.data.store import Store
 from flannel.errors import FlannelError, RunError
 from flannel.files import digest_of
 from flannel.runs.run import Fingerprint, read_fingerprint
+from flannel.study.repeats import recipe_of, seed_of
 
 SHORTCUT = "shortcut"
 """The arm of the forests that see no lung pixels (`flannel.learners.shortcut_baselines`)."""
@@ -174,6 +175,14 @@ def narrowed(runs: Sequence[StudyRun], learners: Sequence[str] | None) -> list[S
             f"{', '.join(sorted(known, key=learner_place)) or 'none'}."
         )
     return [run for run in runs if run.stage != "base" or run.learner in learners]
+
+
+def first_trainings(runs: Sequence[StudyRun]) -> list[StudyRun]:
+    """Keeps of the repeats of one recipe, arm and fold that with the lowest seed."""
+    first: dict[tuple[str, str, int], StudyRun] = {}
+    for run in sorted(runs, key=lambda run: seed_of(run.learner)):
+        first.setdefault((run.arm, recipe_of(run.learner), run.fold), run)
+    return [run for run in runs if run in first.values()]
 
 
 def gaps(

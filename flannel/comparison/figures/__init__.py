@@ -14,8 +14,8 @@ from flannel.comparison.figures.style import drawn_in_style, save_figure
 from flannel.comparison.figures.training import learning_curves, training_curves
 from flannel.comparison.figures.weights import learner_weights
 from flannel.comparison.measurements import Measurements
-from flannel.comparison.related import recipe_of
 from flannel.metrics.classification import MACRO
+from flannel.study.repeats import recipe_of
 
 __all__ = ["draw_figures", "drawn_in_style", "save_figure", "write_figures"]
 

@@ -13,8 +13,8 @@ from flannel.comparison.figures.style import (
     drawn_in_style,
     legend_once,
 )
-from flannel.comparison.related import recipe_of
 from flannel.study.contents import ARMS, arm_place, learner_place
+from flannel.study.repeats import recipe_of
 
 
 def training_curves(study: Path) -> Figure | None:

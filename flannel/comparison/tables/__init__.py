@@ -13,6 +13,7 @@ from flannel.comparison.tables.measures import measures_tables
 from flannel.comparison.tables.pairs import differences_table, tests_table
 from flannel.comparison.tables.parts import parts_table
 from flannel.comparison.tables.recipes import recipes_table
+from flannel.comparison.tables.trainings import trainings_table
 
 __all__ = ["all_tables"]
 
@@ -27,6 +28,7 @@ def all_tables(measurements: Measurements, costs: Sequence[Cost]) -> list[Table]
         *measures_tables(measurements),
         differences_table(measurements),
         tests_table(measurements),
+        trainings_table(measurements),
         parts_table(measurements),
         calibrations_table(measurements),
         operating_points_table(measurements),

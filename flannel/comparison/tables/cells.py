@@ -14,7 +14,7 @@ def caption_of(comparison: Comparison) -> str:
     """Returns what a cell is: on how many radiographs, which folds, with what interval."""
     sizes = comparison.test_sizes
     if len(comparison.folds) == 1:
-        spread = f"Fold {comparison.folds[0]} only, so no deviation is given"
+        spread = f"Fold {comparison.folds[0]} only, one training each, so no deviation is given"
     elif len(sizes) == 1:
         spread = "Mean ± sample deviation over folds, which share one test set"
     else:

@@ -17,6 +17,19 @@ CAPTION = (
 )
 
 
+ONE_TRAINING = (
+    " Each row is one training (one fold, one seed): another training of the same recipe would "
+    "change the difference, by how much is unknown."
+)
+SEVERAL_TRAININGS = " The difference is of these trainings, one in each fold."
+
+
+def trainings_sentence(measurements: Measurements) -> str:
+    """Returns a sentence on how many trainings a difference is of."""
+    one = all(len(pair.shared_folds) == 1 for pair in measurements.pairs)
+    return ONE_TRAINING if one else SEVERAL_TRAININGS
+
+
 def differences_table(measurements: Measurements) -> Table | None:
     """Lists the differences in F1 of all pairs, None where there is no pair."""
     if not measurements.pairs:
@@ -39,7 +52,7 @@ def differences_table(measurements: Measurements) -> Table | None:
     return Table(
         name="differences",
         title="Differences in F1 between rows",
-        caption=CAPTION,
+        caption=CAPTION + trainings_sentence(measurements),
         head=("first", "second", "learner", *names),
         lines=tuple(lines),
         numbers=pd.concat(numbers, ignore_index=True),
@@ -90,7 +103,8 @@ def tests_table(measurements: Measurements) -> Table | None:
         caption="The first p value is that of the difference in F1, by bootstrap. McNemar's exact "
         "test compares the numbers of right predictions (in the line macro: over all diagnoses), "
         "DeLong's test the areas under the ROC curve. Both use probabilities averaged over folds "
-        "and treat radiographs as independent. Holm corrects over the diagnoses of one test.",
+        "and treat radiographs as independent. Holm corrects over the diagnoses of one test."
+        + trainings_sentence(measurements),
         head=(
             "first", "second", "class", "difference in F1", "p", "Holm", "McNemar p", "Holm",
             "DeLong p", "Holm",

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from flannel.comparison.related import SPLITS, Related, recipe_of
+from flannel.comparison.related import SPLITS, Related
 from flannel.comparison.results import Comparison, Result, printed_runs
 from flannel.comparison.tables.cells import UNDEFINED, listed, score_cell
 from flannel.comparison.tables.classification import (
@@ -20,6 +20,7 @@ from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.files import read_json
 from flannel.metrics.classification import MACRO, OVERALL
+from flannel.study.repeats import recipe_of
 
 TOTAL = "total"
 ROWS = {"train": "training", "val": "validation", "test": "test"}
@@ -164,7 +165,7 @@ def repeats_table(comparison: Comparison, related: Related) -> Table | None:
     """
     repeated: dict[tuple[str, str], list[Result]] = {}
     fold = comparison.folds[0]
-    for result in comparison.results:
+    for result in comparison.trainings:
         if result.run.stage == "base" and result.run.fold == fold:
             key = (result.run.arm, recipe_of(result.run.learner))
             repeated.setdefault(key, []).append(result)

@@ -14,6 +14,7 @@ from flannel.data.manifest import load_manifest
 from flannel.data.provenance import load_provenance
 from flannel.data.store import Store
 from flannel.errors import RunError
+from flannel.learners.datamodule import RadiographDataModule
 
 
 @pytest.mark.slow
@@ -162,6 +163,63 @@ def test_runs_at_a_time_share_the_cores_of_a_cpu(
     assert main(["base-models", *words, f"--at_once={at_once}"]) == 0
     assert slots == [None] * at_once
     assert used == ([threads] if at_once > 1 else [])
+
+
+def runs_of(phantom_study, experiments, capsys, *words):
+    """The options of each run that `base-models` lists, by learner and fold."""
+    command = ["base-models", f"--study={phantom_study}", f"--experiments={experiments}"]
+    assert main([*command, "--list=true", *words]) == 0
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    options = [dict(word.removeprefix("--").split("=", 1) for word in line[3:]) for line in lines]
+    return [(Path(line[4]).stem, one) for line, one in zip(lines, options, strict=True)]
+
+
+def test_learners_see_crops_and_patches_of_their_own(phantom_study, experiments, capsys):
+    words = ("--fold=0,1", "--learner=vgg19_bn,resnet152")
+    runs = runs_of(phantom_study, experiments, capsys, *words)
+    seeds = {}
+    for learner, options in runs:
+        assert options["data.seed"] == options["seed_everything"]
+        seeds[learner, options["data.fold"]] = int(options["data.seed"])
+    assert len(set(seeds.values())) == len(seeds) == 4  # the arms share theirs
+    shared = runs_of(phantom_study, experiments, capsys, "--seeding=shared", *words)
+    assert {options["data.seed"] for _, options in shared} == {"1"}
+
+    def seen(arm, seed):
+        data = RadiographDataModule(phantom_study, arm, size_px=32, window_px=24, seed=seed)
+        data.setup("fit")
+        return next(iter(data.train_dataloader())), next(iter(data.predict_dataloader()))
+
+    first, other = (seeds[learner, "0"] for learner in ("vgg19_bn", "resnet152"))
+    for arm in ("global", "patched"):
+        (train, predict), (train_other, predict_other) = seen(arm, first), seen(arm, other)
+        assert train.image_ids != train_other.image_ids
+        assert predict.image_ids == predict_other.image_ids
+        same_centres = torch.equal(predict.places.centres, predict_other.places.centres)
+        assert same_centres == (arm == "global")
+        before = RadiographDataModule(phantom_study, arm, size_px=32, window_px=24)
+        before.setup("fit")
+        assert next(iter(before.train_dataloader())).pixels.equal(seen(arm, 1)[0].pixels)
+
+
+def test_repeats_are_runs_of_their_own(phantom_study, experiments, capsys):
+    words = ("--learner=vgg19_bn", "--arm=global", "--seeds=1,2,3")
+    runs = runs_of(phantom_study, experiments, capsys, *words)
+    assert [options.get("name") for _, options in runs] == [
+        None,
+        "vgg19_bn_seed2",
+        "vgg19_bn_seed3",
+    ]
+    assert len({options["seed_everything"] for _, options in runs}) == 3
+
+
+def test_runs_that_shared_a_seed_keep_it(phantom_study, experiments, capsys):
+    folder = phantom_study / "base" / "global" / "vgg19_bn" / "fold0"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("seed_everything: 1\ndata:\n  seed: 1\n")
+    words = ("--learner=vgg19_bn,resnet152", "--arm=global")
+    runs = dict(runs_of(phantom_study, experiments, capsys, *words))
+    assert runs["vgg19_bn"]["data.seed"] == "1" != runs["resnet152"]["data.seed"]
 
 
 def test_a_run_over_more_gpus_than_there_are_is_refused(phantom_study, experiments, capsys):

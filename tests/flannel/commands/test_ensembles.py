@@ -68,6 +68,26 @@ def test_learners_narrow_an_ensemble(base_study, make, capsys):
     assert "learner names expert7" in capsys.readouterr().err
 
 
+def test_learners_of_another_seed_have_ensembles_of_their_own(base_study, make):
+    names = base_study.experts(folds=(0, 1))
+    for expert, name in enumerate(names):
+        base_study.run(f"{name}_seed2", expert, fold=1)
+    assert make("--form=flannel,mean", "--arm=global") == 0
+    assert made(base_study) == [
+        *("global/flannel_seed2/fold1", "global/fold0", "global/fold1"),
+        *("global/mean/fold0", "global/mean/fold1", "global/mean_seed2/fold1"),
+    ]
+    configs = {
+        place: yaml.safe_load((base_study.folder / "ensemble" / place / "config.yaml").read_text())
+        for place in ("global/fold0", "global/fold1", "global/flannel_seed2/fold1")
+    }
+    assert configs["global/flannel_seed2/fold1"]["data"]["learners"] == [
+        f"{name}_seed2" for name in names
+    ]
+    assert len({one["seed_everything"] for one in configs.values()}) == 3
+    assert make("--form=mean", "--arm=global", "--seeds=3") == 1
+
+
 def test_an_ensemble_that_fails_does_not_stop_the_others(base_study, make, capsys):
     for arm in ("global", "patched"):
         base_study.experts(arm=arm)

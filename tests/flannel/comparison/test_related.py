@@ -10,8 +10,6 @@ from flannel.comparison.related import (
     load_published,
     load_related_study,
     read_related,
-    recipe_of,
-    repeat_name,
 )
 
 PLAN = """
@@ -93,9 +91,3 @@ def test_a_table_that_is_none(folder):
     with pytest.raises(RelatedError, match="no number"):
         load_published(path)
     assert load_published(folder / "nothing.csv").empty
-
-
-def test_repeats_are_named_after_their_recipe():
-    assert [repeat_name("resnet50", number) for number in (0, 1)] == ["resnet50", "resnet50_seed2"]
-    assert recipe_of("resnet50_seed2") == recipe_of("resnet50") == "resnet50"
-    assert recipe_of("seed2") == "seed2"

@@ -31,7 +31,7 @@ def test_a_difference_is_said_with_its_interval(study_files):
     assert "1.000 [1.000, 1.000] in the arm patched" in reached
     # 1 - 89/120
     assert "whole radiographs is +0.258 [" in arms
-    assert "(patches higher) in macro F1" in arms
+    assert "(patches higher, one training each) in macro F1" in arms
     assert shortcut.startswith("No shortcut baseline was computed")
     assert "Only fold 0 was run, so the variation between trainings is unknown." in doubt
 
@@ -42,19 +42,22 @@ def test_an_interval_that_covers_zero_shows_no_difference(study_files):
     study_files.run("ensemble/patched/fold0", almost, truth=MANY)
     study_files.run("shortcut/size_and_border/fold0", MANY, truth=MANY)
     _, _, arms, shortcut, _ = sentences_of(study_files)
-    assert arms.count("(no difference shown)") == 2
+    assert arms.count("(no difference shown, one training each)") == 2
     assert shortcut.startswith(
         "The best shortcut baseline (size and border), a random forest that sees no lung pixels, "
         "reaches macro F1 1.000 [1.000, 1.000]. Macro F1 minus that of this baseline is 0.000 ["
     )
-    assert shortcut.count("(no difference shown)") == 2
+    assert shortcut.count("(no difference shown, one training each)") == 2
     assert shortcut.endswith("for patched FLANNEL.")
 
 
 def test_too_few_patients_have_no_interval(study_files):
     study_files.run("ensemble/global/fold0", TWO_WRONG)
     study_files.run("ensemble/patched/fold0", TRUTH)
-    assert "+0.258 (too few patients for an interval)" in sentences_of(study_files)[2]
+    assert (
+        "+0.258 (too few patients for an interval, one training each)"
+        in sentences_of(study_files)[2]
+    )
 
 
 def test_folds_and_missing_parts_are_told(study_files):
@@ -80,7 +83,7 @@ def test_rows_of_fewer_folds_are_told(study_files):
 def test_learners_are_compared_where_there_is_no_ensemble(study_files):
     for arm in ("global", "patched"):
         study_files.run(f"base/{arm}/vgg19_bn/fold0", MANY, truth=MANY)
-    assert "0.000 [0.000, 0.000] (no difference shown) for vgg19_bn" in sentences_of(study_files)[2]
+    assert "(no difference shown, one training each) for vgg19_bn" in sentences_of(study_files)[2]
 
 
 def test_test_sets_of_their_own_are_told(study_files):
@@ -103,7 +106,8 @@ def test_another_paper_s_study_is_about_its_own_arms(study_files, other_plan):
     assert reached.startswith("The base learners' macro F1 goes from 1.000 (global small)")
     assert arms == (
         "Masked radiographs minus whole radiographs, in macro F1, is 0.000 [0.000, 0.000] (no "
-        "difference shown) for small; radiographs without lungs cannot be compared with whole "
+        "difference shown, one training each) for small; radiographs without lungs cannot be "
+        "compared with whole "
         "radiographs: one of the two arms is missing."
     )
     assert "paper's" not in doubt
@@ -118,4 +122,4 @@ def test_learning_out_of_fold_is_told_by_its_difference(study_files):
     study_files.run("ensemble/global/flannel_out_of_fold/fold0", MANY, truth=MANY)
     reached = sentences_of(study_files)[1]
     assert "instead of in sample (as in the paper), it changes by +0.258 [" in reached
-    assert reached.endswith("(out of fold higher) in the arm global.")
+    assert reached.endswith("(out of fold higher, one training each) in the arm global.")

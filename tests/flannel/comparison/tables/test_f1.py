@@ -24,7 +24,7 @@ def test_one_fold_gives_no_deviation(study_files):
         "0.500", "0.800", "1.000", "0.667", "0.742",
     ]  # fmt: skip
     assert cells[2] == "fold 0"
-    assert "Fold 0 only, so no deviation is given" in table.caption
+    assert "Fold 0 only, one training each, so no deviation is given" in table.caption
 
 
 def test_two_folds_give_mean_and_sample_deviation(study_files):
