@@ -71,7 +71,7 @@ def manifest(
         read_lists,
         table_2_markdown,
     )
-    from flannel.data.provenance import Choices, save_with_provenance
+    from flannel.data.provenance import Choices, save_with_provenance, with_earlier_splits
     from flannel.files import whole_file
 
     if lists is not None and (protocol != "given" or selection != "all" or per_class):
@@ -111,6 +111,9 @@ def manifest(
         run="" if original is None else run,
         version=__version__,
     )
+    table, remark = with_earlier_splits(table, study / "manifest.csv", choices)
+    if remark:
+        print(remark)
     save_with_provenance(table, study / "manifest.csv", choices)
     with whole_file(study / "manifest.txt") as beside:
         beside.write_text(f"{report.text()}\n", encoding="utf-8")

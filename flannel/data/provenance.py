@@ -9,9 +9,12 @@ import pandas as pd
 
 from flannel.data.diagnosis import FLANNEL, LABEL_SETS
 from flannel.data.folds import splits_of_fold
-from flannel.data.manifest import ManifestError, save_manifest
+from flannel.data.manifest import ManifestError, load_manifest, save_manifest
 from flannel.data.outputs import mark_as_output
 from flannel.files import sha256_of, whole_file
+
+DRAWN_BY_GROUP = ("patient", "nested", "leave-source-out")
+"""The protocols whose splits follow from radiographs, groups, diagnoses and choices alone."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,65 @@ def save_with_provenance(table: pd.DataFrame, path: Path, choices: Choices) -> P
         beside.write_text(json.dumps(asdict(provenance), indent=2) + "\n", encoding="utf-8")
     mark_as_output(path.parent)
     return provenance
+
+
+def with_earlier_splits(
+    table: pd.DataFrame, path: Path, choices: Choices
+) -> tuple[pd.DataFrame, str]:
+    """Takes over the splits of the manifest that a new one replaces, where nothing else changed.
+
+    Versions may draw groups otherwise from one seed. The finished runs of a study belong to the
+    splits that its manifest has, so these stay, as long as radiographs, groups, diagnoses and
+    choices are the same.
+
+    Args:
+        table: The new manifest, with folds.
+        path: Of the manifest that may be there.
+        choices: Of the new manifest.
+
+    Returns:
+        The manifest to write, and a sentence on splits that were taken over or that changed;
+        "" where there is nothing to say.
+    """
+    try:
+        earlier, before = load_manifest(path), load_provenance(path).choices
+    except ManifestError:
+        return table, ""
+    ours, theirs = (one.set_index("image_id") for one in (table, earlier))
+    reasons = [
+        f"{name} was {getattr(before, name)} and is {getattr(choices, name)}"
+        for name in ("protocol", "seed", "mapping", "selection", "near_duplicates", "run")
+        if getattr(before, name) != getattr(choices, name)
+    ]
+    shared = ours.index.intersection(theirs.index)
+    if len(shared) < max(len(ours), len(theirs)):
+        reasons.append(f"{len(ours)} radiographs were found, {len(theirs)} before")
+    ours, theirs = ours.loc[shared], theirs.loc[shared]
+    reasons += [
+        f"{column} of radiographs changed"
+        for column in ("group", "diagnosis", "source")
+        if (ours[column] != theirs[column]).any()
+    ]
+    if ours["fold"].nunique() != theirs["fold"].nunique():
+        reasons.append("the number of folds changed")
+    moved = (ours["split"] != theirs["split"]) | (
+        ours["fold"].fillna(-1) != theirs["fold"].fillna(-1)
+    )
+    if not moved.any():
+        return table, ""
+    if reasons or choices.protocol not in DRAWN_BY_GROUP:
+        why = "; ".join(reasons) or "the source's own splits, or this version's drawing, changed"
+        return table, (
+            f"{moved.sum()} of {len(shared)} radiographs are in another split than before: {why}. "
+            "Runs that were trained on the earlier splits are refused."
+        )
+    kept = table.assign(
+        split=table["image_id"].map(theirs["split"]), fold=table["image_id"].map(theirs["fold"])
+    )
+    return kept, (
+        f"The splits of the earlier manifest stay: this version would draw {moved.sum()} of "
+        f"{len(shared)} radiographs otherwise. For its splits, make another study."
+    )
 
 
 def load_provenance(path: Path) -> Provenance:

@@ -85,6 +85,36 @@ def test_shares_are_those_of_the_paper(protocol, seed):
         assert shares["val"] == pytest.approx(0.16, abs=0.02)
 
 
+def uneven_cohort():
+    """Sixteen groups of 2 and 3 radiographs of each diagnosis, and one group of thirty."""
+    sizes = [(name, n, 2 + n % 2) for name in FLANNEL for n in range(16)]
+    sizes += [("Bacterial pneumonia", 16, 30)]
+    rows = [
+        (f"{name}-{group}-{image}", name, f"{name}-{group}", "s0")
+        for name, group, size in sizes
+        for image in range(size)
+    ]
+    table = pd.DataFrame(rows, columns=["image_id", "diagnosis", "group", "source"])
+    return table.assign(split="", fold=pd.array([pd.NA] * len(rows), "Int64"))
+
+
+@pytest.mark.parametrize("protocol", ["patient", "nested"])
+def test_every_part_gets_the_largest_group_with_some_seed(protocol):
+    """A fifth of the groups tests: the largest group of all as often as others of its kind.
+
+    Of 60 seeds 12 are expected; fewer than 4 or more than 22 would come by chance once in 200.
+    """
+    table, seeds = uneven_cohort(), 60
+    tested, covid = 0, []
+    for seed in range(seeds):
+        used = splits_of_fold(assign_folds(table, protocol, seed), 0)
+        groups = table[used == "test"].groupby("diagnosis")["group"].agg(set)
+        tested += "Bacterial pneumonia-16" in groups["Bacterial pneumonia"]
+        covid.append(len(groups["COVID-19"]))
+    assert 4 <= tested <= 22
+    assert np.mean(covid) == pytest.approx(16 / 5, abs=0.3)
+
+
 @few_examples
 @given(seeds, st.integers(3, 5))
 def test_nested_tests_every_image_once_and_validates_it_once(seed, folds):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from flannel.data.provenance import (
     label_set_of,
     load_provenance,
     save_with_provenance,
+    with_earlier_splits,
 )
 from flannel.files import sha256_of
 
@@ -80,3 +82,31 @@ def test_a_mapping_that_does_not_exist_is_named(table, tmp_path):
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(ManifestError, match="does not say how"):
         label_set_of(tmp_path)
+
+
+def test_earlier_splits_of_the_same_cohort_stay(table, tmp_path):
+    """An earlier version drew otherwise from the same seed, which another seed stands for."""
+    path, choices = tmp_path / "manifest.csv", Choices("patient", 1, "flannel", version="0.1")
+    drawn, earlier = (assign_folds(table, "patient", seed) for seed in (1, 2))
+    assert with_earlier_splits(drawn, path, choices)[0] is drawn
+    save_with_provenance(drawn, path, choices)
+    assert with_earlier_splits(drawn, path, choices)[1] == ""
+    save_with_provenance(earlier, path, choices)
+    kept, remark = with_earlier_splits(drawn, path, replace(choices, version="0.2"))
+    assert "The splits of the earlier manifest stay: this version would draw" in remark
+    pd.testing.assert_frame_equal(kept, earlier, check_dtype=False)
+
+
+def test_splits_that_change_say_why(table, tmp_path):
+    path, choices = tmp_path / "manifest.csv", Choices("patient", 2, "flannel")
+    save_with_provenance(assign_folds(table, "patient", 2), path, choices)
+    drawn = assign_folds(table, "patient", 1)
+    new, remark = with_earlier_splits(drawn, path, replace(choices, seed=1))
+    assert new is drawn
+    assert "in another split than before: seed was 2 and is 1. Runs that" in remark
+    fewer = assign_folds(table[table["image_id"] != "ccx-COV-1"], "patient", 1)
+    assert "79 radiographs were found, 80 before" in with_earlier_splits(fewer, path, choices)[1]
+    joined = drawn.assign(group=drawn["group"].where(drawn["source"] == "ccx", "one"))
+    assert "group of radiographs changed" in with_earlier_splits(joined, path, choices)[1]
+    path.write_text(path.read_text() + "\n")  # by hand: nothing to compare with
+    assert with_earlier_splits(drawn, path, choices)[0] is drawn
