@@ -1,16 +1,36 @@
 """A comparison, measured once: every row with its intervals, and the pairs worth comparing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from flannel.comparison.results import Comparison
 from flannel.metrics.calibration import Calibration, calibrate
+from flannel.metrics.classification import MACRO
 from flannel.metrics.intervals import GroupDraws, Measured, draw_groups, measured
-from flannel.metrics.significance import differences, paired_tests
+from flannel.metrics.significance import differences, holm, paired_tests
 from flannel.study.contents import ENSEMBLE, OUT_OF_FOLD, SHORTCUT, Stage
+
+Family = Literal["primary", "arms", "learners", "forms", "shortcuts"]
+
+FAMILIES: Mapping[Family, str] = MappingProxyType(
+    {
+        "primary": "primary",
+        "arms": "arms",
+        "learners": "base learners",
+        "forms": "forms",
+        "shortcuts": "shortcut baselines",
+    }
+)
+"""Families of comparisons, in the order of the tables, and their words there."""
+
+PRIMARY = ("global", "patched")
+"""The arms whose FLANNEL ensembles are the primary comparison, in macro F1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +71,19 @@ class Row:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pair:
-    """Two rows on the same radiographs; a difference is the second minus the first."""
+    """Two rows on the same radiographs; a difference is the second minus the first.
+
+    Attributes:
+        first: The first row.
+        second: The second row.
+        family: Which comparisons it belongs to: those that p values are corrected for together.
+    """
 
     first: Row
     second: Row
+    family: Family
 
     @cached_property
     def differences(self) -> pd.DataFrame:
@@ -110,17 +137,52 @@ class Measurements:
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
-        """The pairs worth comparing, those that share a fold.
+        """The pairs worth comparing, those that share a fold, by family.
 
-        Arm against arm for every learner, whole radiographs first; each other form of an ensemble
-        against FLANNEL, and one that learns out of fold against itself in sample; and FLANNEL, or
-        where there is none each learner, against the shortcut baselines.
+        The primary comparison, which is FLANNEL on patches against FLANNEL on whole radiographs;
+        arm against arm for every learner, whole radiographs first; FLANNEL against each of its base
+        learners; each other form of an ensemble against FLANNEL, and one that learns out of fold
+        against itself in sample; and FLANNEL, or where there is none each learner, against the
+        shortcut baselines.
         """
-        return tuple(
-            Pair(first, second)
-            for first, second in (*self._arms(), *self._forms(), *self._shortcuts())
+        families: Mapping[Family, Iterator[tuple[Row, Row]]] = {
+            "arms": self._arms(),
+            "learners": self._learners(),
+            "forms": self._forms(),
+            "shortcuts": self._shortcuts(),
+        }
+        pairs = [
+            Pair(first, second, "primary" if _is_primary(first, second) else family)
+            for family, rows in families.items()
+            for first, second in rows
             if set(first.measured.folds) & set(second.measured.folds)
-        )
+        ]
+        return tuple(sorted(pairs, key=lambda pair: list(FAMILIES).index(pair.family)))
+
+    @property
+    def primary(self) -> Pair | None:
+        """The primary comparison, None where an arm of it is missing."""
+        return next((pair for pair in self.pairs if pair.family == "primary"), None)
+
+    @cached_property
+    def corrected(self) -> Mapping[Pair, float]:
+        """The p value of each pair's difference in macro F1, by Holm's correction in its family."""
+        return {
+            pair: p
+            for family in FAMILIES
+            for pair, p in self._corrected([x for x in self.pairs if x.family == family])
+        }
+
+    @staticmethod
+    def _corrected(pairs: Sequence[Pair]) -> Iterator[tuple[Pair, float]]:
+        p_values = np.array([float(pair.of(MACRO)["p"]) for pair in pairs])
+        yield from zip(pairs, holm(p_values).tolist(), strict=True)
+
+    def _learners(self) -> Iterator[tuple[Row, Row]]:
+        for ensemble in self.ensembles:
+            for row in self.rows:
+                if row.stage == "base" and row.arm == ensemble.arm:
+                    yield row, ensemble
 
     def _arms(self) -> Iterator[tuple[Row, Row]]:
         arms = [arm for arm in self.comparison.arms if arm != SHORTCUT]
@@ -145,6 +207,10 @@ class Measurements:
         for baseline in self.shortcuts:
             for row in networks:
                 yield baseline, row
+
+
+def _is_primary(first: Row, second: Row) -> bool:
+    return (first.arm, second.arm) == PRIMARY and first.learner == second.learner == ENSEMBLE
 
 
 def measure_comparison(comparison: Comparison) -> Measurements:

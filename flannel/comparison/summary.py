@@ -12,6 +12,7 @@ from flannel.study.contents import ENSEMBLE, OUT_OF_FOLD, arm_place
 from flannel.study.repeats import recipe_of
 
 NOT_SHOWN = "no difference shown"
+ALPHA = 0.05
 
 SEEN = {
     "global": "whole radiographs",
@@ -60,7 +61,8 @@ def _reached(measurements: Measurements) -> str:
             f"({covid}: {measure_cell(row.measured, covid, 'f1')})"
             for row in rows
         ]
-        return f"{ENSEMBLE} reaches macro F1 {'; '.join(scores)}.{_stacking(measurements)}"
+        beaten = _base_learners(measurements)
+        return f"{ENSEMBLE} reaches macro F1 {'; '.join(scores)}.{beaten}{_stacking(measurements)}"
     base = [row for row in measurements.rows if row.stage == "base"]
     if not base:
         return "No network has finished predictions: the tables show shortcut baselines only."
@@ -71,6 +73,29 @@ def _reached(measurements: Measurements) -> str:
     return (
         f"{lacking} base learners' macro F1 goes from {low[0]:.3f} ({low[1].name}) to "
         f"{high[0]:.3f} ({high[1].name})."
+    )
+
+
+def _base_learners(measurements: Measurements) -> str:
+    """Returns a sentence on how many base learners of its arm FLANNEL is shown to exceed."""
+    counts = []
+    for ensemble in measurements.ensembles:
+        pairs = [
+            pair
+            for pair in measurements.pairs
+            if pair.family == "learners" and pair.second is ensemble
+        ]
+        higher = [
+            pair
+            for pair in pairs
+            if measurements.corrected[pair] < ALPHA and pair.of(MACRO)["difference"] > 0
+        ]
+        if pairs:
+            counts.append(f"{len(higher)} of {len(pairs)} in the arm {ensemble.arm}")
+    if not counts:
+        return ""
+    return (
+        f" It is shown to exceed its base learners, after Holm's correction: {', '.join(counts)}."
     )
 
 
@@ -120,8 +145,9 @@ def _against(measurements: Measurements, first: str, other: str) -> str:
     chosen = [pair for pair in pairs if pair.first.learner == ENSEMBLE]
     if chosen:
         covid = measurements.comparison.diagnoses[0]
+        primary = "the primary comparison: " if chosen[0].family == "primary" else ""
         return (
-            f"{ENSEMBLE} on {ours} minus {ENSEMBLE} on {theirs} is "
+            f"{primary}{ENSEMBLE} on {ours} minus {ENSEMBLE} on {theirs} is "
             f"{_difference(chosen[0], MACRO, ours, theirs)} in macro F1, and "
             f"{_difference(chosen[0], covid, ours, theirs)} in {covid} F1"
         )

@@ -2,9 +2,10 @@
 
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
-from flannel.comparison.measurements import Measurements, Pair
+from flannel.comparison.measurements import FAMILIES, Measurements, Pair
 from flannel.comparison.tables.cells import UNDEFINED, difference_cell, p_cell
 from flannel.comparison.tables.layout import Line, Table
 from flannel.metrics.classification import MACRO
@@ -13,7 +14,20 @@ from flannel.study.contents import ENSEMBLE
 CAPTION = (
     "Second minus first on the same radiographs, mean over the folds that both have. In brackets: "
     "95 % interval, both rows in the same resamples of groups of patients. Where it covers zero, "
-    "no difference is shown."
+    "no difference is shown. "
+)
+PRIMARY = (
+    f"The primary comparison is {ENSEMBLE} patched minus {ENSEMBLE} global, in macro F1; all other "
+    "numbers are exploratory. "
+)
+NO_PRIMARY = (
+    f"The primary comparison ({ENSEMBLE} patched minus {ENSEMBLE} global, in macro F1) is not in "
+    "this study, so all numbers are exploratory. "
+)
+NO_ARMS = "All numbers are exploratory. "
+HOLM = (
+    "The p value is that of the difference in macro F1, by bootstrap, after Holm's correction over "
+    "the lines of one family."
 )
 
 
@@ -31,7 +45,7 @@ def trainings_sentence(measurements: Measurements) -> str:
 
 
 def differences_table(measurements: Measurements) -> Table | None:
-    """Lists the differences in F1 of all pairs, None where there is no pair."""
+    """Lists the differences in F1 of all pairs by family, None where there is no pair."""
     if not measurements.pairs:
         return None
     names = (*measurements.comparison.diagnoses, MACRO)
@@ -40,30 +54,38 @@ def differences_table(measurements: Measurements) -> Table | None:
     for pair in measurements.pairs:
         cells = []
         for name in names:
-            difference = pair.of(name)
-            cells.append(
-                difference_cell(difference["difference"], (difference["low"], difference["high"]))
-            )
-        opens = bool(lines) and lines[-1].cells[:2] != (pair.first.arm, pair.second.arm)
-        lines.append(
-            Line((pair.first.arm, pair.second.arm, _who(pair), *cells), _kind(pair), opens)
-        )
-        numbers.append(_named(pair, pair.differences))
+            row = pair.of(name)
+            cells.append(difference_cell(row["difference"], (row["low"], row["high"])))
+        cells.append(p_cell(measurements.corrected[pair]))
+        family = FAMILIES[pair.family]
+        opens = bool(lines) and lines[-1].cells[0] != family
+        lines.append(Line((family, pair.first.name, pair.second.name, *cells), _kind(pair), opens))
+        is_macro_f1 = (pair.differences["class"] == MACRO) & (pair.differences["measure"] == "f1")
+        p_family = np.where(is_macro_f1, measurements.corrected[pair], np.nan)
+        numbers.append(_named(pair, pair.differences.assign(p_family=p_family)))
     return Table(
         name="differences",
         title="Differences in F1 between rows",
-        caption=CAPTION + trainings_sentence(measurements),
-        head=("first", "second", "learner", *names),
+        caption=CAPTION + _declared(measurements) + HOLM + trainings_sentence(measurements),
+        head=("family", "first", "second", *names, "p, Holm"),
         lines=tuple(lines),
         numbers=pd.concat(numbers, ignore_index=True),
         names=3,
     )
 
 
+def _declared(measurements: Measurements) -> str:
+    """Returns which comparison is the primary one."""
+    if measurements.primary is not None:
+        return PRIMARY
+    return NO_PRIMARY if measurements.comparison.plan is None else NO_ARMS
+
+
 def tests_table(measurements: Measurements) -> Table | None:
     """Lists p values of the pairs of ensembles: bootstrap, McNemar and DeLong, None without one.
 
-    Where there is no ensemble, the base learners' pairs are shown.
+    The primary comparison is shown for every diagnosis, the others over all. Where there is no
+    ensemble, the base learners' pairs are shown.
     """
     pairs = [
         pair for pair in measurements.pairs if ENSEMBLE in (pair.first.learner, pair.second.learner)
@@ -73,14 +95,14 @@ def tests_table(measurements: Measurements) -> Table | None:
         return None
     lines: list[Line] = []
     numbers: list[pd.DataFrame] = []
-    for pair in pairs:
+    for before, pair in zip((None, *pairs), pairs, strict=False):
         tests = pair.tests.set_index(["test", "class"])
-        for place, name in enumerate((*measurements.comparison.diagnoses, MACRO)):
-            difference = pair.of(name)
-            cells = [
-                difference_cell(difference["difference"], (difference["low"], difference["high"]))
-            ]
-            cells += [p_cell(difference["p"]), p_cell(difference["p_holm"])]
+        diagnoses = measurements.comparison.diagnoses if pair.family == "primary" else ()
+        for place, name in enumerate((*diagnoses, MACRO)):
+            row = pair.of(name)
+            corrected = measurements.corrected[pair] if name == MACRO else row["p_holm"]
+            cells = [difference_cell(row["difference"], (row["low"], row["high"]))]
+            cells += [p_cell(row["p"]), p_cell(corrected)]
             # McNemar's test over all diagnoses is in the line of the macro mean.
             key = "overall" if name == MACRO else name
             for test in ("mcnemar", "delong"):
@@ -89,11 +111,12 @@ def tests_table(measurements: Measurements) -> Table | None:
                     p_cell(tests.loc[(test, key), column]) if there else UNDEFINED
                     for column in ("p", "p_holm")
                 ]
+            opens = place == 0 and before is not None and before.family != pair.family
             lines.append(
                 Line(
                     (pair.first.name, pair.second.name, name, *cells),
                     _kind(pair) if name == MACRO else "plain",
-                    opens=place == 0 and bool(lines),
+                    opens,
                 )
             )
         numbers.append(_named(pair, pair.tests))
@@ -103,8 +126,9 @@ def tests_table(measurements: Measurements) -> Table | None:
         caption="The first p value is that of the difference in F1, by bootstrap. McNemar's exact "
         "test compares the numbers of right predictions (in the line macro: over all diagnoses), "
         "DeLong's test the areas under the ROC curve. Both use probabilities averaged over folds "
-        "and treat radiographs as independent. Holm corrects over the diagnoses of one test."
-        + trainings_sentence(measurements),
+        "and treat radiographs as independent. Holm corrects over the diagnoses of one test, and "
+        "in the line macro over the family. Numbers by diagnosis of the other pairs are in "
+        "tests.csv and differences.csv." + trainings_sentence(measurements),
         head=(
             "first", "second", "class", "difference in F1", "p", "Holm", "McNemar p", "Holm",
             "DeLong p", "Holm",
@@ -115,17 +139,13 @@ def tests_table(measurements: Measurements) -> Table | None:
     )  # fmt: skip
 
 
-def _who(pair: Pair) -> str:
-    first, other = pair.first.learner, pair.second.learner
-    return first if first == other else f"{first} → {other}"
-
-
 def _kind(pair: Pair) -> Literal["plain", "strong"]:
-    return "strong" if pair.second.learner == ENSEMBLE else "plain"
+    return "strong" if pair.family == "primary" else "plain"
 
 
 def _named(pair: Pair, table: pd.DataFrame) -> pd.DataFrame:
     known = {
+        "family": pair.family,
         "first_arm": pair.first.arm,
         "first_learner": pair.first.learner,
         "second_arm": pair.second.arm,

@@ -22,11 +22,17 @@ def test_rows_stand_in_the_order_of_the_tables(study_files):
     assert measurements.row("global", "FLANNEL").measured.interval("macro", "f1").value == 1
     assert measurements.row("masked", "FLANNEL") is None
     assert names(measurements.pairs) == [
-        ("global vgg19_bn", "patched vgg19_bn"),
         ("global FLANNEL", "patched FLANNEL"),
+        ("global vgg19_bn", "patched vgg19_bn"),
+        ("global vgg19_bn", "global FLANNEL"),
+        ("patched vgg19_bn", "patched FLANNEL"),
         ("shortcut size and border", "global FLANNEL"),
         ("shortcut size and border", "patched FLANNEL"),
     ]
+    assert [pair.family for pair in measurements.pairs] == [
+        "primary", "arms", "learners", "learners", "shortcuts", "shortcuts",
+    ]  # fmt: skip
+    assert measurements.primary is measurements.pairs[0]
 
 
 def test_without_ensembles_the_learners_are_set_against_the_baseline(study_files):

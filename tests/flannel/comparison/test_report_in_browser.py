@@ -57,6 +57,7 @@ def written(study_files):
     """Writes a report with tables of every kind, and two figures."""
     for arm in ("global", "patched"):
         study_files.run(f"base/{arm}/vgg19_bn/fold0", TRUTH * 5, truth=TRUTH * 5)
+        study_files.run(f"ensemble/{arm}/fold0", TRUTH * 5, truth=TRUTH * 5)
     measurements, spent = study_files.measured(), costs(study_files.folder)
     drawn = {"f1_covid19": f1_bars(measurements, COVID), "cost": cost_bars(spent)}
     figures = {

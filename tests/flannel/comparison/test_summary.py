@@ -32,6 +32,7 @@ def test_a_difference_is_said_with_its_interval(study_files):
     # 1 - 89/120
     assert "whole radiographs is +0.258 [" in arms
     assert "(patches higher, one training each) in macro F1" in arms
+    assert arms.startswith("The primary comparison: FLANNEL on patches minus FLANNEL on whole")
     assert shortcut.startswith("No shortcut baseline was computed")
     assert "Only fold 0 was run, so the variation between trainings is unknown." in doubt
 
@@ -49,6 +50,17 @@ def test_an_interval_that_covers_zero_shows_no_difference(study_files):
     )
     assert shortcut.count("(no difference shown, one training each)") == 2
     assert shortcut.endswith("for patched FLANNEL.")
+
+
+def test_flannel_is_counted_against_its_base_learners(study_files):
+    study_files.run("ensemble/global/fold0", MANY, truth=MANY)
+    study_files.run("base/global/vgg19_bn/fold0", MANY_WRONG, truth=MANY)
+    study_files.run("base/global/resnet152/fold0", MANY, truth=MANY)
+    reached = sentences_of(study_files)[1]
+    assert reached.endswith(
+        "It is shown to exceed its base learners, after Holm's correction: 1 of 2 in the arm "
+        "global."
+    )
 
 
 def test_too_few_patients_have_no_interval(study_files):
