@@ -71,7 +71,12 @@ def manifest(
         read_lists,
         table_2_markdown,
     )
-    from flannel.data.provenance import Choices, save_with_provenance, with_earlier_splits
+    from flannel.data.provenance import (
+        Choices,
+        flow_of,
+        save_with_provenance,
+        with_earlier_splits,
+    )
     from flannel.files import whole_file
 
     if lists is not None and (protocol != "given" or selection != "all" or per_class):
@@ -84,10 +89,13 @@ def manifest(
     cache = study / "files.csv"
     table, report = build_manifest(data, mapping=mapping, strict=strict, cache=cache)
     print(report)
+    copies = 0
     if near_duplicates and original is None:
         groups = table["group"].nunique()
         table["group"] = joined_near_duplicates(table, study / "hashes.csv")
-        print(f"{groups - table['group'].nunique()} groups were joined for near duplicates")
+        copies = groups - table["group"].nunique()
+        print(f"{copies} groups were joined for near duplicates")
+    labelled = len(table)
     if selection == "one-per-key":
         table = one_image_per_key(table)
         print(f"{len(table)} radiographs with one Kaggle image per key")
@@ -114,7 +122,9 @@ def manifest(
     table, remark = with_earlier_splits(table, study / "manifest.csv", choices)
     if remark:
         print(remark)
-    save_with_provenance(table, study / "manifest.csv", choices)
+    # Imported lists may hold a radiograph twice, under two labels.
+    flow = flow_of(report, max(0, labelled - len(table)), copies)
+    save_with_provenance(table, study / "manifest.csv", choices, flow)
     with whole_file(study / "manifest.txt") as beside:
         beside.write_text(f"{report.text()}\n", encoding="utf-8")
     print(f"manifest: {study / 'manifest.csv'}")

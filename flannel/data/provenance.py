@@ -9,7 +9,7 @@ import pandas as pd
 
 from flannel.data.diagnosis import FLANNEL, LABEL_SETS
 from flannel.data.folds import splits_of_fold
-from flannel.data.manifest import ManifestError, load_manifest, save_manifest
+from flannel.data.manifest import ManifestError, ManifestReport, load_manifest, save_manifest
 from flannel.data.outputs import mark_as_output
 from flannel.files import sha256_of, whole_file
 
@@ -41,6 +41,47 @@ class Choices:
 
 
 @dataclass(frozen=True)
+class Flow:
+    """What became of the radiographs that were found, besides those in the manifest.
+
+    Attributes:
+        left_out: Radiographs that are not in it, by source and reason.
+        unusable: Files that are missing or cannot be read.
+        not_selected: Labelled radiographs that the selection left out.
+        joined_by_header: By how many there are fewer groups because of equal Patient IDs.
+        joined_as_copies: By how many there are fewer groups because of near duplicates.
+    """
+
+    left_out: Mapping[str, Mapping[str, int]]
+    unusable: int = 0
+    not_selected: int = 0
+    joined_by_header: int = 0
+    joined_as_copies: int = 0
+
+    @property
+    def radiographs(self) -> int:
+        """All that were found and are not in the manifest."""
+        counts = [n for reasons in self.left_out.values() for n in reasons.values()]
+        return sum(counts) + self.unusable + self.not_selected
+
+
+def flow_of(report: ManifestReport, not_selected: int = 0, joined_as_copies: int = 0) -> Flow:
+    """Returns what to write of the radiographs that a manifest does not hold.
+
+    Args:
+        report: Of the manifest.
+        not_selected: Labelled radiographs that a selection left out afterwards.
+        joined_as_copies: By how many there are fewer groups because of near duplicates.
+    """
+    left_out: dict[str, dict[str, int]] = {}
+    for (source, reason), count in sorted(report.left_out.items()):
+        left_out.setdefault(source, {})[reason] = count
+    return Flow(
+        left_out, len(report.bad_files), not_selected, report.patients_joined, joined_as_copies
+    )
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What is written of a manifest.
 
@@ -49,16 +90,26 @@ class Provenance:
         sources: Radiographs by source and diagnosis.
         folds: For each fold, what it is named after and how many radiographs each split has.
         sha256: Of `manifest.csv`.
+        flow: What is not in the manifest, and why; None in manifests of earlier versions.
     """
 
     choices: Choices
     sources: Mapping[str, Mapping[str, int]]
     folds: Mapping[str, Mapping[str, str | int]]
     sha256: str
+    flow: Flow | None = None
 
 
-def save_with_provenance(table: pd.DataFrame, path: Path, choices: Choices) -> Provenance:
+def save_with_provenance(
+    table: pd.DataFrame, path: Path, choices: Choices, flow: Flow | None = None
+) -> Provenance:
     """Writes a manifest with folds, and how it was made beside it as `.json`.
+
+    Args:
+        table: The manifest.
+        path: `manifest.csv`.
+        choices: What was chosen.
+        flow: What is not in it, where that is known.
 
     Raises:
         ManifestError: If the table breaks the schema, or has no folds.
@@ -79,6 +130,7 @@ def save_with_provenance(table: pd.DataFrame, path: Path, choices: Choices) -> P
         sources={str(s): {str(d): int(n) for d, n in row.items()} for s, row in counts.iterrows()},
         folds=folds,
         sha256=sha256_of(path),
+        flow=flow,
     )
     with whole_file(path.with_suffix(".json")) as beside:
         beside.write_text(json.dumps(asdict(provenance), indent=2) + "\n", encoding="utf-8")
@@ -167,6 +219,21 @@ def load_provenance(path: Path) -> Provenance:
     return provenance
 
 
+def provenance_of(study: Path) -> Provenance | None:
+    """Returns how a study's manifest was made, None where nothing was written of it.
+
+    Unlike `load_provenance`, it does not ask whether the manifest was changed since.
+
+    Args:
+        study: The study folder.
+
+    Raises:
+        ManifestError: If `manifest.json` cannot be read.
+    """
+    beside = study / "manifest.json"
+    return _read(beside) if beside.is_file() else None
+
+
 def label_set_of(study: Path) -> tuple[str, ...]:
     """Returns the diagnoses of a study, in order: everything that counts or names them asks here.
 
@@ -179,14 +246,14 @@ def label_set_of(study: Path) -> tuple[str, ...]:
     Raises:
         ManifestError: If `manifest.json` cannot be read, or names a mapping that does not exist.
     """
-    beside = study / "manifest.json"
-    if not beside.is_file():
+    provenance = provenance_of(study)
+    if provenance is None:
         return FLANNEL
-    mapping = _read(beside).choices.mapping
+    mapping = provenance.choices.mapping
     if mapping not in LABEL_SETS:
         raise ManifestError(
-            f"{beside} names the label mapping {mapping!r}; expected {', '.join(LABEL_SETS)}. Make "
-            "the manifest again (make data MAPPING=...)."
+            f"{study / 'manifest.json'} names the label mapping {mapping!r}; expected "
+            f"{', '.join(LABEL_SETS)}. Make the manifest again (make data MAPPING=...)."
         )
     return LABEL_SETS[mapping]
 
@@ -194,7 +261,9 @@ def label_set_of(study: Path) -> tuple[str, ...]:
 def _read(beside: Path) -> Provenance:
     try:
         content = json.loads(beside.read_text(encoding="utf-8"))
-        return Provenance(**{**content, "choices": Choices(**content["choices"])})
+        choices, flow = Choices(**content["choices"]), content.get("flow")
+        made = {"choices": choices, "flow": None if flow is None else Flow(**flow)}
+        return Provenance(**{**content, **made})
     except (ValueError, TypeError, KeyError) as fault:
         raise ManifestError(
             f"{beside} does not say how a manifest was made ({fault!r}); make it again (make data)."
