@@ -65,7 +65,7 @@ def test_other_tables_show_the_first_training(repeated):
     assert comparison.learners == ["resnet152", "vgg19_bn"]
     assert len(comparison.trainings) == len(comparison.results) + 4
     table = differences_table(repeated.measured())
-    assert {line.cells[2] for line in table.lines} == {"resnet152", "vgg19_bn"}
+    assert {line.cells[2] for line in table.lines} == {"patched resnet152", "patched vgg19_bn"}
     kept = first_trainings(find_runs(repeated.folder))
     assert {run.learner for run in kept} == {"resnet152", "vgg19_bn"}
 
