@@ -10,11 +10,13 @@ from jaxtyping import Int64
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
 )
 
 from flannel.data.dicom_levels import (
@@ -89,12 +91,8 @@ def read_dicom(path: Path) -> tuple[Int64[np.ndarray, "height width"], GreyTable
     except RadiographError:
         raise
     except DECODING_FAULTS as fault:
-        reason = _reason(fault)
         raise RadiographError(
-            f"{path} is a DICOM file whose pixels cannot be read{reason}. Export it again, "
-            "uncompressed, or install a decoder that is named here."
-            if "dependencies" in reason
-            else f"{path} is a DICOM file whose pixels cannot be read{reason}; export it again."
+            f"{path} is a DICOM file whose pixels cannot be read{_reason(fault)}; export it again."
         ) from fault
 
 
@@ -102,6 +100,7 @@ def _pixels(
     path: Path, dataset: pydicom.Dataset
 ) -> tuple[Int64[np.ndarray, "height width"], GreyTable]:
     _check_image(path, dataset)
+    _check_decoder(path, dataset)
     table, stored = grey_table(dataset), stored_values(dataset)
     if dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit and (
         damage := jpeg_damage(get_frame(dataset.PixelData, 0, number_of_frames=1))
@@ -141,6 +140,25 @@ def _check_image(path: Path, dataset: pydicom.Dataset) -> None:
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise RadiographError(
             f"{path} is a DICOM file of {kind}; expected MONOCHROME1 or MONOCHROME2."
+        )
+
+
+def _check_decoder(path: Path, dataset: pydicom.Dataset) -> None:
+    """Refuses compressed pixels for which no decoder is installed."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated:
+        return
+    try:
+        decoders = set(get_decoder(syntax).available_plugins)
+    except NotImplementedError:
+        return  # of no known syntax, or of one of films: its own sentence follows
+    if syntax == JPEGExtended12Bit and whole_number_of(dataset, "BitsStored") > 8:
+        decoders -= {"pillow"}
+    if not decoders:
+        raise RadiographError(
+            f"{path} is a DICOM file compressed as {syntax.name}, and no decoder for it is "
+            "installed. Install one (pip install 'patched-flannel[dicom]', or pip install -e "
+            "'.[dicom]' here), or export the file uncompressed."
         )
 
 

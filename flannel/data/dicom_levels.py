@@ -7,8 +7,9 @@ import numpy as np
 import pydicom
 from jaxtyping import Bool, Float64, Int64
 from pydicom.datadict import dictionary_description
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import RLELossless
+from pydicom.uid import UID, JPEGExtended12Bit, RLELossless
 
 MOST_BITS = 16
 """Bits Stored of radiographs end here (PS3.3 C.8.11.3), and so does the table."""
@@ -87,8 +88,20 @@ def stored_values(dataset: pydicom.Dataset) -> np.ndarray:
     syntax = dataset.file_meta.TransferSyntaxUID
     # What JPEG and its successors encode has no unused bits.
     shift = 0 if syntax.is_encapsulated and syntax != RLELossless else high + 1 - bits
-    values = pixel_array(dataset, bits_stored=bits + shift)
+    values = pixel_array(
+        dataset, bits_stored=bits + shift, decoding_plugin=_decoding_plugin(syntax, bits)
+    )
     return values >> shift if shift else values
+
+
+def _decoding_plugin(syntax: UID, bits: int) -> str:
+    """Returns Pillow where it can decode, else "" for any other decoder.
+
+    So what lossy files show does not depend on the decoders that are installed.
+    """
+    if not syntax.is_encapsulated or "pillow" not in get_decoder(syntax).available_plugins:
+        return ""
+    return "" if syntax == JPEGExtended12Bit and bits > 8 else "pillow"
 
 
 def grey_table(dataset: pydicom.Dataset) -> GreyTable:

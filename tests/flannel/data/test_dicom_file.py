@@ -5,10 +5,14 @@ import pydicom
 import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
+from pydicom.pixels.decoders import JPEGLSLosslessDecoder
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
+    RLELossless,
     SecondaryCaptureImageStorage,
     generate_uid,
 )
@@ -74,16 +78,38 @@ def test_a_sparse_dicom_range_is_spread(tmp_path):
         read_levels(dicom(tmp_path / "d.dcm", flat, bits=16))
 
 
-def test_a_dicom_without_its_decoder_names_one_in_a_sentence(tmp_path):
+def test_a_dicom_without_its_decoder_names_the_extra_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(JPEGLSLosslessDecoder, "_available", {})
     path = dicom(tmp_path / "a.dcm", np.zeros((40, 40), np.uint16), bits=16)
     dataset = pydicom.dcmread(path)
     dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
     dataset.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
     dataset.save_as(path)
-    with pytest.raises(RadiographError, match="or install a decoder that is named here") as fault:
+    with pytest.raises(RadiographError, match="compressed as JPEG-LS Lossless Image") as fault:
         read_levels(path)
-    assert "pyjpegls" in str(fault.value)
+    assert "patched-flannel[dicom]" in str(fault.value)
     assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, JPEGLosslessSV1, RLELossless])
+def test_compressed_files_have_the_pixels_of_uncompressed_ones(tmp_path, syntax):
+    gdcm = pytest.importorskip("gdcm")
+    levels = np.random.default_rng(0).integers(0, 4096, (40, 50)).astype(np.uint16)
+    path = dicom(tmp_path / "a.dcm", levels)
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(tmp_path / "b.dcm"))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    assert pydicom.dcmread(tmp_path / "b.dcm").file_meta.TransferSyntaxUID == syntax
+    np.testing.assert_array_equal(read_levels(tmp_path / "b.dcm").levels, read_levels(path).levels)
 
 
 def test_dicom_faults(tmp_path):
