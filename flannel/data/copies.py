@@ -13,6 +13,7 @@ from itertools import combinations, product
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float32, Int64
 from scipy.linalg import eigh
 
@@ -39,13 +40,19 @@ LARGEST_TURN, LARGEST_SCALE, LARGEST_SHIFT = np.deg2rad(7), 0.1, 0.05
 """Of these moves: radians, logarithm of the scale, share of half of the side."""
 SPREAD = 0.3
 """Variance added to that of the moves, as a share of its mean: there are few pictures."""
+EVENED = 0.25
+"""Each number is divided by this power of its discriminant, so that no few of them decide."""
 
-PAIRS_AN_IMAGE, FEWEST_PAIRS, MOST_PAIRS = 16, 5_000, 100_000
-"""Pairs that are compared pixel by pixel: so many of an image, but no less and no more in all."""
+PAIRS_AN_IMAGE, PAIRS_ASKED = 32, 128
+FEWEST_PAIRS, MOST_PAIRS = 2_000, 100_000
+"""Pairs that are compared pixel by pixel: so many of an image, within one list and of an image that
+is looked for in another one, but no less and no more in all."""
+SPARE = 1.5
+"""So many times the pairs are chosen at first, as the limit is estimated from a sample."""
 ALIKE_AT_16_PX, ALIKE_AT_32_PX, ALIKE_AT_64_PX = 0.65, 0.75, 0.65
 """Correlations below which a pair is given up before more of its pixels are compared."""
 
-BLOCK, COLUMNS, PAIRS_AT_ONCE = 256, 4096, 256
+BLOCK, COLUMNS, PAIRS_AT_ONCE = 256, 1024, 256
 SAMPLED_VALUES = 10_000_000
 
 
@@ -61,12 +68,25 @@ class _Position(NamedTuple):
         return turned[:, :, ::-1] if self.mirrored else turned
 
 
-class _View(NamedTuple):
-    """Some pictures in one position, as (images, numbers) of length 1."""
+class _Basis(NamedTuple):
+    """What describes a picture: directions in its even and in its odd part.
 
-    position: _Position
-    rows: Int64[np.ndarray, " images"]
-    numbers: Float32[np.ndarray, "images numbers"]
+    A mirrored picture has the same even numbers and the odd ones with the other sign, and a
+    negative has all of them with the other sign. So one comparison serves all four.
+    """
+
+    usual: Float32[np.ndarray, " pixels"]
+    even: Float32[np.ndarray, "half_pixels even_numbers"]
+    odd: Float32[np.ndarray, "half_pixels odd_numbers"]
+
+
+class _Described(NamedTuple):
+    """Pictures as they are, and again those that lie on a side, upright: numbers of length 1."""
+
+    rows: Int64[np.ndarray, " entries"]
+    quarters: Int64[np.ndarray, " entries"]
+    even: Float32[np.ndarray, "entries even_numbers"]
+    odd: Float32[np.ndarray, "entries odd_numbers"]
 
 
 class _Pairs(NamedTuple):
@@ -130,62 +150,100 @@ def _same(first: Sequence[bytes], second: Sequence[bytes] | None) -> dict[tuple[
     others = first if second is None else second
     if len(first) < 1 + within:
         return {}
-    found: dict[tuple[int, int], float] = {}
-    chosen = list(_chosen(first, others, within))
     batches = [
         pairs._replace(first=pairs.first[start:end], second=pairs.second[start:end])
-        for pairs in chosen
+        for pairs in _chosen(first, second)
         for start in range(0, len(pairs.first), PAIRS_AT_ONCE)
         for end in [start + PAIRS_AT_ONCE]
     ]
+    same: dict[tuple[int, int], float] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         likenesses = pool.map(lambda pairs: _likeness(first, others, pairs), batches)
         for pairs, values in zip(batches, likenesses, strict=True):
-            for i, j, likeness in zip(pairs.first, pairs.second, values, strict=True):
-                place = (min(i, j), max(i, j)) if within else (i, j)
-                if likeness >= SAME:
-                    key = (int(place[0]), int(place[1]))
-                    found[key] = max(float(likeness), found.get(key, 0.0))
-    return found
+            for k in np.flatnonzero(values >= SAME):
+                i, j = int(pairs.first[k]), int(pairs.second[k])
+                key = (min(i, j), max(i, j)) if within else (i, j)
+                same[key] = max(float(values[k]), same.get(key, 0.0))
+    return same
 
 
-def _chosen(first: Sequence[bytes], second: Sequence[bytes], within: bool) -> Iterator[_Pairs]:
-    """Chooses the pairs whose descriptions are most alike."""
+def _chosen(first: Sequence[bytes], second: Sequence[bytes] | None) -> Iterator[_Pairs]:
+    """Yields the pairs whose descriptions are most alike, those of one position together."""
     sample = [*first[:: -(-len(first) // FITTED_ON)]]
-    if not within:
+    if second is not None:
         sample += second[:: -(-len(second) // FITTED_ON)]
-    mean, directions = _fitted(sample)
-    left = _views(first, mean, directions, mirrored=False)
-    right = _views(second, mean, directions, mirrored=True)
-    wanted = min(MOST_PAIRS, max(FEWEST_PAIRS, PAIRS_AN_IMAGE * max(len(first), len(second))))
-    least = _least(left[0], right[:2], within, wanted)
-    for one, other in product(left, right):
-        both_whole = within and one.position == _Position() and other.position.quarters == 0
-        yield from _above(one, other, least, within, upper=both_whole)
+    basis = _fitted(sample)
+    left = _described(first, basis)
+    right = left if second is None else _described(second, basis)
+    pairs = len(first) * PAIRS_AN_IMAGE if second is None else len(second) * PAIRS_ASKED
+    wanted = min(MOST_PAIRS, max(FEWEST_PAIRS, pairs))
+    least = _least(left, right, round(SPARE * wanted))
+    i, j = _above(left, right, least)
+    even = np.einsum("ij,ij->i", left.even[i], right.even[j])
+    odd = np.einsum("ij,ij->i", left.odd[i], right.odd[j])
+    best = _best(left.rows[i], right.rows[j], np.abs(even) + np.abs(odd), wanted)
+    i, j, even, odd = i[best], j[best], even[best], odd[best]
+    for mirrored, alike in ((False, np.abs(even + odd)), (True, np.abs(even - odd))):
+        near = alike >= least
+        for one, other in product(range(4), range(4)):
+            pairs = near & (left.quarters[i] == one) & (right.quarters[j] == other)
+            yield _Pairs(
+                left.rows[i[pairs]],
+                right.rows[j[pairs]],
+                _Position(one),
+                _Position(other, mirrored),
+            )
 
 
-def _fitted(
-    hashes: Sequence[bytes],
-) -> tuple[Float32[np.ndarray, " pixels"], Float32[np.ndarray, "pixels numbers"]]:
-    """Fits the directions in which pictures differ most, compared with a picture and its moves."""
+def _fitted(hashes: Sequence[bytes]) -> _Basis:
+    """Fits the directions in which pictures differ most, compared with a picture and its moves.
+
+    Mirrored pictures count as much, so that each direction is even or odd. None leads along the
+    usual picture, so that a negative has the same numbers but for their sign.
+    """
     generator = np.random.default_rng(0)
     pictures = halved(unpacked(hashes).astype(np.float32))
     variants = [pictures] + [
         sampled(pictures, _random_moves(len(pictures), generator))[0].reshape(pictures.shape)
         for _ in range(VARIANTS)
     ]
-    features = np.stack([_features(one) for one in variants])
+    features = np.stack([_features(variant) for variant in variants])
+    usual = features.mean(axis=(0, 1))
+    even, odd = _halves(features)
+    along = even.mean(axis=(0, 1))
+    along /= np.linalg.norm(along) + np.float32(1e-6)
+    fitted = [_discriminants(part) for part in (even - (even @ along)[..., None] * along, odd)]
+    least = np.sort(np.concatenate([values for values, _ in fitted]))[-NUMBERS]
+    chosen = [
+        (directions / values**EVENED)[:, values >= least].astype(np.float32)
+        for values, directions in fitted
+    ]
+    return _Basis(usual, chosen[0] - np.outer(along, along @ chosen[0]), chosen[1])
+
+
+def _discriminants(
+    features: Float32[np.ndarray, "variants images half_pixels"],
+) -> tuple[Float32[np.ndarray, " half_pixels"], Float32[np.ndarray, "half_pixels half_pixels"]]:
+    """Returns how much more pictures differ than their variants do, by direction."""
     centres = features.mean(axis=0)
-    mean = centres.mean(axis=0)
-    within = (features - centres).reshape(-1, len(mean))
-    between = centres - mean
+    within = (features - centres).reshape(-1, centres.shape[1])
+    between = centres - centres.mean(axis=0)
     spread = within.T @ within / len(within)
-    spread += (SPREAD * np.trace(spread) / len(mean) + 1e-6) * np.eye(len(mean), dtype=np.float32)
-    last = len(mean) - 1
-    _, directions = eigh(
-        between.T @ between / len(between), spread, subset_by_index=[last - NUMBERS + 1, last]
-    )
-    return mean, directions.astype(np.float32)
+    ridge = SPREAD * np.trace(spread) / len(spread) + 1e-6
+    spread += ridge * np.eye(len(spread), dtype=np.float32)
+    values, directions = eigh(between.T @ between / len(between), spread)
+    return np.maximum(values, 1e-6), directions
+
+
+def _halves(
+    features: Float32[np.ndarray, "*batch pixels"],
+) -> tuple[Float32[np.ndarray, "*batch half_pixels"], Float32[np.ndarray, "*batch half_pixels"]]:
+    """Returns the even and the odd part of pictures, each of their left halves only."""
+    side = round(features.shape[-1] ** 0.5)
+    pictures = features.reshape(-1, side, side)
+    left, right = pictures[:, :, : side // 2], pictures[:, :, : side // 2 - 1 : -1]
+    shape = (*features.shape[:-1], side * side // 2)
+    return (left + right).reshape(shape), (left - right).reshape(shape)
 
 
 def _random_moves(count: int, generator: np.random.Generator) -> Float32[np.ndarray, "pairs 2 3"]:
@@ -208,102 +266,96 @@ def _features(pictures: Pictures) -> Float32[np.ndarray, "images pixels"]:
     return flat / (np.linalg.norm(flat, axis=1, keepdims=True) + np.float32(1e-6))
 
 
-def _views(
-    hashes: Sequence[bytes],
-    mean: Float32[np.ndarray, " pixels"],
-    directions: Float32[np.ndarray, "pixels numbers"],
-    mirrored: bool,
-) -> list[_View]:
-    """Describes pictures as they are, those that lie on a side also upright, and all mirrored."""
-    whole = [_Position(0, one) for one in (False, True)[: 1 + mirrored]]
-    side = round(len(mean) ** 0.5)
-    usual = mean.reshape(1, side, side)
-    upright = np.stack([_Position(-k % 4).of(usual).ravel() for k in range(4)], axis=1)
-    turns: list[Int64[np.ndarray, " images"]] = []
-    described: dict[_Position, list[Float32[np.ndarray, "images numbers"]]] = {
-        position: [] for position in whole
-    }
-    for features in _in_blocks(hashes):
-        turns.append(np.abs(features @ upright).argmax(axis=1))
-        for position in whole:
-            described[position].append(_described(features, position, mean, directions))
-    everything = np.arange(len(hashes))
-    views = [_View(p, everything, np.concatenate(parts)) for p, parts in described.items()]
-    quarters = np.concatenate(turns)
-    for turn, position in product((1, 2, 3), whole):
-        rows = np.flatnonzero(quarters == turn)
-        if len(rows):
-            turned = _Position(turn, position.mirrored)
-            parts = [
-                _described(features, turned, mean, directions)
-                for features in _in_blocks([hashes[row] for row in rows.tolist()])
-            ]
-            views.append(_View(turned, rows, np.concatenate(parts)))
-    return views
+def _described(hashes: Sequence[bytes], basis: _Basis) -> _Described:
+    """Describes pictures as they are, and those that lie on a side also upright."""
+    side = round(len(basis.usual) ** 0.5)
+    usual = basis.usual.reshape(1, side, side)
+    upright = np.stack([np.rot90(usual, -k, (1, 2)).ravel() for k in range(4)], axis=1)
 
-
-def _in_blocks(hashes: Sequence[bytes]) -> Iterator[Float32[np.ndarray, "images pixels"]]:
-    for start in range(0, len(hashes), COLUMNS):
-        bits = unpacked(hashes[start : start + COLUMNS])
-        yield _features(halved(bits.astype(np.float32)))
-
-
-def _described(
-    features: Float32[np.ndarray, "images pixels"],
-    position: _Position,
-    mean: Float32[np.ndarray, " pixels"],
-    directions: Float32[np.ndarray, "pixels numbers"],
-) -> Float32[np.ndarray, "images numbers"]:
-    """Describes pictures in a position."""
-    side = round(len(mean) ** 0.5)
-    turned = position.of(features.reshape(-1, side, side)).reshape(features.shape)
-    numbers = (turned - mean) @ directions
-    return numbers / (np.linalg.norm(numbers, axis=1, keepdims=True) + np.float32(1e-6))
-
-
-def _least(left: _View, right: Sequence[_View], within: bool, wanted: int) -> float:
-    """Returns the correlation above which about as many pairs are as are wanted."""
-    counted = sum(len(left.rows) * len(view.rows) for view in right)
-    if counted <= wanted:
-        return -1.0
-    step = max(1, counted // SAMPLED_VALUES)
-    rows = left.rows[::step]
-    values = []
-    for view in right:
-        alike = np.abs(left.numbers[rows] @ view.numbers.T)
-        if within:
-            alike[np.arange(len(rows)), rows] = 0
-        values.append(alike.ravel())
-    sample = np.concatenate(values)
-    # Within one list, each pair is there twice.
-    share = wanted * (2 if within else 1) / counted
-    return float(np.quantile(sample, max(0.0, 1 - share)))
-
-
-def _above(one: _View, other: _View, least: float, within: bool, upper: bool) -> Iterator[_Pairs]:
-    """Yields the pairs whose descriptions are alike; of the upper triangle where that is all."""
-
-    def block(start: int) -> tuple[np.ndarray, np.ndarray]:
-        rows, columns = [], []
-        for column in range(start if upper else 0, len(other.rows), COLUMNS):
-            part = other.numbers[column : column + COLUMNS]
-            alike = one.numbers[start : start + BLOCK] @ part.T
-            near = np.abs(alike, out=alike) >= least
-            if near.any():
-                i, j = np.nonzero(near)
-                rows.append(one.rows[start + i])
-                columns.append(other.rows[column + j])
-        nothing = np.zeros(0, np.int64)
-        return np.concatenate([nothing, *rows]), np.concatenate([nothing, *columns])
+    def block(start: int) -> _Described:
+        bits = unpacked(hashes[start : start + BLOCK])
+        features = _features(halved(bits.astype(np.float32)))
+        quarters = np.abs(features @ upright).argmax(axis=1)
+        pictures = features.reshape(-1, side, side)
+        entries = [(np.arange(len(bits)), 0, features)]
+        for turn in (1, 2, 3):
+            rows = np.flatnonzero(quarters == turn)
+            turned = np.rot90(pictures[rows], turn, (1, 2)).reshape(len(rows), len(basis.usual))
+            entries.append((rows, turn, turned))
+        rows = np.concatenate([rows for rows, _, _ in entries])
+        turns = np.concatenate([np.full(len(rows), turn) for rows, turn, _ in entries])
+        even, odd = _halves(np.concatenate([turned for _, _, turned in entries]))
+        numbers = even @ basis.even, odd @ basis.odd
+        length = np.sqrt(sum((part**2).sum(axis=1, keepdims=True) for part in numbers)) + 1e-6
+        return _Described(start + rows, turns, numbers[0] / length, numbers[1] / length)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(block, range(0, len(one.rows), BLOCK)))
-    first, second = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        blocks = list(pool.map(block, range(0, len(hashes), BLOCK)))
+    return _Described(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+
+
+def _alike(
+    left: _Described, right: _Described, rows: slice | Int64[np.ndarray, " rows"], columns: slice
+) -> Float32[np.ndarray, "rows columns"]:
+    """Returns how alike descriptions are, at best of as they are, mirrored or negative."""
+    even = left.even[rows] @ right.even[columns].T
+    odd = left.odd[rows] @ right.odd[columns].T
+    np.abs(even, out=even)
+    even += np.abs(odd, out=odd)
+    return even
+
+
+def _least(left: _Described, right: _Described, wanted: int) -> float:
+    """Returns the likeness above which about as many pairs are as are wanted, from a sample."""
+    pairs = len(left.rows) * len(right.rows) // (1 + (left is right))
+    if pairs <= wanted:
+        return -1.0
+    generator = np.random.default_rng(0)
+    count = min(len(left.rows), max(1, SAMPLED_VALUES // len(right.rows)))
+    rows = np.sort(generator.choice(len(left.rows), count, replace=False))
+    alike = _alike(left, right, rows, slice(None))
+    if left is right:
+        alike[left.rows[rows][:, None] == right.rows] = 0
+    return float(np.quantile(alike, 1 - wanted / pairs))
+
+
+def _above(
+    left: _Described, right: _Described, least: float
+) -> tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]]:
+    """Returns the entries whose descriptions are alike; each pair once within one list."""
+    within = left is right
+
+    def block(start: int) -> tuple[np.ndarray, np.ndarray]:
+        rows, columns = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for column in range(start if within else 0, len(right.rows), COLUMNS):
+            alike = _alike(
+                left, right, slice(start, start + BLOCK), slice(column, column + COLUMNS)
+            )
+            if alike.max() >= least:
+                i, j = np.nonzero(alike >= least)
+                rows.append(start + i)
+                columns.append(column + j)
+        return np.concatenate(rows), np.concatenate(columns)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        blocks = list(pool.map(block, range(0, len(left.rows), BLOCK)))
+    i, j = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     if within:
-        kept = first < second if upper else first != second
-        first, second = first[kept], second[kept]
-    if len(first):
-        yield _Pairs(first, second, one.position, other.position)
+        once = (i < j) & (left.rows[i] != left.rows[j])
+        i, j = i[once], j[once]
+    return i, j
+
+
+def _best(
+    first: Int64[np.ndarray, " pairs"],
+    second: Int64[np.ndarray, " pairs"],
+    alike: Float32[np.ndarray, " pairs"],
+    wanted: int,
+) -> Int64[np.ndarray, " best"]:
+    """Returns the places of the best pairs: each image's best one, then its second, and so on."""
+    order = np.argsort(-alike, kind="stable")
+    ranks = [pd.Series(rows[order]).groupby(rows[order]).cumcount() for rows in (first, second)]
+    return order[np.argsort(np.minimum(*ranks), kind="stable")[:wanted]]
 
 
 def _likeness(

@@ -1,4 +1,4 @@
-"""Duplicates: the same file twice, the same radiograph in two files, and the groups they join."""
+"""The perceptual hash of a radiograph, which stays nearly the same when it is saved anew."""
 
 from collections.abc import Sequence
 
@@ -96,42 +96,6 @@ def has_structure(value: bytes) -> bool:
     """Returns whether a picture was more than flat: flat ones are alike, and no duplicates."""
     bits = int.from_bytes(value[: HASH_SIDE**2 // 8]).bit_count()
     return LEAST_BITS <= bits <= HASH_SIDE**2 - LEAST_BITS
-
-
-def joined_groups(
-    groups: Sequence[str],
-    fingerprints: Sequence[str],
-    near: Sequence[tuple[int, int, float]] = (),
-) -> list[str]:
-    """Joins the patient groups that share an identical file or a near duplicate.
-
-    Args:
-        groups: The patient group of each image.
-        fingerprints: The SHA-256 of each image's file.
-        near: Pairs of positions with their likeness, as `near_duplicates` returns them.
-
-    Returns:
-        One name for each image: the first, in alphabetical order, of all groups that are linked
-        through identical files or near duplicates.
-    """
-    parent = {group: group for group in groups}
-
-    def root(group: str) -> str:
-        while parent[group] != group:
-            parent[group] = parent[parent[group]]
-            group = parent[group]
-        return group
-
-    def join(name: str, other: str) -> None:
-        first, second = sorted((root(name), root(other)))
-        parent[second] = first
-
-    owner: dict[str, str] = {}
-    for group, fingerprint in zip(groups, fingerprints, strict=True):
-        join(owner.setdefault(fingerprint, group), group)
-    for i, j, _ in near:
-        join(groups[i], groups[j])
-    return [root(group) for group in groups]
 
 
 def _bits(hashes: Sequence[bytes], start: int, side: int) -> Bool[np.ndarray, "images side side"]:

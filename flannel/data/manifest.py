@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from flannel.data.duplicates import joined_groups
 from flannel.data.findings import MAPPINGS, LabelMapping, SourceError, SourceRow
 from flannel.data.headers import Header, header_of, is_dicom_file
 from flannel.data.inspection import FileFacts, inspect_files
+from flannel.data.likeness import joined_groups
 from flannel.data.names import LONGEST_BYTES, image_id, is_file_name, shown
 from flannel.data.projections import AP, FRONTAL, PA, projection_of_words
 from flannel.data.sources import SOURCES

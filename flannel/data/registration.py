@@ -40,8 +40,8 @@ def blurred(pictures: Pictures, sigma: float) -> Pictures:
 
 def halved(pictures: Pictures) -> Pictures:
     """Returns the means of 2 x 2 pixels; the side is even."""
-    count, side, _ = pictures.shape
-    return pictures.reshape(count, side // 2, 2, side // 2, 2).mean((2, 4))
+    rows = pictures[:, ::2] + pictures[:, 1::2]
+    return (rows[:, :, ::2] + rows[:, :, 1::2]) * np.float32(0.25)
 
 
 def register(

@@ -13,7 +13,7 @@ import yaml
 from flannel.data.diagnosis import index_of
 from flannel.data.duplicates import has_structure, perceptual_hash
 from flannel.data.folds import splits_of_fold
-from flannel.data.likeness import hashes_of, remembered_hashes
+from flannel.data.likeness import hashes_of
 from flannel.data.manifest import load_manifest
 from flannel.data.provenance import label_set_of
 from flannel.data.store import Store
@@ -346,21 +346,17 @@ def _norms(study: Path, manifest: pd.DataFrame) -> Norms | None:
 
 
 def _hashes(study: Path, manifest: pd.DataFrame) -> tuple[bytes, ...]:
-    """Returns the hashes of training and validation radiographs.
+    """Returns the hashes of training and validation radiographs, of the files or of the store.
 
-    They are those that the study remembers, else of the files, else of the store.
+    The study remembers those of the files, where it can be written.
     """
-    store, cache = Store(study / "store"), study / "hashes.csv"
-    hashes = remembered_hashes(cache) if cache.is_file() else {}
+    store = Store(study / "store")
     used = manifest[manifest["split"].isin(["train", "val"])]
     used = used[used["image_id"].isin(store.image_ids)]
-    fresh = used[~used["sha256"].isin(hashes)]
-    hashes |= zip(fresh["sha256"], hashes_of(fresh), strict=True)
+    hashes = hashes_of(used, study / "hashes.csv")
     return tuple(
-        hashes[sha256]
-        if has_structure(hashes[sha256])
-        else perceptual_hash(np.asarray(store.radiograph(image_id)))
-        for image_id, sha256 in zip(used["image_id"], used["sha256"], strict=True)
+        value if has_structure(value) else perceptual_hash(np.asarray(store.radiograph(image_id)))
+        for image_id, value in zip(used["image_id"], hashes, strict=True)
     )
 
 

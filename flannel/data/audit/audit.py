@@ -31,7 +31,7 @@ from flannel.data.audit.tables import (
     people_rows,
     size_rows,
 )
-from flannel.data.duplicates import joined_groups
+from flannel.data.likeness import joined_groups
 from flannel.data.store import Store
 
 

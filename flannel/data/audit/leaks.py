@@ -8,8 +8,8 @@ from itertools import combinations
 import pandas as pd
 
 from flannel.data.copies import near_duplicates
-from flannel.data.duplicates import joined_groups
 from flannel.data.folds import splits_of_fold
+from flannel.data.likeness import joined_groups
 
 SPLITS = ("train", "val", "test")
 KINDS = ("patient", "group", "duplicate")

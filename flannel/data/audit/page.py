@@ -8,6 +8,7 @@ import pandas as pd
 from jinja2 import Environment
 
 from flannel.data.audit.audit import Audit, audit_cohort
+from flannel.data.audit.copy_kinds import FOUND, NOT_FOUND
 from flannel.data.audit.leaks import KINDS
 from flannel.data.audit.pictures import (
     contact_sheets,
@@ -18,7 +19,6 @@ from flannel.data.audit.pictures import (
 from flannel.data.audit.remarks import Remark, reading, remarks
 from flannel.data.audit.shortcuts import EXPLAINED, FOLDS, TARGETS, TREES
 from flannel.data.copies import SAME
-from flannel.data.copy_kinds import FOUND, NOT_FOUND
 from flannel.data.findings import MAPPINGS
 from flannel.data.manifest import load_manifest
 from flannel.data.provenance import load_provenance

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flannel.data.audit.audit import Audit
+from flannel.data.audit.copy_kinds import LOOKED_FOR
 from flannel.data.audit.leaks import KINDS
 from flannel.data.audit.shortcuts import BLIND, FROM_MASKS, Shortcut
-from flannel.data.copy_kinds import LOOKED_FOR
 
 Weight = Literal["danger", "care", "good"]
 FEW_PATIENTS = 30

@@ -6,7 +6,6 @@ from flannel.data.duplicates import (
     HASH_BYTES,
     HASH_SIDE,
     has_structure,
-    joined_groups,
     perceptual_hash,
     unpacked,
 )
@@ -73,19 +72,3 @@ def test_size_and_contrast_hardly_count_and_another_phantom_does():
 def test_a_hash_of_another_length_is_refused():
     with pytest.raises(ValueError, match="has 3 bytes; expected 2848"):
         unpacked([b"abc"])
-
-
-def test_groups_that_share_a_file_are_joined_in_chains():
-    groups = ["d", "c", "c", "b", "a", "e"]
-    files = ["1", "1", "2", "2", "3", "4"]  # d-c by 1, c-b by 2
-    assert joined_groups(groups, files) == ["b", "b", "b", "b", "a", "e"]
-
-
-def test_near_duplicates_join_groups_too():
-    groups = ["d", "c", "c", "b", "a", "e"]
-    files = ["1", "2", "3", "4", "5", "5"]  # a-e by 5; c-b near, d alone
-    assert joined_groups(groups, files, [(2, 3, 0.9)]) == ["d", "b", "b", "b", "a", "a"]
-
-
-def test_without_duplicates_nothing_changes():
-    assert joined_groups(["b", "a", "b"], ["1", "2", "3"]) == ["b", "a", "b"]

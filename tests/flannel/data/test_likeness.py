@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from flannel.data import likeness
-from flannel.data.likeness import joined_near_duplicates
+from flannel.data.likeness import joined_groups, joined_near_duplicates
 from flannel.data.phantom import draw_phantom
 from flannel.files import sha256_of
 
@@ -56,3 +56,19 @@ def test_a_file_that_cannot_be_decoded_joins_nothing(table, tmp_path):
     content = (tmp_path / "c.jpg").read_bytes()
     (tmp_path / "c.jpg").write_bytes(content[:200])
     assert joined_near_duplicates(table) == table["group"].tolist()
+
+
+def test_groups_that_share_a_file_are_joined_in_chains():
+    groups = ["d", "c", "c", "b", "a", "e"]
+    files = ["1", "1", "2", "2", "3", "4"]  # d-c by 1, c-b by 2
+    assert joined_groups(groups, files) == ["b", "b", "b", "b", "a", "e"]
+
+
+def test_near_duplicates_join_groups_too():
+    groups = ["d", "c", "c", "b", "a", "e"]
+    files = ["1", "2", "3", "4", "5", "5"]  # a-e by 5; c-b near, d alone
+    assert joined_groups(groups, files, [(2, 3, 0.9)]) == ["d", "b", "b", "b", "a", "a"]
+
+
+def test_without_duplicates_nothing_changes():
+    assert joined_groups(["b", "a", "b"], ["1", "2", "3"]) == ["b", "a", "b"]

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from flannel.__main__ import main
+from flannel.data.audit.copy_kinds import FOUND, LOOKED_FOR, NOT_FOUND
 from flannel.data.audit.page import write_audit
 from flannel.data.audit.pictures import SHOWN_PER_CLASS
 from flannel.data.audit.shortcuts import CENTRE_HIDDEN, LUNG_MASK
-from flannel.data.copy_kinds import FOUND, LOOKED_FOR, NOT_FOUND
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import ManifestError, load_manifest, save_manifest
 from flannel.data.provenance import Choices, save_with_provenance
