@@ -41,6 +41,7 @@ def predict(
     saliency: bool = True,
     doubtful: bool = False,
     redo: bool = False,
+    dicom: bool = False,
 ) -> int:
     """Predicts radiographs with all learners and ensembles of a fold.
 
@@ -65,6 +66,7 @@ def predict(
         saliency: Show saliency maps of two learners in the pictures.
         doubtful: Predict radiographs with a grave doubt too.
         redo: Replace an earlier prediction in that folder.
+        dicom: Of each DICOM radiograph, write DICOM objects of its picture and of its lungs.
 
     Returns:
         The exit status: 0, or 1 where no radiograph could be predicted.
@@ -82,7 +84,7 @@ def predict(
     forms = None if named is None else tuple(form_name(name) for name in named)
     trained = open_trained(study, fold, chosen(arm), chosen(learner), segmenter, forms)
     panel = Panel(trained, patches=patches, until_sure=until_sure, precision=precision)
-    options = PredictOptions(redraws, pictures, saliency, doubtful, redo)
+    options = PredictOptions(redraws, pictures, saliency, doubtful, redo, dicom)
     try:
         report = predict_files(panel, images, out, options)
     except RunFinishedError as finished:

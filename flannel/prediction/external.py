@@ -11,9 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from flannel import __version__
-from flannel.data.copies import copies_among
 from flannel.data.diagnosis import LABEL_SETS
-from flannel.data.likeness import hashes_of
 from flannel.data.manifest import load_manifest
 from flannel.data.outputs import mark_as_output
 from flannel.data.provenance import (
@@ -34,7 +32,7 @@ from flannel.ensemble.stacking import (
 from flannel.errors import FlannelError
 from flannel.files import digest_of, read_json, write_json
 from flannel.metrics.classification import measured_splits
-from flannel.prediction.incoming import prepare
+from flannel.prediction.incoming import copies_of_used, prepare
 from flannel.prediction.predictors import Panel, patches_of
 from flannel.prediction.trained import Trained, TrainedEnsemble, TrainedLearner
 from flannel.progress import announce, progress
@@ -112,11 +110,7 @@ def _cohort(trained: Trained, manifest: Path) -> tuple[pd.DataFrame, list[str]]:
             f"tells apart {', '.join(trained.diagnoses)}. Make the manifest with that mapping "
             "(make data MAPPING=...)."
         )
-    used = table["sha256"].map(
-        lambda sha256: any(
-            radiograph.split in ("train", "val") for radiograph in trained.known.get(sha256, ())
-        )
-    )
+    used = table["sha256"].map(trained.used)
     notes = []
     if used.any():
         notes.append(
@@ -124,7 +118,7 @@ def _cohort(trained: Trained, manifest: Path) -> tuple[pd.DataFrame, list[str]]:
             "chose by: left out."
         )
     table = table[~used]
-    copies = _copies(trained, table)
+    copies = copies_of_used(trained, table)
     if copies:
         notes.append(
             f"{len(copies)} radiographs of the cohort are copies of those that the fold learned "
@@ -134,14 +128,6 @@ def _cohort(trained: Trained, manifest: Path) -> tuple[pd.DataFrame, list[str]]:
     if table.empty:
         raise EvaluationError(f"{manifest} holds no radiograph that the fold did not learn from.")
     return table.astype({"fold": "Int64"}).reset_index(drop=True), notes
-
-
-def _copies(trained: Trained, table: pd.DataFrame) -> list[str]:
-    """Names the radiographs that show what the fold learned from or chose by in another file."""
-    if trained.hashes is None or table.empty:
-        return []
-    copies = copies_among(trained.hashes(), hashes_of(table))
-    return [str(table["image_id"].iloc[row]) for row in sorted(copies)]
 
 
 def _choices(trained: Trained, manifest: Path) -> Choices:

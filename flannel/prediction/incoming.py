@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from flannel.data.copies import copies_among
 from flannel.data.file_checks import DECODING_FAULTS
 from flannel.data.headers import header_of
 from flannel.data.inspection import inspect_files
+from flannel.data.likeness import hashes_of
 from flannel.data.names import shown
 from flannel.data.picture_file import PICTURE_FORMATS
 from flannel.data.store import Store, build_store, fill_lung_masks
@@ -114,6 +116,21 @@ def _coloured_share(path: Path) -> float:
     small.thumbnail((LOOKED_AT_PX, LOOKED_AT_PX))
     channels = np.asarray(small, np.int16)
     return float((np.ptp(channels, axis=2) > COLOURED).mean())
+
+
+def copies_of_used(trained: Trained, table: pd.DataFrame, cache: Path | None = None) -> list[str]:
+    """Returns the images that show what a fold was trained or selected on, in another file.
+
+    Args:
+        trained: Whose fold; none is named where it has no hashes.
+        table: image_id, path and sha256 of each radiograph.
+        cache: Remembers the hashes of the radiographs.
+    """
+    others = table[~table["sha256"].map(trained.used).astype(bool)]
+    if trained.hashes is None or others.empty:
+        return []
+    copies = copies_among(trained.hashes(), hashes_of(others, cache))
+    return [str(others["image_id"].iloc[row]) for row in sorted(copies)]
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from flannel.errors import FlannelError
 from flannel.files import digest_of
 from flannel.learners.grad_cam import SaliencyError
 from flannel.prediction.answer_cache import AnswerCache
-from flannel.prediction.doubts import Doubt, doubts_of, thumbnail
-from flannel.prediction.incoming import Prepared, collect, oddities, prepare
+from flannel.prediction.dicom_output import MASKS, OBJECTS, check_available, write_objects
+from flannel.prediction.doubts import COPY, Doubt, doubts_of, thumbnail
+from flannel.prediction.incoming import Prepared, collect, copies_of_used, oddities, prepare
 from flannel.prediction.output import (
     DOCUMENT,
     PICTURES,
@@ -41,7 +42,10 @@ from flannel.runs.run import (
     read_fingerprint,
 )
 
-WORK, MASKS = "work", "masks"
+UNCHECKED = (
+    "Copies of training radiographs cannot be named: no perceptual hashes of these are known."
+)
+WORK = "work"
 
 
 class PredictError(FlannelError):
@@ -58,6 +62,7 @@ class PredictOptions:
         saliency: Show in it where the learners found what they say.
         doubtful: Answer for radiographs with a grave doubt too.
         redo: Replace an earlier prediction.
+        dicom: Write DICOM objects of each DICOM radiograph's picture and lungs.
     """
 
     redraws: int = 200
@@ -65,6 +70,7 @@ class PredictOptions:
     saliency: bool = True
     doubtful: bool = False
     redo: bool = False
+    dicom: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,10 @@ def predict_files(
         RunHeldError: If another process works in `out`.
     """
     options = options or PredictOptions()
+    if options.dicom:
+        check_available()
+        if not options.pictures:
+            raise PredictError("--dicom true shows the pictures: leave --pictures false out.")
     trained = panel.trained
     inbox = collect(places, out, lambda path, sha256: _known_name(trained, path, sha256))
     if inbox.table.empty:
@@ -144,7 +154,7 @@ def predict_files(
         "trained": panel.identity,
         "options": digest_of(
             [
-                asdict(options) | {"redo": False},
+                {k: v for k, v in asdict(options).items() if v or k != "dicom"} | {"redo": False},
                 *(panel.patches, panel.until_sure, *panel.chosen_precision),
             ]
         ),
@@ -156,7 +166,8 @@ def predict_files(
         _start(out, parts, options.redo)
         prepared = prepare(trained, inbox.table, out / WORK / "store", out / MASKS)
         kept = AnswerCache(out / WORK / "answers", panel, prepared.store)
-        judged, shown = _judge(kept, prepared, options)
+        copies = copies_of_used(trained, prepared.table, out / WORK / "hashes.csv")
+        judged, shown = _judge(kept, prepared, copies, options)
         if options.pictures:
             drawings = [
                 Drawing(result, shown.get(result.image_id, []), out / picture_name(result.image_id))
@@ -167,13 +178,15 @@ def predict_files(
             for _ in progress(drawn, len(waiting), "Drawing pictures"):
                 pass
         faults = (*inbox.faults, *prepared.faults)
+        unchecked = (UNCHECKED,) if trained.hashes is None else ()
+        unwritten = write_objects(judged, trained.segmenter, out) if options.dicom else ()
+        notes = (*trained.notes, *unchecked, *_spared(panel, judged), *unwritten)
         save_table(judged, trained.diagnoses, out / TABLE)
         save_document(trained, judged, faults, options.pictures, out / DOCUMENT)
         Fingerprint(True, parts).write(out)
         shutil.rmtree(out / WORK, ignore_errors=True)
     finally:
         lock.release()
-    notes = (*trained.notes, *_spared(panel, judged))
     return PredictionReport(out, tuple(judged), faults, notes, inbox.passed_over)
 
 
@@ -236,7 +249,7 @@ def _start(out: Path, parts: dict[str, str], redo: bool) -> None:
         )
     # Store, masks and answers tell by themselves what was made otherwise; pictures do not.
     other_radiographs = known.get("radiographs") != parts["radiographs"]
-    stale = (PICTURES, WORK, MASKS) if redo or other_radiographs else (PICTURES,)
+    stale = (PICTURES, OBJECTS, *((WORK, MASKS) if redo or other_radiographs else ()))
     for name in stale if redo or changed else ():
         shutil.rmtree(out / name, ignore_errors=True)
     for name in (TABLE, DOCUMENT):
@@ -246,13 +259,13 @@ def _start(out: Path, parts: dict[str, str], redo: bool) -> None:
 
 
 def _judge(
-    kept: AnswerCache, prepared: Prepared, options: PredictOptions
+    kept: AnswerCache, prepared: Prepared, copies: Sequence[str], options: PredictOptions
 ) -> tuple[list[RadiographResult], dict[str, list[Shown]]]:
     """Asks every learner about every radiograph, with one network in memory at a time."""
     trained, store = kept.panel.trained, prepared.store
     paths = dict(zip(prepared.table["image_id"], prepared.table["path"], strict=True))
     doubts = {
-        image_id: tuple(_doubts(trained, prepared, image_id, Path(path)))
+        image_id: tuple(_doubts(trained, prepared, image_id, Path(path), image_id in copies))
         for image_id, path in progress(paths.items(), len(paths), "Comparing with the training")
     }
     asked = [i for i in paths if options.doubtful or not any(doubt.grave for doubt in doubts[i])]
@@ -292,7 +305,9 @@ def _judge(
     return judged, shown
 
 
-def _doubts(trained: Trained, prepared: Prepared, image_id: str, path: Path) -> Iterator[Doubt]:
+def _doubts(
+    trained: Trained, prepared: Prepared, image_id: str, path: Path, copy: bool
+) -> Iterator[Doubt]:
     for oddity in oddities(path):
         yield Doubt(oddity)
     header = header_of(path)
@@ -305,6 +320,8 @@ def _doubts(trained: Trained, prepared: Prepared, image_id: str, path: Path) -> 
         mask = np.zeros((store.size_px, store.size_px), bool)
     thumb, negative = (thumbnail(store, image_id, inverted) for inverted in (False, True))
     yield from doubts_of(thumb, negative, mask, trained.norms)
+    if copy:
+        yield COPY
 
 
 def _shown(

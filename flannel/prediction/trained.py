@@ -276,6 +276,10 @@ class Trained:
     notes: tuple[str, ...] = ()
     baselines: tuple[TrainedBaseline, ...] = ()
 
+    def used(self, sha256: str) -> bool:
+        """Returns whether the fold was trained or selected on this very file."""
+        return any(known.split in ("train", "val") for known in self.known.get(sha256, ()))
+
     def asked_in(self, precision: Answering, device: torch.device) -> "Trained":
         """Returns the same learners and masks, in the precisions in which a device is asked.
 

@@ -27,13 +27,6 @@ pytestmark = pytest.mark.slow
 PLACES = ("base/global/small", "base/patched/small", "ensemble/fused")
 
 
-@pytest.fixture(scope="module")
-def bundle(trained_study, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bundle") / "model.flannel"
-    assert main(["bundle", f"--study={trained_study}", f"--out={folder}"]) == 0
-    return folder
-
-
 def test_the_studys_test_rows_come_back_and_the_rest_is_left_out(
     trained_study, tmp_path, capsys, monkeypatch
 ):

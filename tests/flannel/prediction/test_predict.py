@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from flannel.__main__ import main
 from flannel.data.diagnosis import FLANNEL
@@ -22,6 +22,7 @@ from flannel.files import read_json
 from flannel.learners.grad_cam import GradCam
 from flannel.prediction import picture as opinion
 from flannel.prediction.answer_cache import AnswerCache
+from flannel.prediction.doubts import COPY
 from flannel.prediction.predict import PredictError, PredictOptions, predict_files
 from flannel.prediction.predictors import Panel, ReadyLearner
 from flannel.prediction.trained import NOTICE, TrainedError
@@ -248,6 +249,34 @@ def test_the_command_answers_draws_and_tells_what_it_cannot_read(study, tmp_path
     assert "No radiograph can be read" in capsys.readouterr().err
     assert main(["predict", str(path), f"--study={study}", f"--out={tmp_path}"]) == 1
     assert "holds other files" in capsys.readouterr().err
+
+
+def test_the_command_names_copies_of_training_radiographs(study, bundle, tmp_path):
+    table = load_manifest(study / "manifest.csv")
+    used, tested = (table[table["split"] == split]["path"] for split in ("development", "test"))
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name, path, change in (
+        ("saved", used.iloc[0], lambda picture: picture.resize((150, 130))),
+        ("mirrored", used.iloc[1], ImageOps.mirror),
+        ("cropped", used.iloc[2], lambda picture: ImageOps.crop(picture, picture.width // 40)),
+        ("new", tested.iloc[0], lambda picture: picture),
+    ):
+        with Image.open(path) as picture:
+            change(picture.convert("L")).save(raw / f"{name}.jpg", quality=85)
+    shutil.copy(used.iloc[3], raw / "same.png")
+    for place, split in ((study, {"train", "val"}), (bundle, {""})):
+        out = tmp_path / f"of-{place.name}"
+        words = [str(raw), f"--study={place}", f"--out={out}", "--arm=global"]
+        assert main(["predict", *words, "--pictures=false", "--redraws=0"]) in (0, 1)
+        rows = pd.read_csv(out / "predictions.csv", keep_default_na=False)
+        named = {row["file"]: COPY.name in row["doubts"] for row in rows.to_dict("records")}
+        expected = {"saved": True, "mirrored": True, "cropped": True, "new": False}
+        assert {Path(file).stem: copy for file, copy in named.items()} == {
+            **expected, "same": place is bundle,
+        }  # fmt: skip
+        same = rows[rows["file"].str.endswith("same.png")]
+        assert set(same["split"]) <= split
 
 
 def test_what_a_study_lacks_is_said(study, tmp_path):
