@@ -46,7 +46,7 @@ from flannel.runs.callbacks import (
 from flannel.runs.checkpoint_io import WholeCheckpointIO, check_resumable
 from flannel.runs.checkpoints import CheckpointError, load_weights, read_checkpoint
 from flannel.runs.class_paths import RECIPES, as_first_named, present_paths
-from flannel.runs.run import Run, RunFinishedError, WandbMode, wandb_mode
+from flannel.runs.run import LAST_EPOCH, Run, RunFinishedError, WandbMode, wandb_mode
 from flannel.runs.schedules import OneCycle, over_all_steps
 from flannel.runs.signals import Stopped
 from flannel.runs.wandb_runs import log_final_values, wandb_logger, without_machine
@@ -62,9 +62,6 @@ _LIBRARY_NOISE = (
     r".*_dataloader.* does not have",
     r".*`srun` command is available",  # the queue starts the processes of a run, on a cluster too
 )
-
-LAST_EPOCH = "last"
-"""The `--selection` that selects nothing: the last epoch is taken, as papers 002 and 003 do."""
 
 
 @dataclass(frozen=True)

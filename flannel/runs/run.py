@@ -29,6 +29,8 @@ Answering = Literal["auto", "as_trained", "32-true", "bf16-mixed", "16-mixed"]
 """The precisions in which something trained may be asked (`flannel.runs.arithmetic`)."""
 
 FINGERPRINT, COST = "fingerprint.json", "cost.json"
+LAST_EPOCH = "last"
+"""The `--selection` that selects nothing: the last epoch is taken, as papers 002 and 003 do."""
 DAMAGED = ".damaged-"
 """In the names of damaged files that were put aside."""
 

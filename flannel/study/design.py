@@ -28,14 +28,13 @@ UNITS = MappingProxyType(
 
 PARTS = MappingProxyType({"train": "training", "val": "validation", "test": "test"})
 
-REFERENCE_STANDARD = (
-    "the labels of the data sets, by the label mapping; not read again for this study, and who "
-    "read them first is as the data sets state"
-)
+REFERENCE_STANDARD = "labels of the data sets, not read again"
 SETTING = (
-    "participants are at high risk of bias (PROBAST): public radiographs collected by diagnosis, "
-    "of different hospitals and ages, are no consecutive patients of one clinic"
+    "By PROBAST, the choice of participants is at high risk of bias: the radiographs were "
+    "collected by diagnosis from different hospitals and ages, not from consecutive patients of "
+    "one clinic."
 )
+"""True of every cohort of public radiographs, whatever was trained on it."""
 
 
 def design(study: Path) -> dict[str, str]:
@@ -54,7 +53,6 @@ def design(study: Path) -> dict[str, str]:
         **chosen,
         "groups joined": _joined(flow),
         "reference standard": REFERENCE_STANDARD,
-        "setting": SETTING,
     }
 
 
@@ -69,9 +67,9 @@ def _choices(choices: Choices | None) -> dict[str, str]:
         "seed of the split": str(choices.seed),
         "label mapping": choices.mapping,
         "selection": choices.selection,
-        "near duplicates": "in one group with identical files and images of one patient"
+        "near duplicates": "joined into one group"
         if choices.near_duplicates
-        else "not searched for; identical files and images of one patient are in one group",
+        else "not searched for",
         "version": choices.version or NOT_STATED,
     }
 
@@ -103,9 +101,15 @@ def flow_table(
     provenance = provenance_of(study)
     flow = provenance.flow if provenance else None
     used = parts_of(manifest, fold)
-    rows = [*_before(flow, len(manifest)), {"step": "in the cohort", **_counts(manifest)}]
+    rows = [
+        *_before(flow, len(manifest)),
+        {"step": "in the cohort", **_counts(manifest, diagnoses)},
+    ]
     rows += [
-        {"step": PARTS.get(part, "in no part of this fold"), **_counts(manifest[used == part])}
+        {
+            "step": PARTS.get(part, "in no part of this fold"),
+            **_counts(manifest[used == part], diagnoses),
+        }
         for part in (*PARTS, "")
         if (used == part).any()
     ]
@@ -129,8 +133,8 @@ def _before(flow: Flow | None, included: int) -> Iterator[dict[str, object]]:
         yield {"step": "left out by the selection", "radiographs": flow.not_selected}
 
 
-def _counts(rows: pd.DataFrame) -> dict[str, int]:
-    by_diagnosis = rows["diagnosis"].value_counts()
+def _counts(rows: pd.DataFrame, diagnoses: Sequence[str]) -> dict[str, int]:
+    by_diagnosis = rows["diagnosis"].value_counts().reindex(diagnoses, fill_value=0)
     return {
         "radiographs": len(rows),
         "patients": int(patients_of(rows).nunique()),

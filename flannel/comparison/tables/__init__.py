@@ -11,8 +11,9 @@ from flannel.comparison.tables.f1 import table_3
 from flannel.comparison.tables.layout import Table
 from flannel.comparison.tables.measures import measures_tables
 from flannel.comparison.tables.pairs import differences_table, tests_table
-from flannel.comparison.tables.parts import parts_table
-from flannel.comparison.tables.recipes import recipes_table
+from flannel.comparison.tables.participants import participants_tables
+from flannel.comparison.tables.parts import parts_table, subgroups_table
+from flannel.comparison.tables.recipes import recipes_table, runs_table
 from flannel.comparison.tables.trainings import trainings_table
 
 __all__ = ["all_tables"]
@@ -24,15 +25,18 @@ def all_tables(measurements: Measurements, costs: Sequence[Cost]) -> list[Table]
     tables = [
         table_1(study),
         table_2(study),
+        *participants_tables(measurements.comparison),
         table_3(measurements),
         *measures_tables(measurements),
         differences_table(measurements),
         tests_table(measurements),
         trainings_table(measurements),
         parts_table(measurements),
+        subgroups_table(measurements),
         calibrations_table(measurements),
         operating_points_table(measurements),
         cost_table(costs),
         recipes_table(measurements.comparison),
+        runs_table(measurements.comparison),
     ]
     return [table for table in tables if table is not None]

@@ -1,18 +1,24 @@
-"""The same measures on each source and each view for itself."""
+"""The same measures on each source, view, age band and sex for itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from flannel.comparison.measurements import Measurements, Row
-from flannel.comparison.tables.cells import measure_cell
+from flannel.comparison.tables.cells import UNDEFINED, measure_cell
 from flannel.comparison.tables.layout import Line, Table
 from flannel.data.manifest import load_manifest
 from flannel.metrics.classification import MACRO, OVERALL
 from flannel.metrics.intervals import Measured, by_part, measured
 from flannel.study.contents import ENSEMBLE
+from flannel.study.design import ages_of, sexes_of
 
 PARTED_BY = ("source", "view")
+AGE_BANDS = (0, 18, 65, np.inf)
+AGES = ("under 18", "18 to 64", "65 and over")
+UNKNOWN_AGE = "age not stated"
+UNKNOWN_SEX = "sex not stated"
 
 
 def parts_table(measurements: Measurements) -> Table | None:
@@ -27,26 +33,76 @@ def parts_table(measurements: Measurements) -> Table | None:
     path = measurements.comparison.study / "manifest.csv"
     if not path.is_file():
         return None
+    rows = [*_networks(measurements), *measurements.shortcuts]
+    return _parted(
+        measurements, load_manifest(path), rows, PARTED_BY, "parts", "By source and by view"
+    )
+
+
+def subgroups_table(measurements: Measurements) -> Table | None:
+    """Measures ensembles on each band of age and each sex within each source.
+
+    Within a source, because age and source go together: children are from one hospital, adults
+    from others.
+
+    Returns:
+        None without a manifest, or where neither age nor sex of a test radiograph is known.
+    """
+    path = measurements.comparison.study / "manifest.csv"
+    if not path.is_file():
+        return None
     manifest = load_manifest(path)
-    first = measurements.comparison.diagnoses[0]
+    bands = pd.cut(ages_of(manifest), AGE_BANDS, right=False, labels=list(AGES)).astype(object)
+    ages = bands.where(bands.notna(), UNKNOWN_AGE)
+    sexes = sexes_of(manifest).replace("", UNKNOWN_SEX)
+    results = measurements.comparison.results
+    tested = manifest["image_id"].isin({x for r in results for x in r.predictions["image_id"]})
+    known = {
+        name: column
+        for name, column, unknown in (("age", ages, UNKNOWN_AGE), ("sex", sexes, UNKNOWN_SEX))
+        if (column[tested] != unknown).any()
+    }
+    if not known:
+        return None
+    within = {name: manifest["source"] + ", " + column for name, column in known.items()}
+    return _parted(
+        measurements, manifest.assign(**within), _networks(measurements), list(known),
+        "subgroups", "By age and sex, within each source",
+    )  # fmt: skip
+
+
+def _networks(measurements: Measurements) -> list[Row]:
+    """Returns the ensembles, or where there is none the base learners."""
+    return measurements.ensembles or [row for row in measurements.rows if row.stage == "base"]
+
+
+def _parted(
+    measurements: Measurements,
+    manifest: pd.DataFrame,
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    name: str,
+    title: str,
+) -> Table | None:
+    """Measures rows on each value of each column of a manifest."""
+    diagnoses = measurements.comparison.diagnoses
+    first = diagnoses[0]
     shown = ((MACRO, "f1"), (first, "f1"), (OVERALL, "accuracy"))
-    networks = measurements.ensembles or [row for row in measurements.rows if row.stage == "base"]
     lines: list[Line] = []
     numbers: list[pd.DataFrame] = []
-    for column in PARTED_BY:
-        parted = [
-            (row, by_part(row.tests, manifest, column)) for row in networks + measurements.shortcuts
-        ]
+    for column in columns:
+        parted = [(row, by_part(row.tests, manifest, column)) for row in rows]
         for value in sorted({value for _, parts in parted for value in parts}):
             opens = bool(lines)
             for row, parts in parted:
                 if value not in parts:
                     continue
-                of_part = measured(
-                    parts[value], measurements.draws, measurements.comparison.diagnoses, ranks=False
-                )
-                cells = [measure_cell(of_part, name, measure) for name, measure in shown]
-                known = (column, value, _images(parts[value]), _present(parts[value]))
+                of_part = measured(parts[value], measurements.draws, diagnoses, ranks=False)
+                present = _present(parts[value])
+                cells = [measure_cell(of_part, who, measure) for who, measure in shown]
+                if len(present) == 1:  # F1 of one class alone is no more than its recall
+                    cells = [f"only {present[0]}", UNDEFINED, cells[2]]
+                known = (column, value, _images(parts[value]), str(len(present)))
                 lines.append(
                     Line(
                         (*known, row.arm, row.learner, *cells),
@@ -56,11 +112,14 @@ def parts_table(measurements: Measurements) -> Table | None:
                 )
                 numbers.append(_numbers(of_part, row, column, value))
                 opens = False
+    if not lines:
+        return None
     return Table(
-        name="parts",
-        title="By source and by view",
+        name=name,
+        title=title,
         caption="Macro F1 is over the diagnoses that a part holds, so only rows within a part can "
-        "be compared; in brackets the 95 % interval over groups of patients.",
+        "be compared; in brackets the 95 % interval over groups of patients. Where a part holds "
+        "one diagnosis only, that is named instead, and accuracy is the share found.",
         head=(
             "part", "which", "radiographs", "diagnoses", "arm", "learner", "macro F1",
             f"{first} F1", "accuracy",
@@ -77,8 +136,8 @@ def _images(tables: Mapping[int, pd.DataFrame]) -> str:
     return " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))
 
 
-def _present(tables: Mapping[int, pd.DataFrame]) -> str:
-    return str(len({name for table in tables.values() for name in table["diagnosis"]}))
+def _present(tables: Mapping[int, pd.DataFrame]) -> list[str]:
+    return sorted({name for table in tables.values() for name in table["diagnosis"]})
 
 
 def _numbers(of_part: Measured, row: Row, column: str, value: str) -> pd.DataFrame:

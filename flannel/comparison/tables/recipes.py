@@ -1,14 +1,18 @@
-"""What the learners were trained with, from the `config.yaml` of their runs."""
+"""What the learners were trained with, from `config.yaml`, `curves.csv` and `cost.json`."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 import yaml
 
-from flannel.comparison.results import Comparison, Result
+from flannel.comparison.results import Comparison
 from flannel.comparison.tables.cells import UNDEFINED
 from flannel.comparison.tables.layout import Line, Table
-from flannel.study.contents import WHOLE_ARMS, StudyError
+from flannel.files import read_json
+from flannel.runs.run import COST, LAST_EPOCH
+from flannel.study.contents import WHOLE_ARMS, StudyError, StudyRun
+from flannel.study.design import NOT_STATED
 
 SHOWN = {
     "weights": "model.network.init_args.weights",
@@ -40,7 +44,7 @@ def recipes_table(comparison: Comparison) -> Table | None:
     for arm in comparison.arms:
         for learner in comparison.learners:
             for result in comparison.of(arm, learner)[:1]:
-                recipe = _recipe(result)
+                recipe = read_recipe(result.run)
                 if recipe:
                     rows.append({"arm": arm, "learner": learner, **_settings(arm, recipe)})
     if not rows:
@@ -60,8 +64,13 @@ def recipes_table(comparison: Comparison) -> Table | None:
     )
 
 
-def _recipe(result: Result) -> Mapping[str, object]:
-    path = result.run.folder / "config.yaml"
+def read_recipe(run: StudyRun) -> Mapping[str, object]:
+    """Reads the recipe that a run was made with; empty where none was written.
+
+    Raises:
+        StudyError: If it is no YAML.
+    """
+    path = run.folder / "config.yaml"
     if not path.is_file():
         return {}
     try:
@@ -69,6 +78,75 @@ def _recipe(result: Result) -> Mapping[str, object]:
     except yaml.YAMLError as fault:
         raise StudyError(f"{path} is no YAML: {fault}. Make the run again.") from fault
     return content if isinstance(content, dict) else {}
+
+
+def runs_table(comparison: Comparison) -> Table | None:
+    """Lists seed, epochs, device and precision of every training.
+
+    Returns:
+        None where no network was trained.
+
+    Raises:
+        StudyError: If a recipe is no YAML.
+        RunError: If a `cost.json` is no JSON object.
+    """
+    rows = [
+        {"arm": r.run.arm, "learner": r.run.learner, "fold": str(r.run.fold), **_record(r.run)}
+        for r in comparison.trainings
+        if (r.run.folder / "curves.csv").is_file()
+    ]
+    if not rows:
+        return None
+    lines = [
+        Line(tuple(row.values()), opens=place > 0 and row["arm"] != rows[place - 1]["arm"])
+        for place, row in enumerate(rows)
+    ]
+    return Table(
+        name="trained_runs",
+        title="Seed, epochs, device and precision of every training",
+        caption="The chosen epoch has the best value of what epochs are selected by, on the "
+        "validation radiographs; epochs count from 1.",
+        head=tuple(rows[0]),
+        lines=tuple(lines),
+        numbers=pd.DataFrame(rows),
+        names=3,
+    )
+
+
+def _record(run: StudyRun) -> dict[str, str]:
+    recipe, path = read_recipe(run), run.folder / COST
+    cost = read_json(path) if path.is_file() else {}
+    device = [cost.get("device"), cost.get("devices") if cost.get("devices") != 1 else None]
+    return {
+        "seed": _text(recipe.get("seed_everything")),
+        "epochs": _text(cost.get("epochs")),
+        "chosen epoch": _text(chosen_epoch(run.folder, str(recipe.get("selection", "")))),
+        "device": _text(" × ".join(str(part) for part in device if part) or None),
+        "precision": _text(cost.get("precision")),
+        "PyTorch": _text(cost.get("torch")),
+    }
+
+
+def chosen_epoch(folder: Path, selection: str) -> int | None:
+    """Returns the epoch whose weights a run kept, from 1; None where the curves do not tell.
+
+    Args:
+        folder: The run's.
+        selection: The metric that chooses the epoch, the first highest value of `curves.csv`.
+    """
+    path = folder / "curves.csv"
+    if not path.is_file():
+        return None
+    curves = pd.read_csv(path)
+    if selection == LAST_EPOCH:
+        return int(curves["epoch"].iloc[-1]) + 1 if len(curves) else None
+    if selection not in curves or curves[selection].isna().all():
+        return None
+    return int(curves["epoch"][curves[selection].idxmax()]) + 1
+
+
+def _text(value: object) -> str:
+    return NOT_STATED if value is None else str(value)
 
 
 def _settings(arm: str, recipe: Mapping[str, object]) -> dict[str, str]:
