@@ -8,8 +8,9 @@ import pandas as pd
 from measuring import machine
 
 from flannel.data.diagnosis import FLANNEL
-from flannel.metrics.intervals import draw_groups, measured
+from flannel.metrics.intervals import measured
 from flannel.study.predictions import probability_columns
+from flannel.uncertainty import draw_groups
 
 SHARES = (0.078, 0.264, 0.414, 0.244)
 """Of the diagnoses in paper 004's test set of 1,283 images."""

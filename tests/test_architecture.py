@@ -11,7 +11,7 @@ PACKAGES = ("flannel", "segmentation", "patching")
 # From the bottom: a room may import itself and what is on floors below it.
 FLOORS = (
     ("flannel", "errors"),
-    ("files", "progress", "templates", "losses", "networks", "patching"),
+    ("files", "progress", "templates", "losses", "uncertainty", "networks", "patching"),
     ("data", "runs"),
     ("study", "segmentation"),
     ("metrics",),

@@ -12,9 +12,10 @@ import pandas as pd
 from flannel.comparison.results import Comparison
 from flannel.metrics.calibration import Calibration, calibrate
 from flannel.metrics.classification import MACRO
-from flannel.metrics.intervals import GroupDraws, Measured, draw_groups, measured
+from flannel.metrics.intervals import Measured, measured
 from flannel.metrics.significance import differences, holm, paired_tests
 from flannel.study.contents import ENSEMBLE, OUT_OF_FOLD, SHORTCUT, Stage
+from flannel.uncertainty import GroupDraws, draw_groups
 
 Family = Literal["primary", "arms", "learners", "forms", "shortcuts"]
 

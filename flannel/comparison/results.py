@@ -12,7 +12,6 @@ from flannel.data.manifest import load_manifest
 from flannel.data.provenance import label_set_of
 from flannel.files import read_json
 from flannel.metrics.classification import Scores, scores
-from flannel.metrics.intervals import FEW_GROUPS
 from flannel.study.contents import (
     ENSEMBLE,
     EVALUATION,
@@ -28,6 +27,7 @@ from flannel.study.contents import (
 )
 from flannel.study.predictions import PredictionsError, load_predictions, probability_columns
 from flannel.study.repeats import recipe_of
+from flannel.uncertainty import FEWEST_GROUPS
 
 SUM_TOLERANCE = 1e-3
 
@@ -277,12 +277,14 @@ def _rare(results: Sequence[Result], diagnoses: Sequence[str]) -> list[str]:
     """Names the diagnoses that hardly any tested patient has."""
     rows = pd.concat([result.predictions for result in results])
     groups = rows.groupby("diagnosis")["group"].nunique()
-    rare = [f"{groups[name]} {name}" for name in diagnoses if 0 < groups.get(name, 0) < FEW_GROUPS]
+    rare = [
+        f"{groups[name]} {name}" for name in diagnoses if 0 < groups.get(name, 0) < FEWEST_GROUPS
+    ]
     if not rare:
         return []
     return [
-        f"Few groups of patients are tested ({', '.join(rare)}): the intervals of their numbers "
-        "are rough estimates."
+        f"Few groups of patients are tested ({', '.join(rare)}): their numbers and the macro means "
+        "have no interval."
     ]
 
 

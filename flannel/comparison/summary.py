@@ -207,13 +207,13 @@ def _counted(measurements: Measurements) -> str:
 
 def _difference(pair: Pair, name: str, second: str, first: str) -> str:
     """Writes a difference, and which side is higher only where the interval leaves zero out."""
-    found = pair.of(name)
-    text = difference_cell(found["difference"], (found["low"], found["high"]))
-    if np.isnan(found["low"]):
-        remark = "too few patients for an interval"
-    elif found["low"] > 0:
+    difference = pair.of(name)
+    text = difference_cell(difference["difference"], (difference["low"], difference["high"]))
+    if np.isnan(difference["low"]):
+        remark = difference["note"]
+    elif difference["low"] > 0:
         remark = f"{second} higher"
-    elif found["high"] < 0:
+    elif difference["high"] < 0:
         remark = f"{first} higher"
     else:
         remark = NOT_SHOWN

@@ -103,10 +103,10 @@ def scores(
     np.add.at(confusion, (true, probabilities.argmax(axis=1)), 1)
     support = confusion.sum(axis=1)
     by_class = counted(confusion, support > 0)
-    alike = np.ones((len(true), 1))
-    ranked = [ranking(probabilities[:, i], true == i, alike) for i in range(len(diagnoses))]
+    ranked = [ranking(probabilities[:, i], true == i) for i in range(len(diagnoses))]
     for measure, columns in zip(RANKED, zip(*ranked, strict=True), strict=True):
-        by_class[measure] = with_macro(np.concatenate(columns), support > 0)
+        values = np.array([ranked.value for ranked in columns])
+        by_class[measure] = with_macro(values, support > 0)
     names = (*diagnoses, MACRO)
     counts = [*support.tolist(), int(support.sum())]
     scores_of = {
@@ -183,33 +183,59 @@ def matthews(confusion: Num[np.ndarray, "*draws classes classes"]) -> Float[np.n
     return ratio(right * total - (true * predicted).sum(axis=-1), np.sqrt(spread))
 
 
-def ranking(
-    score: Float[np.ndarray, " images"],
-    positive: Bool[np.ndarray, " images"],
-    weights: Float[np.ndarray, "images draws"],
-) -> tuple[Float[np.ndarray, " draws"], Float[np.ndarray, " draws"]]:
-    """Returns ROC-AUC and average precision of a score under each column of weights.
+@dataclass(frozen=True)
+class Ranked:
+    """A measure of how a score ranks radiographs.
 
-    The area counts half for a pair of equal scores (Mann and Whitney). Average precision is the sum
-    over the distinct scores of precision times the gain in recall, without interpolation.
+    Attributes:
+        value: In [0, 1]; NaN where it is undefined.
+        changes: By how much each radiograph changes the value, per unit of its weight (the
+            influence function). They sum to 0.
+    """
+
+    value: float
+    changes: Float[np.ndarray, " images"]
+
+
+def ranking(
+    score: Float[np.ndarray, " images"], positive: Bool[np.ndarray, " images"]
+) -> tuple[Ranked, Ranked]:
+    """Returns ROC-AUC and average precision of a score.
+
+    The area counts half for a pair of equal scores (Mann and Whitney); its changes are the
+    placements of DeLong, DeLong and Clarke-Pearson (1988). Average precision is the sum over the
+    distinct scores of precision times the gain in recall, without interpolation.
 
     Args:
         score: The higher, the more the class is suspected; any scale.
         positive: Which images have the class.
-        weights: How much each image counts, such as how often a resample drew it.
     """
     order = np.argsort(-score, kind="stable")
     last = np.flatnonzero(np.diff(score[order], append=-np.inf))  # image of each distinct score
-    ordered = weights[order]
-    above = np.cumsum(ordered, axis=0)[last]  # (distinct scores, draws), those that share it too
-    hits_above = np.cumsum(ordered * positive[order, None], axis=0)[last]
-    everything, hits = (np.diff(summed, axis=0, prepend=0) for summed in (above, hits_above))
+    place = np.empty(len(score), int)
+    place[order] = np.searchsorted(last, np.arange(len(score)))  # each image's distinct score
+    above = last + 1.0  # images, by distinct score, those that share it too
+    hits_above = np.cumsum(positive[order], dtype=float)[last]
+    everything, hits = (np.diff(summed, prepend=0) for summed in (above, hits_above))
     positives, total = hits_above[-1], above[-1]
     # Of the negatives, those below a score and half of those that share it.
     beaten = (total - positives) - (above - hits_above) + (everything - hits) / 2
-    area = np.einsum("ld,ld->d", hits, beaten)
-    gained = np.einsum("ld,ld->d", hits, hits_above / np.maximum(above, np.finfo(above.dtype).tiny))
-    return ratio(area, positives * (total - positives)), ratio(gained, positives)
+    beaten_by = hits_above - hits / 2  # positives above a score and half of those that share it
+    area = float(ratio(hits @ beaten, positives * (total - positives)))
+    precision = hits_above / above
+    average = float(ratio(hits @ precision, positives))
+    placements = np.where(
+        positive,
+        ratio(beaten, total - positives)[place],
+        ratio(beaten_by, positives)[place],
+    )
+    of_area = ratio(placements - area, np.where(positive, positives, total - positives))
+    # A radiograph changes the precision at its own score and at every lower one.
+    gain, loss = (
+        np.cumsum(part[::-1])[::-1][place] for part in (hits / above, hits * precision / above)
+    )
+    of_average = ratio(positive * (precision[place] - average + gain) - loss, positives)
+    return Ranked(area, of_area), Ranked(average, of_average)
 
 
 def squared_distances(

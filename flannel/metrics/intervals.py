@@ -1,11 +1,8 @@
-"""The comparison's rows with the doubt that belongs to them: folds, and intervals over patients.
+"""The comparison's rows with their uncertainty: deviation over folds, interval over patients.
 
-Mean and sample deviation over folds are the paper's (004, Table 3). The 95 % interval comes from
-whole groups of patients drawn anew (bootstrap): radiographs of one patient are not independent, so
-that a resample holds all radiographs of a group or none (Efron and Tibshirani, 1993, chapters 6 and
-13). The groups are drawn once for everything that is compared, so that two rows differ in nothing
-but their predictions. A number without a single error has an interval without width: a limit of the
-method, no certainty.
+Mean and sample deviation over folds are the paper's (004, Table 3). The 95 % interval is that of
+`flannel.uncertainty`: over groups of patients, which are drawn once for everything that is
+compared, so that two rows differ in nothing but their predictions.
 
 Each fold is measured within the resample, and the folds' mean is what is resampled, because the
 folds of the usual protocols share one test set; rows of several folds are never pooled. The
@@ -16,14 +13,14 @@ Where each fold has a test set of its own (protocols `nested` and `leave-source-
 several folds test is drawn as often in all of them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float
 
-from flannel.errors import FlannelError
 from flannel.metrics.classification import (
     CLASS_MEASURES,
     COUNTED,
@@ -43,93 +40,19 @@ from flannel.metrics.classification import (
     with_macro,
 )
 from flannel.study.predictions import probability_columns
-
-RESAMPLES = 2000
-LEVEL = 0.95
-UNDEFINED_SHARE = 0.05
-"""With more resamples than this in which a number is undefined, it has no interval."""
-
-FEW_GROUPS = 10
-"""With fewer groups that have a diagnosis, an interval of its numbers is a rough guess: four groups
-can be drawn in 35 ways, ten in 92,378."""
-
-
-@dataclass(frozen=True)
-class GroupDraws:
-    """How often every group of patients is drawn in every resample.
-
-    Attributes:
-        groups: The groups, sorted.
-        counts: Draws; each row sums to the number of groups.
-    """
-
-    groups: tuple[str, ...]
-    counts: Float32[np.ndarray, "resamples groups"]
-
-
-def draw_groups(groups: Iterable[str], resamples: int = RESAMPLES, seed: int = 1) -> GroupDraws:
-    """Draws as many groups as there are, with replacement, again and again.
-
-    Args:
-        groups: The groups of all test radiographs that are to be compared; repeats do not count.
-        resamples: How often.
-        seed: The same seed and groups give the same draws.
-
-    Raises:
-        FlannelError: If there is no group.
-    """
-    names = tuple(sorted(set(groups)))
-    if not names:
-        raise FlannelError("groups is empty; expected the groups of at least one test radiograph.")
-    shares = np.full(len(names), 1 / len(names))
-    drawn = np.random.default_rng(seed).multinomial(len(names), shares, size=resamples)
-    return GroupDraws(names, drawn.astype(np.float32))
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A number with its 95 % interval; all NaN where `note` says that it is undefined."""
-
-    value: float
-    low: float
-    high: float
-    note: str = ""
-
-
-def few_groups(diagnosis: str, groups: int) -> str:
-    """Warns of a diagnosis that too few groups have; says nothing where they are enough."""
-    if groups >= FEW_GROUPS:
-        return ""
-    return f"a rough interval: {groups} group{'s' * (groups != 1)} of patients with {diagnosis}"
-
-
-def owners(groups: pd.Series, draws: GroupDraws) -> Int[np.ndarray, " images"]:
-    """Returns each image's place among the drawn groups.
-
-    Raises:
-        ValueError: If an image's group is not drawn.
-    """
-    places = pd.Index(draws.groups).get_indexer(groups)
-    if (places < 0).any():
-        raise ValueError(
-            f"The group {groups.iloc[int(np.argmin(places))]!r} is not among the "
-            f"{len(draws.groups)} drawn ones; draw the groups of all tables."
-        )
-    return places
-
-
-def percentiles(drawn: Float[np.ndarray, " resamples"]) -> tuple[float, float, str]:
-    """Returns the ends of the 95 % interval, or NaN and why there is none."""
-    there = np.isfinite(drawn)
-    lost = int((~there).sum())
-    if lost > UNDEFINED_SHARE * len(drawn):
-        return np.nan, np.nan, f"no interval: undefined in {lost} of {len(drawn)} resamples"
-    low, high = np.quantile(drawn[there], ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return float(low), float(high), ""
-
-
-AT_ONCE = 500
-"""Resamples that are ranked at once: a bound on memory."""
+from flannel.uncertainty import (
+    Difference,
+    Extent,
+    GroupDraws,
+    Interval,
+    area_interval,
+    few_groups,
+    logit_interval,
+    paired_difference,
+    percentiles,
+    resampled_difference,
+    share_interval,
+)
 
 UNKNOWN = "unknown"
 Key = tuple[str, str]
@@ -143,7 +66,9 @@ class Measured:
         diagnoses: The label set.
         draws: The resamples.
         images: The test radiographs of each fold.
-        groups: How many groups of patients have each diagnosis, over all folds.
+        extents: On how many radiographs and groups of patients a number is measured, over all
+            folds: all of them ("overall"), those with a diagnosis ("recall"), those without it
+            ("specificity"), those predicted to have it ("precision"), or either ("f1").
         scores: Of each fold.
         left_out: Which numbers a fold's radiographs leave undefined for every learner, such as the
             F1 of a diagnosis that none has: the fold has no part in these means.
@@ -153,7 +78,7 @@ class Measured:
     diagnoses: tuple[str, ...]
     draws: GroupDraws
     images: Mapping[int, frozenset[str]]
-    groups: Mapping[str, int]
+    extents: Mapping[Key, Extent]
     scores: Mapping[int, Scores]
     left_out: Mapping[int, Mapping[Key, str]]
     resampled: Mapping[Key, Float[np.ndarray, "folds resamples"]]
@@ -198,10 +123,72 @@ class Measured:
         values = self.values(name, measure)
         if not len(values) or np.isnan(values).any():
             return Interval(np.nan, np.nan, np.nan, note)
-        low, high, lost = percentiles(self.drawn(name, measure))
-        rough = few_groups(name, self.groups[name]) if name in self.groups else ""
-        notes = (note, lost or rough)
-        return Interval(float(values.mean()), low, high, "; ".join(filter(None, notes)))
+        value = float(values.mean())
+        few = self._few(name)
+        if few:
+            interval = Interval(value, np.nan, np.nan, few)
+        else:
+            interval = self._interval(name, measure, value, self.drawn(name, measure))
+        return replace(interval, note="; ".join(filter(None, (note, interval.note))))
+
+    def difference(
+        self, other: "Measured", name: str, measure: str, folds: Sequence[int]
+    ) -> Difference:
+        """Returns another row's number minus this one's, in the same resamples.
+
+        Args:
+            other: Measured on the same radiographs with the same draws.
+            name: A diagnosis, "macro" or "overall".
+            measure: As in `interval`.
+            folds: Those that both have.
+        """
+        both = (self, other)
+        first, second = (float(row.values(name, measure, folds).mean()) for row in both)
+        few = self._few(name)
+        if few:
+            return Difference(Interval(second - first, np.nan, np.nan, few), np.nan)
+        drawn = other.drawn(name, measure, folds) - self.drawn(name, measure, folds)
+        if measure in RANKED:
+            return paired_difference(second - first, drawn, self._ranked_groups(name))
+        key = (name, measure)
+        if key not in self.extents:
+            return resampled_difference(second - first, drawn)
+        groups = min(row.extents[key].effective for row in both)
+        # A group that turns from right to wrong changes F1 = 2 TP / (2 TP + FP + FN) by this.
+        step = (1 - (first + second) / 4 if measure == "f1" else 1.0) / groups
+        return paired_difference(second - first, drawn, groups, step)
+
+    def _interval(self, name: str, measure: str, value: float, drawn: np.ndarray) -> Interval:
+        """Chooses the interval that covers the truth in simulation (docs/statistics.md)."""
+        if name in self.diagnoses and measure == "roc_auc":
+            ill, well = self.extents[name, "recall"], self.extents[name, "specificity"]
+            return area_interval(value, drawn, ill, well)
+        if measure in RANKED:
+            return logit_interval(value, drawn, self._ranked_groups(name))
+        if (name, measure) not in self.extents:
+            return percentiles(value, drawn)
+        extent = self.extents[name, measure]
+        if measure != "f1":
+            return share_interval(value, drawn, extent)
+        # F1 = 2 J / (1 + J), with the Jaccard index J, a share of what is true or predicted.
+        share = share_interval(value / (2 - value), drawn / (2 - drawn), extent)
+        low, high = (2 * end / (1 + end) for end in (share.low, share.high))
+        return Interval(value, low, high, share.note)
+
+    def _few(self, name: str) -> str:
+        """Returns why there are too few groups of patients for an interval; nothing otherwise."""
+        present = [other for other in self.diagnoses if self.extents[other, "recall"].groups]
+        for diagnosis in [name] if name in present else present:
+            few = few_groups(self.extents[diagnosis, "recall"].groups, f"with {diagnosis}")
+            if few:
+                return few
+        return ""
+
+    def _ranked_groups(self, name: str) -> float:
+        """Returns as how many groups the rarer side of a ranking counts, over all for "macro"."""
+        names = [name] if name in self.diagnoses else self.diagnoses
+        sides = (self.extents[key] for key in product(names, ("recall", "specificity")))
+        return min(side.effective for side in sides if side.groups)
 
     def table(self) -> pd.DataFrame:
         """Lists every number: class, measure, mean, deviation, low, high, folds, note.
@@ -268,13 +255,13 @@ def measured(
         scores_of[fold] = scores(truth, probabilities, diagnoses)
         # What is undefined even for predictions without an error lies in the radiographs.
         left_out[fold] = scores(truth, np.eye(len(diagnoses))[true], diagnoses).undefined
-        owner = owners(table["group"], draws)
+        owner = draws.places(table["group"].to_numpy())
         parts.append(_resampled(true, probabilities, owner, draws, diagnoses, ranks))
     return Measured(
         diagnoses=tuple(diagnoses),
         draws=draws,
         images={fold: frozenset(table["image_id"]) for fold, table in tables.items()},
-        groups=_groups(tables, diagnoses),
+        extents=_extents(tables, draws, diagnoses),
         scores=scores_of,
         left_out=left_out,
         resampled={key: np.stack([part[key] for part in parts]) for key in parts[0]},
@@ -319,10 +306,24 @@ def listed(folds: Sequence[int]) -> str:
     return ", ".join(str(fold) for fold in folds)
 
 
-def _groups(tables: Mapping[int, pd.DataFrame], diagnoses: Sequence[str]) -> dict[str, int]:
+def _extents(
+    tables: Mapping[int, pd.DataFrame], draws: GroupDraws, diagnoses: Sequence[str]
+) -> dict[Key, Extent]:
+    """Counts what every share is a share of, each radiograph once however many folds test it."""
     rows = pd.concat(tables.values())
-    counts = rows.groupby("diagnosis")["group"].nunique()
-    return {name: int(counts.get(name, 0)) for name in diagnoses}
+    places = draws.places(rows["group"].to_numpy())
+    weight = rows["image_id"].nunique() / len(rows)
+
+    def extent(kind: np.ndarray) -> Extent:
+        return Extent.of(weight * np.bincount(places[kind], minlength=len(draws.groups)))
+
+    predicted = rows[probability_columns(diagnoses)].to_numpy(float).argmax(axis=1)
+    extents = {(OVERALL, "accuracy"): extent(np.ones(len(rows), bool))}
+    for place, name in enumerate(diagnoses):
+        true, called = (rows["diagnosis"] == name).to_numpy(), predicted == place
+        kinds = {"recall": true, "specificity": ~true, "precision": called, "f1": true | called}
+        extents |= {(name, measure): extent(kind) for measure, kind in kinds.items()}
+    return extents
 
 
 def _resampled(
@@ -339,7 +340,7 @@ def _resampled(
     np.add.at(cells, (owner, true, probabilities.argmax(axis=1)), 1)
     far = np.bincount(owner, squared_distances(true, probabilities), minlength=groups)
     # One product of matrices instead of a loop over the resamples.
-    confusion = draws.counts @ cells.reshape(groups, -1)
+    confusion = draws.sums(cells.reshape(groups, -1))
     confusion = confusion.reshape(-1, classes, classes).astype(np.float64)
     images = confusion.sum(axis=(1, 2))
     occurring = np.isin(np.arange(classes), true)
@@ -350,7 +351,7 @@ def _resampled(
         "accuracy": ratio(np.trace(confusion, axis1=1, axis2=2), images),
         "balanced_accuracy": by_class["recall"][:, -1],
         "mcc": matthews(confusion),
-        "brier": ratio(draws.counts @ far, images),
+        "brier": ratio(draws.sums(far[:, None])[:, 0], images),
     }
     measures = CLASS_MEASURES if ranks else COUNTED
     return {
@@ -370,18 +371,17 @@ def _ranked(
     draws: GroupDraws,
     occurring: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    blocks = [
-        np.stack(
-            [
-                np.stack(ranking(probabilities[:, i], true == i, weights))
-                for i in range(probabilities.shape[1])
-            ],
-            axis=-1,
-        )
-        for weights in (
-            draws.counts[start : start + AT_ONCE].T[owner]
-            for start in range(0, len(draws.counts), AT_ONCE)
-        )
-    ]  # each (measures, resamples of the block, classes)
-    ranked = np.concatenate(blocks, axis=1)
-    return {measure: with_macro(ranked[i], occurring) for i, measure in enumerate(RANKED)}
+    """Linearises ROC-AUC and average precision: in a resample, the changes of its groups add up.
+
+    Sorting the radiographs again in every resample would take hours for 100,000.
+    """
+    resampled = {}
+    rankings = [ranking(probabilities[:, i], true == i) for i in range(len(occurring))]
+    for measure, of_measure in zip(RANKED, zip(*rankings, strict=True), strict=True):
+        changes = np.stack(
+            [np.bincount(owner, ranked.changes, len(draws.groups)) for ranked in of_measure],
+            axis=1,
+        )  # (groups, classes)
+        values = np.array([ranked.value for ranked in of_measure]) + draws.sums(changes)
+        resampled[measure] = with_macro(values, occurring)
+    return resampled

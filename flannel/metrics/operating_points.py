@@ -1,7 +1,7 @@
 """Operating points: how many are found at a false alarm rate that was settled beforehand."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float
 
 from flannel.data.diagnosis import index_of
 from flannel.metrics.classification import ABSENT, MeasureError, ratio
-from flannel.metrics.intervals import GroupDraws, Interval, few_groups, listed, owners, percentiles
+from flannel.metrics.intervals import listed
 from flannel.study.predictions import probability_columns
+from flannel.uncertainty import Extent, GroupDraws, Interval, few_groups, share_interval
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ def operating_point(
     (column,) = probability_columns([diagnosis])
     points: dict[int, FoldPoint] = {}
     drawn: dict[str, list[np.ndarray]] = {"sensitivity": [], "specificity": []}
+    used = []
     notes = []
     for fold, table in sorted(tables.items()):
         rows = validations[fold]
@@ -121,30 +123,44 @@ def operating_point(
             notes.append(f"fold {fold}: left out, {why}")
             continue
         right = (table[column].to_numpy(float) > threshold) == positive
-        owner = owners(table["group"], draws)
+        owner = draws.places(table["group"].to_numpy())
         shares = []
         for measure, kind in (("sensitivity", positive), ("specificity", ~positive)):
             shares.append(float(right[kind].mean()))
-            hits, all_there = (
-                draws.counts @ np.bincount(owner[rows_of], minlength=len(draws.groups))
+            by_group = [
+                np.bincount(owner[rows_of], minlength=len(draws.groups)).astype(np.float32)
                 for rows_of in (kind & right, kind)
-            )
-            drawn[measure].append(ratio(hits, all_there))
+            ]
+            drawn[measure].append(ratio(*draws.sums(np.stack(by_group, axis=1)).T))
         points[fold] = FoldPoint(threshold, *shares)
-    ill = {group for t in tables.values() for group in t["group"][t["diagnosis"] == diagnosis]}
-    rough = few_groups(diagnosis, len(ill)) if points else ""
-    note = "; ".join(filter(None, (*notes, rough)))
+        used.append(table)
+    intervals = {}
+    for measure, with_it in (("sensitivity", True), ("specificity", False)):
+        values = [getattr(point, measure) for point in points.values()]
+        if not values:
+            intervals[measure] = Interval(np.nan, np.nan, np.nan, "; ".join(notes))
+            continue
+        value = float(np.mean(values))
+        extent = _extent(pd.concat(used), draws, diagnosis, with_it)
+        few = few_groups(extent.groups, f"{'with' if with_it else 'without'} {diagnosis}")
+        interval = (
+            Interval(value, np.nan, np.nan, few)
+            if few
+            else share_interval(value, np.mean(drawn[measure], axis=0), extent)
+        )
+        note = "; ".join(filter(None, (*notes, interval.note)))
+        intervals[measure] = replace(interval, note=note)
     return OperatingPoint(
         diagnosis,
         specificity,
         points,
-        sensitivity=_interval([p.sensitivity for p in points.values()], drawn["sensitivity"], note),
-        specificity=_interval([p.specificity for p in points.values()], drawn["specificity"], note),
+        sensitivity=intervals["sensitivity"],
+        specificity=intervals["specificity"],
     )
 
 
-def _interval(values: Sequence[float], drawn: Sequence[np.ndarray], note: str) -> Interval:
-    if not values:
-        return Interval(np.nan, np.nan, np.nan, note)
-    low, high, lost = percentiles(np.mean(drawn, axis=0))
-    return Interval(float(np.mean(values)), low, high, "; ".join(filter(None, (note, lost))))
+def _extent(rows: pd.DataFrame, draws: GroupDraws, diagnosis: str, with_it: bool) -> Extent:
+    """Counts the radiographs with or without the diagnosis, each once."""
+    once = rows[(rows["diagnosis"] == diagnosis) == with_it].drop_duplicates("image_id")
+    places = draws.places(once["group"].to_numpy())
+    return Extent.of(np.bincount(places, minlength=len(draws.groups)))

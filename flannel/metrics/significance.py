@@ -13,8 +13,9 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from flannel.metrics.classification import OVERALL, MeasureError
-from flannel.metrics.intervals import Measured, listed, percentiles
+from flannel.metrics.intervals import Measured, listed
 from flannel.study.predictions import probability_columns
+from flannel.uncertainty import Difference, Interval
 
 
 def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
@@ -36,8 +37,7 @@ def differences(first: Measured, second: Measured) -> pd.DataFrame:
     """Compares two rows on the same radiographs: second minus first, with its 95 % interval.
 
     Both are measured in the same resamples, and in the folds that both have. The two-sided p
-    value belongs to the interval: twice the smaller share of resamples on either side of 0, the
-    measured one counted in, and at most 1 (Davison and Hinkley, 1997, chapter 4).
+    value belongs to the interval, and there is none without it.
 
     Returns:
         A row per number: class, measure, first, second, difference, low, high, p, p_holm (Holm's
@@ -68,22 +68,22 @@ def differences(first: Measured, second: Measured) -> pd.DataFrame:
             continue
         folds = [fold for fold in first.folds_of(name, measure) if fold in shared]
         before, after = (side.values(name, measure, folds) for side in (first, second))
-        apart, low, high, p = _mean(after - before), np.nan, np.nan, np.nan
-        note = "undefined for one of the rows, see there"
-        if not np.isnan(apart):
-            drawn = second.drawn(name, measure, folds) - first.drawn(name, measure, folds)
-            low, high, note = percentiles(drawn)
-            p = np.nan if np.isnan(low) else _two_sided(drawn[np.isfinite(drawn)])
+        apart = Difference(Interval(_mean(after - before), np.nan, np.nan), np.nan)
+        if np.isnan(apart.interval.value):
+            note = "undefined for one of the rows, see there"
+        else:
+            apart = first.difference(second, name, measure, folds)
+            note = apart.interval.note
         rows.append(
             {
                 "class": name,
                 "measure": measure,
                 "first": _mean(before),
                 "second": _mean(after),
-                "difference": apart,
-                "low": low,
-                "high": high,
-                "p": p,
+                "difference": apart.interval.value,
+                "low": apart.interval.low,
+                "high": apart.interval.high,
+                "p": apart.p,
                 "p_holm": np.nan,
                 "folds": listed(folds),
                 "note": note,
@@ -284,12 +284,6 @@ def _why_untested(tested: DeLong, has: np.ndarray, diagnosis: str) -> str:
         return ""
     counts = f"{has.sum()} of {len(has)} radiographs are {diagnosis}"
     return counts if np.isnan(tested.error) else f"{counts}; all change alike, so no error is known"
-
-
-def _two_sided(apart: np.ndarray) -> float:
-    """Returns the two-sided p value of resampled differences."""
-    rarer = min(int((apart <= 0).sum()), int((apart >= 0).sum()))
-    return min(1.0, 2 * (rarer + 1) / (len(apart) + 1))
 
 
 def _mean(values: np.ndarray) -> float:

@@ -24,6 +24,7 @@ from flannel.comparison.figures.style import (
     drawn_in_style,
 )
 from flannel.comparison.measurements import Measurements, Row
+from flannel.comparison.tables.cells import interval_text
 from flannel.study.contents import ENSEMBLE, SHORTCUT
 from flannel.study.predictions import probability_columns
 
@@ -142,8 +143,7 @@ def mean_curve(
     text = f"{mean:.2f}"
     if name != MICRO:
         interval = row.measured.interval(name, measure)
-        if not np.isnan(interval.low):
-            text += f" [{interval.low:.2f}, {interval.high:.2f}]"
+        text += interval_text(interval.value, (interval.low, interval.high), digits=2)
     if measure == "roc_auc":
         return np.array([0, *GRID, 1]), np.array([0, *y, 1]), text
     return GRID, y, text

@@ -22,7 +22,8 @@ def caption_of(comparison: Comparison) -> str:
     scope = f" {comparison.scope}" if comparison.scope else ""
     return (
         f"{listed(sizes)} test radiographs, one diagnosis against the rest. {spread}; in brackets "
-        f"the 95 % interval, by bootstrap over groups of patients.{scope}"
+        f"the 95 % interval over groups of patients, or a bound (≥, ≤) where none or all are "
+        f"wrong.{scope}"
     )
 
 
@@ -52,7 +53,7 @@ def score_cell(
     text = _number(mean, digits[0])
     if not np.isnan(deviation):
         text += f" ± {_number(deviation, digits[1])}"
-    return text + interval_text(interval, digits[0])
+    return text + interval_text(mean, interval, digits[0])
 
 
 def difference_cell(difference: float, interval: tuple[float, float]) -> str:
@@ -60,14 +61,17 @@ def difference_cell(difference: float, interval: tuple[float, float]) -> str:
     if np.isnan(difference):
         return UNDEFINED
     sign = "+" if difference > 0 else ""
-    return sign + _number(difference, 3) + interval_text(interval, 3)
+    return sign + _number(difference, 3) + interval_text(difference, interval, 3)
 
 
-def interval_text(interval: tuple[float, float], digits: int) -> str:
-    """Writes an interval in brackets after a space, nothing where there is none."""
+def interval_text(value: float, interval: tuple[float, float], digits: int) -> str:
+    """Writes an interval in brackets after a space, a bound with its sign, or nothing."""
     low, high = interval
     if np.isnan(low) or np.isnan(high):
         return ""
+    if value in interval:  # no radiograph is wrong, or none right: a bound on the other side
+        sign, bound = ("≥", low) if value == high else ("≤", high)
+        return f" [{sign} {_number(bound, digits)}]"
     return f" [{_number(low, digits)}, {_number(high, digits)}]"
 
 

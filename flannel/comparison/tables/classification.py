@@ -10,9 +10,10 @@ from flannel.comparison.results import Comparison, Result, printed_runs
 from flannel.comparison.tables.cells import UNDEFINED, measure_cell, score_cell
 from flannel.comparison.tables.layout import Line, Table
 from flannel.metrics.classification import MACRO, OVERALL, Scores, scores
-from flannel.metrics.intervals import draw_groups, measured
+from flannel.metrics.intervals import measured
 from flannel.study.contents import learner_place
 from flannel.study.predictions import probability_columns
+from flannel.uncertainty import draw_groups
 
 WEIGHTED = "weighted"
 PRINTED = ("precision", "recall", "f1")

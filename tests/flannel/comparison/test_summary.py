@@ -28,7 +28,7 @@ def test_a_difference_is_said_with_its_interval(study_files):
         "20 Viral pneumonia, 20 Bacterial pneumonia, 20 Normal)."
     )
     assert "macro F1 0.742 [" in reached
-    assert "1.000 [1.000, 1.000] in the arm patched" in reached
+    assert f"1.000 in the arm patched ({COVID}: 1.000 [≥ 0." in reached
     # 1 - 89/120
     assert "whole radiographs is +0.258 [" in arms
     assert "(patches higher, one training each) in macro F1" in arms
@@ -46,9 +46,9 @@ def test_an_interval_that_covers_zero_shows_no_difference(study_files):
     assert arms.count("(no difference shown, one training each)") == 2
     assert shortcut.startswith(
         "The best shortcut baseline (size and border), a random forest that sees no lung pixels, "
-        "reaches macro F1 1.000 [1.000, 1.000]. Macro F1 minus that of this baseline is 0.000 ["
+        "reaches macro F1 1.000. Macro F1 minus that of this baseline is 0.000 (no interval: the "
     )
-    assert shortcut.count("(no difference shown, one training each)") == 2
+    assert shortcut.count("(no difference shown, one training each)") == 1
     assert shortcut.endswith("for patched FLANNEL.")
 
 
@@ -67,8 +67,8 @@ def test_too_few_patients_have_no_interval(study_files):
     study_files.run("ensemble/global/fold0", TWO_WRONG)
     study_files.run("ensemble/patched/fold0", TRUTH)
     assert (
-        "+0.258 (too few patients for an interval, one training each)"
-        in sentences_of(study_files)[2]
+        "+0.258 (no interval: 2 groups of patients with COVID-19, expected at least 5"
+        ", one training each)" in sentences_of(study_files)[2]
     )
 
 
@@ -95,7 +95,8 @@ def test_rows_of_fewer_folds_are_told(study_files):
 def test_learners_are_compared_where_there_is_no_ensemble(study_files):
     for arm in ("global", "patched"):
         study_files.run(f"base/{arm}/vgg19_bn/fold0", MANY, truth=MANY)
-    assert "(no difference shown, one training each) for vgg19_bn" in sentences_of(study_files)[2]
+    same = "0.000 (no interval: the same in every resample, one training each) for vgg19_bn"
+    assert same in sentences_of(study_files)[2]
 
 
 def test_test_sets_of_their_own_are_told(study_files):
@@ -117,10 +118,9 @@ def test_another_paper_s_study_is_about_its_own_arms(study_files, other_plan):
     _, reached, arms, _, doubt = sentences_of(study_files, plan)
     assert reached.startswith("The base learners' macro F1 goes from 1.000 (global small)")
     assert arms == (
-        "Masked radiographs minus whole radiographs, in macro F1, is 0.000 [0.000, 0.000] (no "
-        "difference shown, one training each) for small; radiographs without lungs cannot be "
-        "compared with whole "
-        "radiographs: one of the two arms is missing."
+        "Masked radiographs minus whole radiographs, in macro F1, is 0.000 (no interval: the "
+        "same in every resample, one training each) for small; radiographs without lungs cannot "
+        "be compared with whole radiographs: one of the two arms is missing."
     )
     assert "paper's" not in doubt
     one_arm = other_plan({"small": ["global"]})

@@ -81,16 +81,34 @@ def test_the_brier_score_equals_scikit_learns():
     assert scores(list(truth), probabilities, FLANNEL).brier == pytest.approx(expected)
 
 
-def test_rankings_equal_scikit_learn_with_weights_and_equal_scores():
+def test_rankings_and_their_changes_equal_scikit_learn_with_weights_and_equal_scores():
+    """Each change is the derivative by the weight of one radiograph, by finite differences."""
     generator = np.random.default_rng(8)
     score = generator.integers(0, 12, 90) / 12  # like votes: many radiographs share a score
     positive = generator.random(90) < 0.3
-    weights = generator.integers(0, 4, (7, 90)).astype(float)
-    areas, precisions = ranking(score, positive, weights.T)
-    for row, area, precision in zip(weights, areas, precisions, strict=True):
-        assert area == pytest.approx(roc_auc_score(positive, score, sample_weight=row))
-        expected = average_precision_score(positive, score, sample_weight=row)
-        assert precision == pytest.approx(expected)
+    step = 1e-5
+    for found, measure in zip(
+        ranking(score, positive), (roc_auc_score, average_precision_score), strict=True
+    ):
+        assert found.value == pytest.approx(measure(positive, score))
+        assert found.changes.sum() == pytest.approx(0, abs=1e-12)
+        for image in range(90):
+            lighter, heavier = (
+                measure(
+                    positive, score, sample_weight=np.ones(90) + sign * step * np.eye(90)[image]
+                )
+                for sign in (-1, 1)
+            )
+            expected = (heavier - lighter) / (2 * step)
+            assert found.changes[image] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_ranking_of_one_kind_is_undefined():
+    area, precision = ranking(np.array([0.1, 0.2]), np.array([True, True]))
+    assert np.isnan(area.value)
+    assert precision.value == 1
+    area, precision = ranking(np.array([0.1, 0.2]), np.array([False, False]))
+    assert np.isnan([area.value, precision.value]).all()
 
 
 def test_a_class_that_is_never_predicted_has_f1_zero_and_no_precision():

@@ -7,18 +7,17 @@ import pandas as pd
 import pytest
 from sklearn.metrics import (
     accuracy_score,
-    average_precision_score,
     brier_score_loss,
     f1_score,
     matthews_corrcoef,
     precision_score,
     recall_score,
-    roc_auc_score,
 )
 
 from flannel.data.diagnosis import FLANNEL
-from flannel.metrics.intervals import by_part, draw_groups, measured
+from flannel.metrics.intervals import by_part, measured
 from flannel.metrics.significance import differences
+from flannel.uncertainty import draw_groups, share_interval
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 COLUMNS = [f"p_{name}" for name in FLANNEL]
@@ -72,11 +71,8 @@ def test_every_resample_equals_repeated_rows_in_scikit_learn():
         )
         same("overall", "accuracy", mean(accuracy_score, truths, predicted))
         same("overall", "mcc", mean(matthews_corrcoef, truths, predicted))
-        has = [truth == NORMAL for truth in truths]
-        score = [rows[f"p_{NORMAL}"] for rows in each]
-        same(NORMAL, "roc_auc", mean(roc_auc_score, has, score))
-        same(NORMAL, "average_precision", mean(average_precision_score, has, score))
         named = [value == NORMAL for value in predicted]
+        has = [truth == NORMAL for truth in truths]
         same(NORMAL, "specificity", mean(recall_score, has, named, pos_label=False))
         order = np.argsort(FLANNEL)
         brier = [
@@ -177,31 +173,82 @@ def test_what_a_learner_leaves_undefined_stays_so_with_its_reason():
     assert one.interval(VIRAL, "f1").value > 0
 
 
-def test_an_interval_from_few_patients_says_so():
+def test_extents_count_each_radiograph_once():
     rows = table(images=80, groups=8)
-    one = measured({0: rows}, drawn_from(rows, resamples=50), FLANNEL, ranks=False)
-    assert one.groups[NORMAL] == rows["group"][rows["diagnosis"] == NORMAL].nunique() <= 8
-    note = f"a rough interval: {one.groups[NORMAL]} groups of patients with Normal"
-    assert one.interval(NORMAL, "recall").note == note
-    assert one.interval("macro", "recall").note == ""
+    again = table(images=80, groups=8, seed=2)
+    one = measured({0: rows, 1: again}, drawn_from(rows, resamples=50), FLANNEL, ranks=False)
+    normal = rows["diagnosis"] == NORMAL
+    assert one.extents[NORMAL, "recall"].images == pytest.approx(normal.sum())
+    assert one.extents[NORMAL, "recall"].groups == rows["group"][normal].nunique()
+    assert one.extents[NORMAL, "specificity"].images == pytest.approx(80 - normal.sum())
+    assert one.extents["overall", "accuracy"].effective == pytest.approx(8)
+    called = [t[COLUMNS].to_numpy().argmax(axis=1) == 3 for t in (rows, again)]
+    assert one.extents[NORMAL, "precision"].images == pytest.approx(
+        np.mean([c.sum() for c in called])
+    )
+    either = np.mean([(normal | c).sum() for c in called])
+    assert one.extents[NORMAL, "f1"].images == pytest.approx(either)
 
 
-def test_a_rare_diagnosis_has_no_interval():
-    rows = table(images=40, groups=40, names=(COVID, BACTERIAL, NORMAL))
-    rows.loc[0, "diagnosis"] = VIRAL  # in 37 % of the resamples nobody is
-    one = measured({0: rows}, drawn_from(rows, resamples=500), FLANNEL)
-    interval = one.interval(VIRAL, "recall")
-    assert interval.value in (0, 1)
-    assert np.isnan(interval.low)
-    assert interval.note.startswith("no interval: undefined in 1")
+def test_the_interval_of_f1_is_that_of_its_jaccard_index():
+    rows = table(images=200, groups=200)
+    one = measured({0: rows}, drawn_from(rows), FLANNEL, ranks=False)
+    value, drawn = one.interval(NORMAL, "f1").value, one.drawn(NORMAL, "f1")
+    index = share_interval(value / (2 - value), drawn / (2 - drawn), one.extents[NORMAL, "f1"])
+    found = one.interval(NORMAL, "f1")
+    assert found.low / (2 - found.low) == pytest.approx(index.low)
+    assert found.high / (2 - found.high) == pytest.approx(index.high)
 
 
-def test_a_row_minus_itself_is_nothing():
+def test_no_error_leaves_a_bound_and_no_macro_interval():
+    rows = table(images=80, groups=40)
+    rows[COLUMNS] = np.eye(4)[[FLANNEL.index(name) for name in rows["diagnosis"]]]
+    one = measured({0: rows}, drawn_from(rows, resamples=50), FLANNEL)
+    for name, measure in ((COVID, "f1"), (COVID, "roc_auc"), ("overall", "accuracy")):
+        found = one.interval(name, measure)
+        assert found.at_least
+        assert found.low < found.value == 1
+        assert found.note.startswith("no error in ")
+    for measure in ("f1", "average_precision"):
+        assert not one.interval("macro", measure).exists
+
+
+def test_too_few_patients_with_a_diagnosis_leave_no_interval():
+    rows = table(images=80, groups=40, names=(COVID, BACTERIAL, NORMAL))
+    rows.loc[:3, "diagnosis"] = VIRAL
+    one = measured({0: rows}, drawn_from(rows, resamples=50), FLANNEL)
+    note = "no interval: 4 groups of patients with Viral pneumonia, expected at least 5"
+    for name, measure in (
+        (VIRAL, "recall"),
+        (VIRAL, "roc_auc"),
+        ("macro", "f1"),
+        ("overall", "mcc"),
+    ):
+        assert one.interval(name, measure).note == note
+    assert one.interval(NORMAL, "recall").exists
+    other = measured({0: rows}, one.draws, FLANNEL)
+    found = differences(one, other).set_index(["class", "measure"])
+    assert found.loc[(VIRAL, "f1"), "note"] == note
+    assert found["p"].isna().equals(found["low"].isna())
+    assert found.loc[(NORMAL, "f1"), "p"] == 1
+
+
+def test_a_row_minus_itself_is_near_nothing():
     rows = {0: table()}
     draws = drawn_from(rows[0], resamples=100)
     found = differences(measured(rows, draws, FLANNEL), measured(rows, draws, FLANNEL))
-    assert (found[["difference", "low", "high"]] == 0).all(axis=None)
-    assert (found["p"] == 1).all()
+    assert (found["difference"] == 0).all()
+    shares = found[found["low"].notna()]
+    assert (shares["low"] == -shares["high"]).all()
+    assert (shares["p"] == 1).all()
+    # A macro mean or a rank that no resample changes says nothing of its uncertainty.
+    assert (
+        found["low"].isna()
+        == found["measure"].isin(
+            ["roc_auc", "average_precision", "mcc", "brier", "balanced_accuracy"]
+        )
+        | (found["class"] == "macro")
+    ).all()
 
 
 def test_differences_are_second_minus_first_in_the_same_resamples():
@@ -234,7 +281,6 @@ def test_a_paired_interval_is_narrower_than_two_apart():
     row = differences(one, other).set_index(["class", "measure"]).loc["overall", "accuracy"]
     alone = one.interval("overall", "accuracy")
     assert row["high"] - row["low"] < 0.5 * (alone.high - alone.low)
-    assert row["low"] >= 0
 
 
 def test_rows_that_cannot_be_compared_are_refused():
