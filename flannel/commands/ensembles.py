@@ -12,8 +12,8 @@ import yaml
 
 from flannel.commands.recipes import check_appended, config_flags, folds_of, recipe_names
 from flannel.errors import FlannelError, RunError
-from flannel.files import whole_file
-from flannel.runs.run import RunHeldError, WandbMode
+from flannel.files import read_json, whole_file
+from flannel.runs.run import RunFinishedError, RunHeldError, WandbMode
 from flannel.study.repeats import (
     FIRST_SEED,
     Seeding,
@@ -88,7 +88,7 @@ def ensembles(
                 options += seed_options(own)
             options += [f"--redo={redo}", f"--data.learners=[{','.join(names)}]"]
             where = f"{one_arm}/{called}/fold{number}"
-            jobs.append(_Job(one_arm, where, (*command, *options), place / "log.txt"))
+            jobs.append(_Job(one_arm, where, (*command, *options), place))
     made, failed = _made(jobs, wandb)
     for sentence in skipped:
         print(sentence, flush=True)
@@ -111,12 +111,17 @@ def _seeds_in(study: Path) -> list[int]:
 
 @dataclass(frozen=True)
 class _Job:
-    """An ensemble that is to be made: its arm, what it is called, its command line, its log."""
+    """An ensemble that is to be made: its arm, what it is called, its command line, its folder."""
 
     arm: str
     place: str
     command: tuple[str, ...]
-    log: Path
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        """Where what it prints is kept."""
+        return self.folder / "log.txt"
 
 
 def _made(jobs: Sequence[_Job], wandb: WandbMode | None) -> tuple[set[str], list[str]]:
@@ -129,18 +134,21 @@ def _made(jobs: Sequence[_Job], wandb: WandbMode | None) -> tuple[set[str], list
 
     made: set[str] = set()
     failed: list[str] = []
-    waiting, held = deque(jobs), set[str]()
+    waiting, at_work = deque(jobs), set[str]()
     while waiting:
         job = waiting.popleft()
         try:
-            print(f"{job.place}: {_run(list(job.command), wandb, job.log)}", flush=True)
+            print(f"{job.place}: {_make(job, wandb)}", flush=True)
+            made.add(job.arm)
+        except RunFinishedError as finished:
+            print(f"{job.place}: {finished}", flush=True)
             made.add(job.arm)
         except RunHeldError:
-            if job.place in held:
+            if job.place in at_work:
                 print(f"{job.place}: another process is making it, and it is left to that one.")
                 made.add(job.arm)
             else:
-                held.add(job.place)
+                at_work.add(job.place)
                 waiting.append(job)
         except MissingPredictionsError as lacking:  # of the other folds
             print(f"{job.place}: not made. {lacking}", flush=True)
@@ -174,22 +182,25 @@ def _parted(
     return ready, sentences
 
 
-def _run(command: list[str], wandb: WandbMode | None, log: Path) -> str:
-    """Makes one ensemble, keeps in its log what it says on the way, and gives its last line."""
-    from flannel.ensemble import baselines, ensemble
+def _make(job: _Job, wandb: WandbMode | None) -> str:
+    """Makes one ensemble, keeps in its log what it prints, and returns its macro F1 in words.
 
-    program, *arguments = command
-    news = io.StringIO()
-    with contextlib.redirect_stdout(news):
+    Raises:
+        RunFinishedError: If it is finished.
+    """
+    from flannel.ensemble import baselines, ensemble
+    from flannel.metrics.classification import macro_f1_line
+
+    program, *arguments = job.command
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
         if program == "baseline":
-            baselines.main(arguments)
+            baselines.combine(arguments)
         else:
-            ensemble.main([*arguments, *([f"--wandb={wandb}"] if wandb else [])])
-    *earlier, last = news.getvalue().splitlines()
-    if earlier:  # it was made now, not skipped
-        with whole_file(log) as beside:
-            beside.write_text(news.getvalue(), encoding="utf-8")
-    return last
+            ensemble.train([*arguments, *([f"--wandb={wandb}"] if wandb else [])])
+    with whole_file(job.log) as beside:
+        beside.write_text(printed.getvalue(), encoding="utf-8")
+    return f"{macro_f1_line(read_json(job.folder / 'metrics.json'))}, see {job.folder}"
 
 
 def _command(folder: Path, append: Path | None, arm: str, form: str) -> list[str]:

@@ -286,6 +286,7 @@ def combine_baseline(
 
     Raises:
         EnsembleError: If base predictions are missing or cannot be put together.
+        RunFinishedError: If the run is finished.
         RunError: If the run exists with another fingerprint.
     """
     kind = type(method)
@@ -310,8 +311,6 @@ def combine_baseline(
             beside.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         _combine(name, data, method, study, run)
         run.finish()
-    except RunFinishedError as finished:
-        print(finished, flush=True)
     finally:
         lock.release()
 
@@ -337,8 +336,12 @@ def _combine(name: str, data: StackOptions, method: Baseline, study: Path, run: 
     )
 
 
-def main(arguments: list[str]) -> int:
-    """Runs `flannel baseline`."""
+def combine(arguments: list[str]) -> None:
+    """Combines by the command line of `flannel baseline`.
+
+    Raises:
+        RunFinishedError: If the run is finished.
+    """
     auto_cli(
         combine_baseline,
         args=[present_paths(word) for word in arguments],
@@ -347,4 +350,12 @@ def main(arguments: list[str]) -> int:
         allow_abbrev=False,
         as_positional=False,
     )
+
+
+def main(arguments: list[str]) -> int:
+    """Runs `flannel baseline`; a run that is already finished is named, and is no error."""
+    try:
+        combine(arguments)
+    except RunFinishedError as finished:
+        print(finished, flush=True)
     return 0

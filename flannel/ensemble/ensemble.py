@@ -276,16 +276,23 @@ class EnsembleCLI(StudyCLI):
         parser.link_arguments("data.diagnoses", "model.diagnoses", apply_on="instantiate")
 
 
+def train(arguments: list[str]) -> EnsembleCLI:
+    """Runs one command line of `flannel ensemble`.
+
+    Raises:
+        RunFinishedError: If the run is finished.
+    """
+    return EnsembleCLI(
+        Ensemble,
+        PredictionsDataModule,
+        place=place_of,
+        selection="val/macro_f1",
+        conclude=conclude,
+        args=arguments,
+        mixes=False,
+    )
+
+
 def main(arguments: list[str]) -> int:
     """Runs `flannel ensemble fit | validate | test`."""
-    return run_stage(
-        lambda: EnsembleCLI(
-            Ensemble,
-            PredictionsDataModule,
-            place=place_of,
-            selection="val/macro_f1",
-            conclude=conclude,
-            args=arguments,
-            mixes=False,
-        )
-    )
+    return run_stage(lambda: train(arguments))

@@ -29,6 +29,7 @@ from flannel.progress import announce
 from flannel.runs.cli import RunPlace, StudyCLI, run_stage
 from flannel.runs.epoch_metrics import classification_metrics
 from flannel.runs.run import Run
+from flannel.runs.steps import report
 from flannel.study.contents import fold_inputs
 from flannel.study.predictions import load_predictions
 from patching.vote import Rule, vote
@@ -229,7 +230,7 @@ def write_predictions(cli: StudyCLI, run: Run) -> None:
     table = load_predictions(run.folder / "predictions.csv", data.diagnoses)
     measured = measured_splits(table, data.diagnoses)
     write_json(measured, run.folder / "metrics.json")
-    print(f"predicted {len(table)} images: {macro_f1_line(measured)}", flush=True)
+    report(f"predicted {len(table)} images: {macro_f1_line(measured)}")
 
 
 class LearnerCLI(StudyCLI):

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from flannel.learners.views import PatchLocations, View
+from flannel.runs.steps import report
 from flannel.study.patches import Patches, save_patches
 from flannel.study.predictions import (
     PredictionsError,
@@ -90,7 +91,7 @@ class PredictionsWriter(BasePredictionWriter):
                 self._patches.append((image_id, [part[at].cpu().numpy() for part in kept]))
         if time.monotonic() - self._shown > 10 and trainer.is_global_zero:
             self._shown = time.monotonic()
-            print(f"predict {len(self._rows)}/{len(self.identity)} images", flush=True)
+            report(f"predict {len(self._rows)}/{len(self.identity)} images")
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Joins the devices' rows and writes the files, once."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from flannel.errors import RunError
 from flannel.files import derived_seed, whole_file
+from flannel.runs.steps import report
 
 
 @runtime_checkable
@@ -23,7 +24,7 @@ class RefreshesBatchNorm(Protocol):
 
 
 class EpochLine(Callback):
-    """Prints a line per epoch, writes `curves.csv`, and keeps both across interruptions.
+    """Reports each epoch, writes `curves.csv`, and keeps both across interruptions.
 
     Args:
         selection: The metric that chooses the epoch.
@@ -64,7 +65,7 @@ class EpochLine(Callback):
         planned = max(trainer.max_epochs or 0, epoch + 1)  # -1 has no end
         left = seconds / len(self.epochs) * (planned - epoch - 1)
         taken = f"{seconds:.0f} s, at most {left:.0f} s left"  # early stopping may end it sooner
-        print(f"epoch {epoch + 1}/{planned}  {shown}  {taken}", flush=True)
+        report(f"epoch {epoch + 1}/{planned}  {shown}  {taken}", seconds_left=left)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns what `last.ckpt` keeps."""

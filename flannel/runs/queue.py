@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 from flannel.errors import RunError, sentence_of
 from flannel.runs.run import RunFinishedError, RunHeldError, lock_folder
 from flannel.runs.signals import Stopped, heeding_signals
+from flannel.runs.steps import Step, listen
 
 State = Literal["waiting", "running", "done", "skipped", "elsewhere", "failed", "stopped"]
 Command = Callable[[list[str]], object]
@@ -60,8 +61,9 @@ class Entry:
         device: Its `CUDA_VISIBLE_DEVICES`; None where the environment was left alone.
         began: When it was started, on the monotonic clock.
         seconds: How long it took, once it has ended.
-        line: The latest epoch or prediction that it printed.
-        heard: When it printed that, on the monotonic clock.
+        line: The latest step that it reported: an epoch, or how far it has predicted.
+        seconds_left: How long it will take at most from that step on, where that is known.
+        heard: When it reported that, on the monotonic clock.
         sentence: Why it was skipped or failed.
     """
 
@@ -71,6 +73,7 @@ class Entry:
     began: float = 0.0
     seconds: float = 0.0
     line: str = ""
+    seconds_left: float | None = None
     heard: float = 0.0
     sentence: str = ""
 
@@ -82,7 +85,7 @@ class Screen(Protocol):
         """Shows all runs as they stand now; called several times a second."""
 
     def say(self, entry: Entry) -> None:
-        """Notes that a run has printed a line, or changed its state."""
+        """Notes that a run has reported a step, or changed its state."""
 
     def close(self, entries: Sequence[Entry]) -> None:
         """Sums up, when all runs have ended."""
@@ -90,12 +93,12 @@ class Screen(Protocol):
 
 @dataclass
 class _Process:
-    """A run's process, the pipe by which it tells how it ended, and how far its log is read."""
+    """A run's process, the pipe by which it reports steps and its end, and how it ended."""
 
     entry: Entry
     process: multiprocessing.process.BaseProcess
     receiver: Connection
-    read: int
+    ending: tuple[State, str] | None = None
 
     @property
     def pid(self) -> int:
@@ -137,7 +140,7 @@ def work_through(
                 current = slots[slot]
                 if current is not None:
                     ended = current.process.exitcode is not None
-                    _read_log(current, screen)
+                    _receive(current, screen)
                     if ended:
                         _conclude(current)
                         screen.say(current.entry)
@@ -176,8 +179,6 @@ def _reasons(failed: Sequence[Entry]) -> list[str]:
 def _start(entry: Entry, command: Command, device: str | None) -> _Process:
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     receiver, sender = context.Pipe(duplex=False)
-    log = entry.run.log
-    read = log.stat().st_size if log.is_file() else 0
     sys.stdout.flush()
     process: multiprocessing.process.BaseProcess = context.Process(  # type: ignore[attr-defined]
         target=_work, args=(command, entry.run, device, sender), daemon=False
@@ -185,7 +186,7 @@ def _start(entry: Entry, command: Command, device: str | None) -> _Process:
     process.start()
     sender.close()
     entry.state, entry.device, entry.began = "running", device, time.monotonic()
-    return _Process(entry, process, receiver, read)
+    return _Process(entry, process, receiver)
 
 
 def _work(command: Command, run: QueuedRun, device: str | None, sender: Connection) -> None:
@@ -206,6 +207,7 @@ def _work(command: Command, run: QueuedRun, device: str | None, sender: Connecti
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     sys.stdout = sys.stderr = log
+    listen(sender.send)
     # Lightning starts the further processes of a DDP run from sys.argv.
     sys.argv = [sys.argv[0], *run.arguments]
     state: State = "failed"
@@ -239,31 +241,26 @@ def _end_with_the_queue() -> None:
         os.killpg(0, signal.SIGKILL)
 
 
-def _read_log(current: _Process, screen: Screen) -> None:
-    """Passes the epochs that the run has printed since the last look to the screen."""
-    log, entry = current.entry.run.log, current.entry
-    if not log.is_file():
-        return
-    if log.stat().st_size < current.read:
-        current.read = 0  # the run started anew, and emptied it
-    with log.open("rb") as stream:
-        stream.seek(current.read)
-        news = stream.read()
-    whole = news[: news.rfind(b"\n") + 1]
-    current.read += len(whole)
-    for line in whole.decode("utf-8", errors="replace").splitlines():
-        if line.startswith(("epoch", "predict")):
-            entry.line, entry.heard = line, time.monotonic()
-            screen.say(entry)
+def _receive(current: _Process, screen: Screen) -> None:
+    """Passes what the run has reported since the last look to the screen, and notes its end."""
+    entry = current.entry
+    with contextlib.suppress(EOFError, OSError):  # it was ended before it could report an end
+        while current.receiver.poll():
+            message = current.receiver.recv()
+            if isinstance(message, Step):
+                entry.line, entry.seconds_left = message.line, message.seconds_left
+                entry.heard = time.monotonic()
+                screen.say(entry)
+            else:
+                current.ending = message
 
 
 def _conclude(current: _Process) -> None:
     """Books how a run has ended; what a failed one left running is ended too."""
     entry, exitcode = current.entry, current.process.exitcode
     entry.seconds = time.monotonic() - entry.began
-    ending = _ending(current.receiver)
-    if ending is not None:
-        entry.state, entry.sentence = ending
+    if current.ending is not None:
+        entry.state, entry.sentence = current.ending
     elif exitcode is not None and exitcode < 0:
         entry.state, entry.sentence = "failed", _killed_by(signal.Signals(-exitcode))
     else:  # sys.exit, as of a command line that cannot be parsed
@@ -272,14 +269,6 @@ def _conclude(current: _Process) -> None:
         _signal_group(current, signal.SIGKILL)
     current.receiver.close()
     current.process.close()
-
-
-def _ending(pipe: Connection) -> tuple[State, str] | None:
-    """Returns how the process reports to have ended; None if it was ended before it could."""
-    try:
-        return pipe.recv() if pipe.poll() else None
-    except EOFError:
-        return None
 
 
 def _killed_by(number: signal.Signals) -> str:

@@ -1,6 +1,5 @@
 """What people see of a queue: lines, a live table on a terminal, and what came out at the end."""
 
-import re
 import sys
 import time
 from collections import Counter
@@ -54,7 +53,7 @@ class PlainScreen:
         """Shows nothing: what is new was printed."""
 
     def say(self, entry: Entry) -> None:
-        """Prints the run's latest line, or how it ended."""
+        """Prints the run's latest step, or how it ended."""
         _print(self.console, f"{entry.run.name:<36} {_news(entry)}")
 
     def close(self, entries: Sequence[Entry]) -> None:
@@ -193,9 +192,9 @@ def time_left(entries: Sequence[Entry], now: float) -> float | None:
 
 
 def _span(entry: Entry) -> float | None:
-    """How long a running run takes altogether, by the epoch that it printed last."""
-    match = re.search(r"(\d+) s left$", entry.line)
-    return entry.heard - entry.began + float(match[1]) if match else None
+    """How long a running run takes altogether, by the step that it reported last."""
+    left = entry.seconds_left
+    return None if left is None else entry.heard - entry.began + left
 
 
 def spoken(seconds: float) -> str:

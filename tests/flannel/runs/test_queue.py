@@ -15,6 +15,7 @@ from flannel.runs import queue
 from flannel.runs.queue import QueuedRun, RunFailedError, gpu_slots, work_through
 from flannel.runs.run import RunFinishedError, lock_folder
 from flannel.runs.signals import Stopped
+from flannel.runs.steps import report
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
 
@@ -39,7 +40,7 @@ class Heard:
 
 def _pretend(words: list[str]) -> None:
     """What a queued run does in these tests: prints its epoch, and ends as its name says."""
-    print(f"epoch 1/1 {words[0]} on {os.environ.get('CUDA_VISIBLE_DEVICES')}", flush=True)
+    report(f"epoch 1/1 {words[0]} on {os.environ.get('CUDA_VISIBLE_DEVICES')}", seconds_left=7)
     match words[0]:
         case "ours":
             raise RunError("The mask is upside down.")
@@ -72,7 +73,7 @@ def runs(tmp_path, *words):
 def test_the_queue_runs_all_and_tells_their_epochs(tmp_path):
     screen = Heard()
     entries = work_through(runs(tmp_path, "a", "b", "c"), _pretend, screen, (None, None))
-    assert [entry.state for entry in entries] == ["done"] * 3
+    assert [(entry.state, entry.seconds_left) for entry in entries] == [("done", 7)] * 3
     assert screen.closed == {"0-a": "done", "1-b": "done", "2-c": "done"}
     epochs = [note[2] for note in screen.notes if note[1] == "running"]
     assert sorted(epochs) == [f"epoch 1/1 {word} on None" for word in "abc"]

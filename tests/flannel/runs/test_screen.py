@@ -80,7 +80,7 @@ def test_a_terminal_sees_what_runs_and_for_how_long(tmp_path):
 def test_the_time_that_is_left():
     assert time_left([entry()], now=0) is None
     assert time_left([entry(state="running")], now=5) is None
-    running = entry(state="running", began=0, heard=10, line="epoch 1/9  10 s, at most 80 s left")
+    running = entry(state="running", began=0, heard=10, seconds_left=80)
     assert time_left([running], now=30) == pytest.approx(60)
     done = entry(state="done", seconds=50)
     silent = entry(state="running", began=20)
