@@ -21,7 +21,7 @@ from predict import SIZE_PX, LungsWhateverItSees, write_radiographs
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.store.layout import Settings
-from flannel.prediction.incoming import Prepared, collect, prepare
+from flannel.prediction.incoming import Prepared, collect, prepare_radiographs
 from flannel.prediction.predict import PredictOptions, predict_files
 from flannel.prediction.predictors import Panel
 from flannel.prediction.trained import NETWORKS as ALLOWED
@@ -90,7 +90,9 @@ def main() -> None:
             ),
         )
         inbox = collect([folder], Path(room) / "out", lambda path, sha256: None)
-        prepared = prepare(trained, inbox.table, Path(room) / "store", Path(room) / "masks")
+        prepared = prepare_radiographs(
+            trained, inbox.table, Path(room) / "store", Path(room) / "masks"
+        )
         image_id = str(inbox.table["image_id"].iloc[0])
         panels = {
             "100 uniform": Panel(trained, precision="as_trained"),

@@ -26,10 +26,10 @@ from flannel.bundle.values import (
     EntryError,
     arguments_of,
     count,
-    file_name,
     names,
     one_of,
     options,
+    path_name,
     positive,
     sentences,
     side_px,
@@ -140,8 +140,8 @@ def read_entries(listed: Listed) -> Trained:
 def _learner(entry: Entry, store: Settings, listed: Listed) -> TrainedLearner:
     path, sha256 = listed.weights(entry)
     learner = TrainedLearner(
-        arm=file_name(entry["arm"]),
-        learner=file_name(entry["learner"]),
+        arm=path_name(entry["arm"]),
+        learner=path_name(entry["learner"]),
         network=_allowed(entry["network"], NETWORKS),
         data=arguments_of(RadiographDataModule, entry["data"], "study", "fold"),
         vote=one_of(entry["vote"], get_args(Rule)),
@@ -178,8 +178,8 @@ def _check_views(learner: TrainedLearner, store: Settings) -> None:
 def _ensemble(entry: Entry, classes: int, listed: Listed) -> TrainedEnsemble:
     path, sha256 = listed.weights(entry)
     return TrainedEnsemble(
-        arm=file_name(entry["arm"]),
-        learner=file_name(entry["learner"]),
+        arm=path_name(entry["arm"]),
+        learner=path_name(entry["learner"]),
         learners=names(entry["learners"]),
         combination=_allowed(entry["combination"], COMBINATIONS),
         classes=classes,

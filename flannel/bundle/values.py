@@ -80,7 +80,7 @@ def names(value: object) -> tuple[str, ...]:
     return listed
 
 
-def file_name(value: object) -> str:
+def path_name(value: object) -> str:
     """Reads a name that becomes part of a path where predictions are written.
 
     Raises:

@@ -48,7 +48,7 @@ OTHER_LEARNER_SECONDS = (100, 60)
 
 
 @dataclass(frozen=True)
-class Stage:
+class DemoStage:
     """A part of the demo.
 
     Attributes:
@@ -141,7 +141,7 @@ def _stages(
     experiments: Path,
     redo: bool,
     wandb: WandbMode | None,
-) -> list[Stage]:
+) -> list[DemoStage]:
     """Lists what `make study` runs, on phantoms."""
     from flannel.commands.base_models import base_models
     from flannel.commands.cohort import audit, manifest, phantoms, store
@@ -170,17 +170,17 @@ def _stages(
 
     trained = [LEARNER_SECONDS.get(name, OTHER_LEARNER_SECONDS) for name in names]
     return [
-        Stage(
+        DemoStage(
             "draw phantoms",
             (7, 7),
             partial(phantoms, made, IMAGES, MASKS, seed, PHANTOM_PX),
         ),
-        Stage("manifest", (1, 1), partial(manifest, made, study, seed=seed)),
-        Stage("store", (1, 1), partial(store, study, STORE_PX, renew=redo)),
-        Stage("train the segmenter", (47, 35), segment),
-        Stage("segment", (12, 9), find_lungs),
-        Stage("audit", (6, 6), partial(audit, study)),
-        Stage(
+        DemoStage("manifest", (1, 1), partial(manifest, made, study, seed=seed)),
+        DemoStage("store", (1, 1), partial(store, study, STORE_PX, renew=redo)),
+        DemoStage("train the segmenter", (47, 35), segment),
+        DemoStage("segment", (12, 9), find_lungs),
+        DemoStage("audit", (6, 6), partial(audit, study)),
+        DemoStage(
             "train base learners",
             (sum(seconds for seconds, _ in trained), sum(seconds for _, seconds in trained)),
             partial(
@@ -188,7 +188,7 @@ def _stages(
                 experiments=experiments, redo=redo, wandb=wandb,
             ),
         ),
-        Stage(
+        DemoStage(
             "train ensembles",
             (9, 9),
             partial(
@@ -196,12 +196,12 @@ def _stages(
                 experiments=experiments, learner=learners, redo=redo, wandb=wandb,
             ),
         ),
-        Stage("shortcut baselines", (1, 1), partial(shortcuts, study)),
-        Stage("compare", (22, 22), partial(compare, study, wandb=wandb)),
+        DemoStage("shortcut baselines", (1, 1), partial(shortcuts, study)),
+        DemoStage("compare", (22, 22), partial(compare, study, wandb=wandb)),
     ]  # fmt: skip
 
 
-def run_stages(stages: Sequence[Stage], seconds: Sequence[float], log: Path) -> None:
+def run_stages(stages: Sequence[DemoStage], seconds: Sequence[float], log: Path) -> None:
     """Runs stages one after the other, and shows how far all of them together have come.
 
     Args:

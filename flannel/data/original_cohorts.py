@@ -12,7 +12,7 @@ import pandas as pd
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import COLUMNS, ManifestError
 
-Run = Literal["original", "patched"]
+CohortRun = Literal["original", "patched"]
 NEEDED = ("source", "file", "class_index", "original_run_folds", "patched_run_folds")
 LETTERS = re.compile(r"t{5}|(?=.{5}$)r*vr*")
 """Five letters, one per fold: tests always, or validates once and is learnt from otherwise."""
@@ -23,7 +23,7 @@ _KCX_KEY = re.compile(r"person(\d+)_(?:virus|bacteria)_(\d+)|(?:NORMAL2-)?IM-(\d
 
 
 @dataclass(frozen=True)
-class ImportReport:
+class CohortReport:
     """How a run's lists and a manifest fit together.
 
     Attributes:
@@ -91,8 +91,8 @@ def read_lists(path: Path) -> pd.DataFrame:
 
 
 def import_run(
-    table: pd.DataFrame, lists: pd.DataFrame, run: Run
-) -> tuple[pd.DataFrame, ImportReport]:
+    table: pd.DataFrame, lists: pd.DataFrame, run: CohortRun
+) -> tuple[pd.DataFrame, CohortReport]:
     """Returns the rows of an original run with its folds and diagnoses.
 
     A file is found by its source and name; where a name occurs twice, by its path. Like the run
@@ -131,7 +131,7 @@ def import_run(
     rows = rows.assign(relabelled=relabelled).sort_values(["image_id", "relabelled"])
     second = rows["image_id"].duplicated()
     names = rows["image_id"] + "-as-" + rows["diagnosis"].str.replace(" ", "_")
-    report = ImportReport(
+    report = CohortReport(
         run=run,
         rows=len(rows),
         missing=missing,

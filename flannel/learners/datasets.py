@@ -48,7 +48,7 @@ class Batch(NamedTuple):
     departures: AugmentationParams | None
 
 
-class Key(NamedTuple):
+class SampleKey(NamedTuple):
     """What a sampler asks a dataset for.
 
     Attributes:
@@ -62,7 +62,7 @@ class Key(NamedTuple):
     turn: int = 0
 
 
-class EpochSampler(Sampler[Key]):
+class EpochSampler(Sampler[SampleKey]):
     """Returns this rank's images of an epoch, in an order derived from (seed, epoch).
 
     Args:
@@ -103,11 +103,11 @@ class EpochSampler(Sampler[Key]):
         count = len(self.targets)
         return count // self.ranks if self.even else len(range(self.rank, count, self.ranks))
 
-    def __iter__(self) -> Iterator[Key]:
+    def __iter__(self) -> Iterator[SampleKey]:
         epoch, rows = self.epoch, self._rows()
         mine = slice(self.rank, self.rank + self.ranks * len(self), self.ranks)
         for row, turn in zip(rows[mine], _turns(rows)[mine], strict=True):
-            yield Key(epoch, int(row), int(turn))
+            yield SampleKey(epoch, int(row), int(turn))
 
     def _rows(self) -> Int[np.ndarray, " images"]:
         """Returns the rows of an epoch for all ranks together."""
@@ -182,7 +182,7 @@ class RadiographDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def __getitem__(self, key: Key) -> Batch:
+    def __getitem__(self, key: SampleKey) -> Batch:
         self.store = self.store or Store(self.folder)
         image_id = self.image_ids[key.row]
         moment = ("epoch", key.epoch, key.turn) if self.anew else ("fixed",)

@@ -21,7 +21,7 @@ from flannel.learners.datasets import Batch
 from flannel.learners.inference import for_inference, inference_dtype, logits_in_parts
 from flannel.learners.network_summary import write_network
 from flannel.learners.patch_pictures import PatchPictures
-from flannel.learners.prediction_writer import Opinion, PredictionsWriter
+from flannel.learners.prediction_writer import BatchPrediction, PredictionsWriter
 from flannel.learners.views import normalise
 from flannel.losses import balanced_weights
 from flannel.metrics.classification import macro_f1_line, measured_splits
@@ -196,12 +196,12 @@ class BaseLearner(LightningModule):
         """Lets go of the copy."""
         self._for_inference = ()
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> Opinion:
+    def predict_step(self, batch: Batch, batch_idx: int) -> BatchPrediction:
         """Returns the opinion on a batch."""
         (network,) = self._for_inference
         logits = logits_in_parts(network, batch.pixels, batch.normalisation, self.views_at_once)
         confidences = vote(logits, self.rule, batch.places.weights)
-        return Opinion(batch.image_ids, logits, confidences, batch.places)
+        return BatchPrediction(batch.image_ids, logits, confidences, batch.places)
 
 
 def place_of(arguments: Namespace, study: Path) -> RunPlace:
@@ -216,7 +216,7 @@ def place_of(arguments: Namespace, study: Path) -> RunPlace:
     )
 
 
-def write_predictions(cli: StudyCLI, run: Run) -> None:
+def predict_fold(cli: StudyCLI, run: Run) -> None:
     """Predicts every image of the fold with the selected weights, and sums the run up."""
     data = cli.datamodule
     if not isinstance(data, RadiographDataModule):
@@ -295,7 +295,7 @@ def train(arguments: list[str]) -> StudyCLI:
         RadiographDataModule,
         place=place_of,
         selection="val/macro_f1",
-        conclude=write_predictions,
+        conclude=predict_fold,
         args=arguments,
     )
 

@@ -24,7 +24,7 @@ from flannel.study.predictions import (
 )
 
 
-class Opinion(NamedTuple):
+class BatchPrediction(NamedTuple):
     """What a learner says of a batch of images.
 
     Attributes:
@@ -70,7 +70,7 @@ class PredictionsWriter(BasePredictionWriter):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        prediction: Opinion,
+        prediction: BatchPrediction,
         batch_indices: Sequence[int] | None,
         batch: object,
         batch_idx: int,

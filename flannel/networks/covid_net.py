@@ -54,7 +54,7 @@ class CovidNet(nn.Module):
         self.stem = nn.Sequential(_convolution(3, STEM, 7, stride=2), nn.ReLU())
         channels, stages = STEM, []
         for blocks, width in STAGES:
-            stages.append(Stage(channels, width, blocks))
+            stages.append(CovidNetStage(channels, width, blocks))
             channels = width
         self.stages = nn.Sequential(*stages)
         widths = [channels * LAST_SIDE**2, *dense]
@@ -82,7 +82,7 @@ class CovidNet(nn.Module):
         return self.head(self.stages(self.stem(images)))
 
 
-class Stage(nn.Module):
+class CovidNetStage(nn.Module):
     """Pooling, then blocks that each add to the sum of all that came before them in the stage.
 
     Args:

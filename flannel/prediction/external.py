@@ -32,7 +32,7 @@ from flannel.ensemble.stacking import (
 from flannel.errors import FlannelError
 from flannel.files import digest_of, read_json, write_json
 from flannel.metrics.classification import measured_splits
-from flannel.prediction.incoming import copies_of_used, prepare
+from flannel.prediction.incoming import copies_of_used, prepare_radiographs
 from flannel.prediction.predictors import Panel, patches_of
 from flannel.prediction.trained import Trained, TrainedEnsemble, TrainedLearner
 from flannel.progress import announce, progress
@@ -89,7 +89,7 @@ def evaluate_cohort(panel: Panel, manifest: Path, out: Path, redo: bool = False)
     choices = _choices(trained, manifest)
     _claim(out, panel, table, redo)
     save_with_provenance(table, out / "manifest.csv", choices)
-    prepared = prepare(trained, table, out / "store", out / "masks")
+    prepared = prepare_radiographs(trained, table, out / "store", out / "masks")
     notes += [f"left out: {fault}" for fault in prepared.faults]
     for learner in trained.learners:
         _learner_run(panel, learner, prepared.table, prepared.store, out, redo)

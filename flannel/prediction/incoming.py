@@ -138,7 +138,7 @@ class Prepared:
     """Radiographs as the learners want them.
 
     Attributes:
-        table: Those that can be read, as `prepare` got them.
+        table: Those that can be read, as `prepare_radiographs` got them.
         store: These, with their lung masks.
         masks: The row of each mask, by image; empty without a segmenter.
         faults: A sentence for each radiograph that cannot be read.
@@ -150,7 +150,9 @@ class Prepared:
     faults: tuple[str, ...]
 
 
-def prepare(trained: Trained, table: pd.DataFrame, store: Path, masks: Path) -> Prepared:
+def prepare_radiographs(
+    trained: Trained, table: pd.DataFrame, store: Path, masks: Path
+) -> Prepared:
     """Decodes radiographs into a store and finds their lungs, as the study did.
 
     What is there already, from the same file and the same segmenter, is kept.

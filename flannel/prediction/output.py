@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from flannel.files import whole_file, write_json
-from flannel.prediction.results import Prediction, RadiographResult, Row
+from flannel.prediction.results import Prediction, Probabilities, RadiographResult
 from flannel.prediction.trained import NOTICE, Trained
 from flannel.study.predictions import probability_columns
 
@@ -89,7 +89,7 @@ def _cells(verdict: Prediction | None, diagnoses: Sequence[str]) -> dict[str, ob
 def _as_json(
     radiograph: RadiographResult, diagnoses: Sequence[str], pictures: bool
 ) -> dict[str, object]:
-    def named(row: Row | None) -> dict[str, float] | None:
+    def named(row: Probabilities | None) -> dict[str, float] | None:
         return None if row is None else dict(zip(diagnoses, _plain(row), strict=True))
 
     return {
@@ -114,5 +114,5 @@ def _as_json(
     }
 
 
-def _plain(row: Row) -> list[float]:
+def _plain(row: Probabilities) -> list[float]:
     return [float(f"{value:.8g}") for value in np.asarray(row)]

@@ -20,7 +20,13 @@ from flannel.learners.grad_cam import SaliencyError
 from flannel.prediction.answer_cache import AnswerCache
 from flannel.prediction.dicom_output import MASKS, OBJECTS, check_available, write_objects
 from flannel.prediction.doubts import COPY, Doubt, doubts_of, thumbnail
-from flannel.prediction.incoming import Prepared, collect, copies_of_used, oddities, prepare
+from flannel.prediction.incoming import (
+    Prepared,
+    collect,
+    copies_of_used,
+    oddities,
+    prepare_radiographs,
+)
 from flannel.prediction.output import (
     DOCUMENT,
     PICTURES,
@@ -164,7 +170,7 @@ def predict_files(
     lock = lock_folder(out)
     try:
         _start(out, parts, options.redo)
-        prepared = prepare(trained, inbox.table, out / WORK / "store", out / MASKS)
+        prepared = prepare_radiographs(trained, inbox.table, out / WORK / "store", out / MASKS)
         kept = AnswerCache(out / WORK / "answers", panel, prepared.store)
         copies = copies_of_used(trained, prepared.table, out / WORK / "hashes.csv")
         judged, shown = _judge(kept, prepared, copies, options)

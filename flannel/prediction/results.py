@@ -14,7 +14,7 @@ from flannel.study.contents import ENSEMBLE
 
 LEVEL = 0.95
 
-Row = Float[np.ndarray, " classes"]
+Probabilities = Float[np.ndarray, " classes"]
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Prediction:
 
     arm: str
     learner: str
-    probabilities: Row
-    calibrated: Row | None
-    low: Row | None
-    high: Row | None
+    probabilities: Probabilities
+    calibrated: Probabilities | None
+    low: Probabilities | None
+    high: Probabilities | None
     patches: int | None
     coverage: float | None
 
@@ -143,7 +143,9 @@ def _redrawn(
     return redrawn(answer, learner.vote, redraws, learner.view_options.seed, view.lung_box)
 
 
-def _calibrated(temperature: Temperature | None, probabilities: Row) -> Row | None:
+def _calibrated(
+    temperature: Temperature | None, probabilities: Probabilities
+) -> Probabilities | None:
     if temperature is None or not (probabilities > 0).any():
         return None
     return temperature.apply(probabilities[None].astype(float))[0]
@@ -151,7 +153,7 @@ def _calibrated(temperature: Temperature | None, probabilities: Row) -> Row | No
 
 def _interval(
     spread: Float[np.ndarray, "redraws classes"] | None,
-) -> tuple[Row | None, Row | None]:
+) -> tuple[Probabilities | None, Probabilities | None]:
     if spread is None:
         return None, None
     low, high = np.quantile(spread, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)

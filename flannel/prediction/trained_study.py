@@ -47,7 +47,7 @@ from flannel.study.predictions import load_predictions, probability_columns
 from segmentation.checkpoint import Segmenter, checkpoints_of, load_segmenter
 from segmentation.inference import Precision
 from segmentation.masks.folder import load_mask_rows
-from segmentation.masks.pipeline import PLAIN, MaskOptions, load_options, recipe_of
+from segmentation.masks.pipeline import PLAIN, MaskOptions, load_options, mask_hash
 
 Part = TypeVar("Part")
 
@@ -318,7 +318,7 @@ def _segmenter(
         recorded = load_options(study / "masks")
         candidates = _all_mask_options() if recorded is None else [recorded]
         for segmenter, options in product(segmenters, candidates):
-            if recipe_of(segmenter, options, str(hashes[made.image_id])) == made.made_from:
+            if mask_hash(segmenter, options, str(hashes[made.image_id])) == made.made_from:
                 return segmenter, options, notes
     if len(segmenters) > 1:
         raise TrainedError(

@@ -52,7 +52,7 @@ class QueuedRun:
 
 
 @dataclass
-class Entry:
+class QueueEntry:
     """How far one run of the queue has come.
 
     Attributes:
@@ -81,13 +81,13 @@ class Entry:
 class Screen(Protocol):
     """Where people see how the queue gets on."""
 
-    def show(self, entries: Sequence[Entry]) -> None:
+    def show(self, entries: Sequence[QueueEntry]) -> None:
         """Shows all runs as they stand now; called several times a second."""
 
-    def say(self, entry: Entry) -> None:
+    def say(self, entry: QueueEntry) -> None:
         """Notes that a run has reported a step, or changed its state."""
 
-    def close(self, entries: Sequence[Entry]) -> None:
+    def close(self, entries: Sequence[QueueEntry]) -> None:
         """Sums up, when all runs have ended."""
 
 
@@ -95,7 +95,7 @@ class Screen(Protocol):
 class _Process:
     """A run's process, the pipe by which it reports steps and its end, and how it ended."""
 
-    entry: Entry
+    entry: QueueEntry
     process: multiprocessing.process.BaseProcess
     receiver: Connection
     ending: tuple[State, str] | None = None
@@ -111,7 +111,7 @@ def work_through(
     command: Command,
     screen: Screen,
     devices: Sequence[str | None] = (None,),
-) -> list[Entry]:
+) -> list[QueueEntry]:
     """Works through a list of runs, one process per device, until all have ended.
 
     A run that fails does not stop the others. A run that another invocation holds is left to it,
@@ -131,7 +131,7 @@ def work_through(
         RunFailedError: At the end, if any run failed.
         Stopped: At once, if a signal stopped the queue.
     """
-    entries = [Entry(run) for run in runs]
+    entries = [QueueEntry(run) for run in runs]
     waiting, retried = deque(entries), False
     slots: dict[int, _Process | None] = dict.fromkeys(range(len(devices)))
     try:
@@ -165,9 +165,9 @@ def work_through(
     return entries
 
 
-def _reasons(failed: Sequence[Entry]) -> list[str]:
+def _reasons(failed: Sequence[QueueEntry]) -> list[str]:
     """Returns a line for each reason of which runs have failed, with the first of their logs."""
-    alike: dict[str, list[Entry]] = {}
+    alike: dict[str, list[QueueEntry]] = {}
     for entry in failed:
         alike.setdefault(entry.sentence, []).append(entry)
     return [
@@ -176,7 +176,7 @@ def _reasons(failed: Sequence[Entry]) -> list[str]:
     ]
 
 
-def _start(entry: Entry, command: Command, device: str | None) -> _Process:
+def _start(entry: QueueEntry, command: Command, device: str | None) -> _Process:
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     receiver, sender = context.Pipe(duplex=False)
     sys.stdout.flush()

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from flannel.errors import RunError
 from flannel.files import read_json
-from flannel.runs.queue import Entry, Screen, State
+from flannel.runs.queue import QueueEntry, Screen, State
 
 WORDS: dict[State, str] = {
     "waiting": "waiting",
@@ -49,14 +49,14 @@ class PlainScreen:
     def __init__(self, stream: TextIO) -> None:
         self.console = Console(file=stream, width=WIDE, color_system=None)
 
-    def show(self, entries: Sequence[Entry]) -> None:
+    def show(self, entries: Sequence[QueueEntry]) -> None:
         """Shows nothing: what is new was printed."""
 
-    def say(self, entry: Entry) -> None:
+    def say(self, entry: QueueEntry) -> None:
         """Prints the run's latest step, or how it ended."""
         _print(self.console, f"{entry.run.name:<36} {_news(entry)}")
 
-    def close(self, entries: Sequence[Entry]) -> None:
+    def close(self, entries: Sequence[QueueEntry]) -> None:
         """Prints the table of all runs."""
         self.console.print(results_table(entries))
 
@@ -74,7 +74,7 @@ class LiveScreen:
         self.live = Live(console=console, auto_refresh=False, transient=True)
         self._shown = float("-inf")
 
-    def show(self, entries: Sequence[Entry]) -> None:
+    def show(self, entries: Sequence[QueueEntry]) -> None:
         """Redraws the table, at most once a second."""
         now = time.monotonic()
         if now - self._shown < REFRESH_SECONDS:
@@ -84,18 +84,18 @@ class LiveScreen:
         self._shown = now
         self.live.update(Group(_running_table(entries, now), _outlook(entries, now)), refresh=True)
 
-    def say(self, entry: Entry) -> None:
+    def say(self, entry: QueueEntry) -> None:
         """Prints how a run ended; its epochs are in the table."""
         if entry.state != "running":
             _print(self.console, f"{entry.run.name:<36} {_news(entry)}")
 
-    def close(self, entries: Sequence[Entry]) -> None:
+    def close(self, entries: Sequence[QueueEntry]) -> None:
         """Replaces the live table by that of all runs."""
         self.live.stop()
         self.console.print(results_table(entries))
 
 
-def results_table(entries: Sequence[Entry]) -> Table:
+def results_table(entries: Sequence[QueueEntry]) -> Table:
     """Lists the runs: what became of each, its minutes, macro F1, and where its files lie.
 
     Minutes and scores are read from the run's files, so a run that was finished before shows its
@@ -131,7 +131,7 @@ def _number(file: Path, *keys: str) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _news(entry: Entry) -> str:
+def _news(entry: QueueEntry) -> str:
     minutes = f"after {entry.seconds / 60:.1f} min"
     match entry.state:
         case "running":
@@ -144,7 +144,7 @@ def _news(entry: Entry) -> str:
             return f"{WORDS[entry.state]}: {entry.sentence}"
 
 
-def _running_table(entries: Sequence[Entry], now: float) -> Table:
+def _running_table(entries: Sequence[QueueEntry], now: float) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("run", "GPU", "for", "news"):
         table.add_column(title, no_wrap=True, overflow="ellipsis")
@@ -155,7 +155,7 @@ def _running_table(entries: Sequence[Entry], now: float) -> Table:
     return table
 
 
-def _outlook(entries: Sequence[Entry], now: float) -> Text:
+def _outlook(entries: Sequence[QueueEntry], now: float) -> Text:
     """Counts the runs by state, and says how long the rest will take, once a run has ended."""
     counts = Counter(entry.state for entry in entries)
     summary = ", ".join(f"{count} {WORDS[state]}" for state, count in counts.items())
@@ -163,7 +163,7 @@ def _outlook(entries: Sequence[Entry], now: float) -> Text:
     return Text(summary if left is None else f"{summary}; about {spoken(left)} left")
 
 
-def time_left(entries: Sequence[Entry], now: float) -> float | None:
+def time_left(entries: Sequence[QueueEntry], now: float) -> float | None:
     """Estimates the seconds until the last run ends; None while nothing is known.
 
     A run takes as long as its epochs say, or as the runs before it took on average. Early stopping
@@ -191,7 +191,7 @@ def time_left(entries: Sequence[Entry], now: float) -> float | None:
     return max(ends)
 
 
-def _span(entry: Entry) -> float | None:
+def _span(entry: QueueEntry) -> float | None:
     """How long a running run takes altogether, by the step that it reported last."""
     left = entry.seconds_left
     return None if left is None else entry.heard - entry.began + left

@@ -109,7 +109,7 @@ class _Segmented:
     heart: Square | None
 
 
-def recipe_of(segmenter: Segmenter, options: MaskOptions, radiograph_sha256: str) -> str:
+def mask_hash(segmenter: Segmenter, options: MaskOptions, radiograph_sha256: str) -> str:
     """Hashes all that decides a mask."""
     return digest_of(
         [
@@ -246,7 +246,7 @@ def _finish(
         if getattr(fault.__cause__, "errno", None) in NAME_FAULTS:
             return f"{place}: no disk takes this name for a mask. Rename the radiograph."
         raise
-    recipe = recipe_of(segmenter, options, read.sha256)
+    recipe = mask_hash(segmenter, options, read.sha256)
     row = MaskRow(read.image_id, "predicted", judged, recipe)
     return MadeMask(row, measure(mask, read.sample, ratio))
 

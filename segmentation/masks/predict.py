@@ -11,7 +11,7 @@ from flannel.progress import progress
 from segmentation.checkpoint import MaskError, Segmenter
 from segmentation.masks.devices import on_devices
 from segmentation.masks.folder import MaskFolder, MaskRow, open_mask_folder, writing
-from segmentation.masks.pipeline import PLAIN, MadeMask, MaskOptions, recipe_of, save_options
+from segmentation.masks.pipeline import PLAIN, MadeMask, MaskOptions, mask_hash, save_options
 from segmentation.masks.quality import FLAGS
 from segmentation.masks.radiograph_files import FLAGGED, RadiographFile
 from segmentation.masks.sheets import SHEET_LIMIT, write_overlays, write_sheet
@@ -22,7 +22,7 @@ CAPTION_CHARACTERS = 26
 
 
 @dataclass
-class PredictionReport:
+class SegmentationReport:
     """What a prediction did.
 
     Attributes:
@@ -97,7 +97,7 @@ def predict_masks(
     redo: bool = False,
     devices: int = 1,
     overlays: bool = False,
-) -> PredictionReport:
+) -> SegmentationReport:
     """Writes `<image_id>.png` for each radiograph, and beside them how each looks.
 
     That is `masks.csv`, `biomarkers.csv`, `made_with.json` (the options), and `flagged.png` where
@@ -119,7 +119,7 @@ def predict_masks(
             folder cannot be written.
         RunError: If another process works in the folder.
     """
-    report = PredictionReport(folder)
+    report = SegmentationReport(folder)
     with open_mask_folder(folder) as masks:
         started = time.monotonic()
         waiting = _waiting(radiographs, segmenter, options, redo, masks, report)
@@ -146,7 +146,7 @@ def _waiting(
     options: MaskOptions,
     redo: bool,
     masks: MaskFolder,
-    report: PredictionReport,
+    report: SegmentationReport,
 ) -> list[RadiographFile]:
     """Lists the radiographs whose mask is still to be made, and counts the others."""
     if redo:
@@ -161,7 +161,7 @@ def _waiting(
         except OSError:
             return False
         measured = radiograph.image_id in masks.biomarkers
-        return measured and row.made_from == recipe_of(segmenter, options, sha256)
+        return measured and row.made_from == mask_hash(segmenter, options, sha256)
 
     known = [
         radiograph
@@ -182,7 +182,7 @@ def _draw(
     radiographs: Sequence[RadiographFile],
     masks: MaskFolder,
     overlays: bool,
-    report: PredictionReport,
+    report: SegmentationReport,
 ) -> None:
     """Draws the flagged masks, and all of them where it is asked for."""
     paths = {

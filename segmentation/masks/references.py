@@ -24,7 +24,7 @@ from segmentation.masks.quality import quality, why_no_lungs
 
 
 @dataclass
-class ImportReport:
+class MaskImportReport:
     """What an import did.
 
     Attributes:
@@ -63,7 +63,7 @@ class ImportReport:
         return "\n".join(lines)
 
 
-def import_masks(study: Path, folder: Path) -> ImportReport:
+def import_masks(study: Path, folder: Path) -> MaskImportReport:
     """Takes reference masks into a study, from a set that has them or from a folder of masks.
 
     Where the folder is a set of radiographs with lung masks (docs/mask_sets.md) that holds the
@@ -83,7 +83,7 @@ def import_masks(study: Path, folder: Path) -> ImportReport:
     if not folder.is_dir():
         raise MaskError(f"{folder} is not a folder; expected one with reference masks.")
     manifest = load_manifest(study / "manifest.csv")
-    report = ImportReport(study / "masks")
+    report = MaskImportReport(study / "masks")
     drawn = _of_the_set(manifest, folder) or _of_the_stem(manifest, folder, report)
     with open_mask_folder(report.folder) as kept:
         records = [row for row in manifest.to_dict("records") if row["image_id"] in drawn]
@@ -103,7 +103,9 @@ def _of_the_set(manifest: pd.DataFrame, folder: Path) -> dict[str, MaskPair]:
     return {name: pairs[at] for name, path in places if (at := Path(path).resolve()) in pairs}
 
 
-def _of_the_stem(manifest: pd.DataFrame, folder: Path, report: ImportReport) -> dict[str, MaskPair]:
+def _of_the_stem(
+    manifest: pd.DataFrame, folder: Path, report: MaskImportReport
+) -> dict[str, MaskPair]:
     """Returns each radiograph the mask of its name; a name that is not one's alone is a fault."""
     files = grouped_by_stem(sorted(walk(folder, ours=True).images))
     stems = manifest["path"].map(lambda path: stem_of(Path(path)))
@@ -127,7 +129,7 @@ def _of_the_stem(manifest: pd.DataFrame, folder: Path, report: ImportReport) -> 
 
 
 def _take(
-    record: dict[str, object], pair: MaskPair, kept: MaskFolder, report: ImportReport
+    record: dict[str, object], pair: MaskPair, kept: MaskFolder, report: MaskImportReport
 ) -> None:
     """Imports the mask of one radiograph, or notes why it cannot be used."""
     image_id, size = str(record["image_id"]), (record["height"], record["width"])
@@ -171,7 +173,9 @@ def _measured(radiograph: Path, mask: Bool[np.ndarray, "height width"]) -> Bioma
     return measure(mask, sampled(stored))
 
 
-def _note_others(manifest: pd.DataFrame, rows: dict[str, MaskRow], report: ImportReport) -> None:
+def _note_others(
+    manifest: pd.DataFrame, rows: dict[str, MaskRow], report: MaskImportReport
+) -> None:
     for image_id in manifest["image_id"]:
         row = rows.get(image_id)
         if row is None:

@@ -25,7 +25,7 @@ MEASURED_PX = 256
 paper's."""
 
 
-class Answer(NamedTuple):
+class PairPrediction(NamedTuple):
     """What the network says of one pair: the probability of each class at the network's size."""
 
     pair: MaskPair
@@ -81,7 +81,7 @@ def summary(table: pd.DataFrame, prefix: str) -> dict[str, float | int]:
 
 def _answers(
     model: LungSegmenter, data: LungDataModule, split: str, trainer: Trainer
-) -> Iterator[Answer]:
+) -> Iterator[PairPrediction]:
     device = trainer.strategy.root_device
     model.to(device).eval()
     waiting = zip(data.datasets[split].pairs, data.groups(split), strict=True)
@@ -89,10 +89,10 @@ def _answers(
         for batch in data.whole_loader(split):
             probabilities = model(batch.radiographs.to(device)).float().softmax(dim=1).cpu()
             for part in probabilities:
-                yield Answer(*next(waiting), part)
+                yield PairPrediction(*next(waiting), part)
 
 
-def _row(answer: Answer, classes: tuple[str, ...]) -> dict[str, str | float]:
+def _row(answer: PairPrediction, classes: tuple[str, ...]) -> dict[str, str | float]:
     masks = [read_structure(answer.pair, name) for name in classes[1:]]
     truth = prepare_target(masks, MEASURED_PX)
     size = (MEASURED_PX, MEASURED_PX)

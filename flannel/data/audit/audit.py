@@ -7,9 +7,9 @@ import pandas as pd
 
 from flannel.data.audit.evidence import Evidence, gather_evidence
 from flannel.data.audit.leaks import (
+    DuplicatePair,
     FoldRow,
     Leak,
-    Pair,
     duplicate_pairs,
     find_leaks,
     fold_rows,
@@ -19,13 +19,13 @@ from flannel.data.audit.shortcuts import Shortcut, find_shortcuts
 from flannel.data.audit.tables import (
     CountRow,
     DetailRow,
-    LabelRow,
+    LabelCount,
     PeopleRow,
     SizeRow,
     count_rows,
-    counted,
     counted_by,
     detail_rows,
+    frequencies,
     in_order,
     label_rows,
     people_rows,
@@ -71,13 +71,13 @@ class Audit:
     counts: tuple[CountRow, ...]
     details: tuple[DetailRow, ...]
     origin: Mapping[str, Mapping[str, int]]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[DuplicatePair, ...]
     folds: tuple[FoldRow, ...]
     leaks: tuple[Leak, ...]
     sizes: tuple[SizeRow, ...]
     people: tuple[PeopleRow, ...]
     licences: Mapping[str, Mapping[str, int]]
-    labels: tuple[LabelRow, ...]
+    labels: tuple[LabelCount, ...]
     grey_values: Mapping[str, tuple[float, ...]]
     shortcuts: tuple[Shortcut, ...]
 
@@ -98,14 +98,14 @@ def audit_cohort(manifest: pd.DataFrame, store: Store, seed: int = 1) -> Audit:
     place = {image_id: row for row, image_id in enumerate(table["image_id"])}
     near = [(place[pair.first], place[pair.second], pair.likeness) for pair in pairs]
     groups = joined_groups(table["group"].tolist(), table["sha256"].tolist(), near)
-    patients, counts = patients_of(table), counted(table["diagnosis"])
+    patients, counts = patients_of(table), frequencies(table["diagnosis"])
     by_diagnosis = patients.groupby(table["diagnosis"]).nunique()
     origin = counted_by(table["diagnosis"], table["source"])
     diagnoses = in_order(counts)
     return Audit(
         images=len(table),
         patients=patients.nunique(),
-        sources=counted(table["source"]),
+        sources=frequencies(table["source"]),
         diagnoses={diagnosis: counts[diagnosis] for diagnosis in diagnoses},
         patients_by_diagnosis={d: int(by_diagnosis[d]) for d in diagnoses},
         masks=int(evidence.has_mask.sum()),

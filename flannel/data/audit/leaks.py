@@ -16,7 +16,7 @@ KINDS = ("patient", "group", "duplicate")
 
 
 @dataclass(frozen=True)
-class Pair:
+class DuplicatePair:
     """Two files that show the same radiograph.
 
     Attributes:
@@ -69,7 +69,7 @@ class FoldRow:
     shared: Mapping[str, int]
 
 
-def duplicate_pairs(table: pd.DataFrame, hashes: Sequence[bytes]) -> list[Pair]:
+def duplicate_pairs(table: pd.DataFrame, hashes: Sequence[bytes]) -> list[DuplicatePair]:
     """Finds identical files and near duplicates, by what they differ in, the most alike first.
 
     A flat picture is like every other flat one, and near to none.
@@ -84,7 +84,7 @@ def duplicate_pairs(table: pd.DataFrame, hashes: Sequence[bytes]) -> list[Pair]:
         for i, j in combinations(sorted(same.tolist()), 2):
             likeness_of[i, j] = 1.0
     pairs = [
-        Pair(
+        DuplicatePair(
             first=rows[i]["image_id"],
             second=rows[j]["image_id"],
             identical=rows[i]["sha256"] == rows[j]["sha256"],
@@ -120,7 +120,7 @@ def fold_rows(table: pd.DataFrame) -> list[FoldRow]:
     return rows
 
 
-def find_leaks(table: pd.DataFrame, pairs: Sequence[Pair]) -> list[Leak]:
+def find_leaks(table: pd.DataFrame, pairs: Sequence[DuplicatePair]) -> list[Leak]:
     """Lists every patient, group and duplicate that is in several parts of a fold.
 
     Args:

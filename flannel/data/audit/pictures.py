@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from flannel.data.audit.leaks import Pair
+from flannel.data.audit.leaks import DuplicatePair
 from flannel.data.store import Store
 
 SHOWN_PX = 160
@@ -56,8 +56,8 @@ def contact_sheets(manifest: pd.DataFrame, store: Store) -> dict[str, list[Thumb
 
 
 def pair_thumbnails(
-    pairs: Sequence[Pair], manifest: pd.DataFrame, store: Store
-) -> list[tuple[Pair, Thumbnail, Thumbnail]]:
+    pairs: Sequence[DuplicatePair], manifest: pd.DataFrame, store: Store
+) -> list[tuple[DuplicatePair, Thumbnail, Thumbnail]]:
     """Shows the first pairs of duplicates side by side, with diagnosis and patient."""
     rows = manifest.set_index("image_id")
 

@@ -74,7 +74,7 @@ class PeopleRow:
 
 
 @dataclass(frozen=True)
-class LabelRow:
+class LabelCount:
     """One finding: radiographs in the cohort, and its diagnosis under every mapping.
 
     Attributes:
@@ -111,7 +111,7 @@ def view_family(view: str) -> str:
 def detail_rows(table: pd.DataFrame) -> list[DetailRow]:
     """Counts radiographs by source, diagnosis, view and split."""
     return [
-        DetailRow(source, diagnosis, view, counted(part["split"]))
+        DetailRow(source, diagnosis, view, frequencies(part["split"]))
         for (source, diagnosis, view), part in table.groupby(["source", "diagnosis", "view"])
     ]
 
@@ -125,7 +125,7 @@ def size_rows(table: pd.DataFrame) -> list[SizeRow]:
             width=_spread(part["width"]),
             height=_spread(part["height"]),
             different_sizes=len(part[["width", "height"]].drop_duplicates()),
-            kinds=counted(part["path"].map(lambda path: file_kind(Path(path)))),
+            kinds=frequencies(part["path"].map(lambda path: file_kind(Path(path)))),
         )
         for source, part in table.groupby("source")
     ]
@@ -148,13 +148,13 @@ def people_rows(table: pd.DataFrame) -> list[PeopleRow]:
                 if len(ages)
                 else None,
                 minors=int((ages < ADULT_YEARS).sum()),
-                sexes=counted(part["sex"]),
+                sexes=frequencies(part["sex"]),
             )
         )
     return rows
 
 
-def label_rows(findings: pd.Series) -> list[LabelRow]:
+def label_rows(findings: pd.Series) -> list[LabelCount]:
     """Returns what every mapping makes of each finding, those of the cohort first.
 
     Args:
@@ -167,7 +167,7 @@ def label_rows(findings: pd.Series) -> list[LabelRow]:
         for finding in (*mapping.diagnoses, *mapping.left_out)
     }
     return [
-        LabelRow(
+        LabelCount(
             finding=finding,
             images=here[finding],
             diagnoses={name: m.diagnoses.get(finding, "") for name, m in MAPPINGS.items()},
@@ -202,18 +202,18 @@ def in_order(diagnoses: Iterable[str]) -> list[str]:
     return known
 
 
-def counted(names: pd.Series) -> dict[str, int]:
+def frequencies(names: pd.Series) -> dict[str, int]:
     """Counts each name, the most frequent first."""
     return dict(Counter(names.tolist()).most_common())
 
 
 def counted_by(outer: pd.Series, inner: pd.Series) -> dict[str, dict[str, int]]:
     """Counts the names of `inner` for each name of `outer`."""
-    return {name: counted(part) for name, part in inner.groupby(outer)}
+    return {name: frequencies(part) for name, part in inner.groupby(outer)}
 
 
 def _count_row(heading: str, name: str, part: pd.DataFrame) -> CountRow:
-    return CountRow(heading, name, len(part), counted(part["diagnosis"]))
+    return CountRow(heading, name, len(part), frequencies(part["diagnosis"]))
 
 
 def _spread(pixels: pd.Series) -> tuple[int, int, int]:

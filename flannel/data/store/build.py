@@ -23,8 +23,8 @@ from flannel.data.radiograph import read_levels
 from flannel.data.store.layout import (
     ARRAYS,
     MASKS,
-    Entry,
     Settings,
+    StoreEntry,
     StoreError,
     locked,
     open_array,
@@ -36,7 +36,7 @@ from flannel.files import sha256_of
 from flannel.progress import announce
 
 SMALLEST_PX = 32
-Row = tuple[np.ndarray, ...]
+DecodedRow = tuple[np.ndarray, ...]
 """One row of each of `ARRAYS`."""
 
 
@@ -127,8 +127,8 @@ class _Plan:
 
     folder: Path
     settings: Settings
-    entries: list[Entry]
-    before: list[Entry]
+    entries: list[StoreEntry]
+    before: list[StoreEntry]
     paths: list[str]
 
 
@@ -147,7 +147,9 @@ def _build(plan: _Plan, workers: int | None, strict: bool) -> BuildReport:
             )
         decoded = len(unfinished.done) - done
         unread = {row for row in fresh if row not in unfinished.done}
-        final = [Entry(e.image_id) if row in unread else e for row, e in enumerate(plan.entries)]
+        final = [
+            StoreEntry(e.image_id) if row in unread else e for row, e in enumerate(plan.entries)
+        ]
         if final == plan.before:
             discard(plan.folder)
         else:
@@ -160,7 +162,7 @@ def _build(plan: _Plan, workers: int | None, strict: bool) -> BuildReport:
 def _write_rows(
     unfinished: UnfinishedStore,
     rows: Sequence[int],
-    make: Callable[[int], Row],
+    make: Callable[[int], DecodedRow],
     workers: int | None,
     title: str,
 ) -> list[str]:
@@ -169,17 +171,17 @@ def _write_rows(
     return in_threads(lambda row: unfinished.write(row, make(row)), waiting, workers, title)
 
 
-def _decoder(plan: _Plan) -> Callable[[int], Row]:
+def _decoder(plan: _Plan) -> Callable[[int], DecodedRow]:
     empty = np.zeros(plan.settings.row_shapes[ARRAYS.index(MASKS)], np.uint8)
 
-    def decode(row: int) -> Row:
+    def decode(row: int) -> DecodedRow:
         entry = plan.entries[row]
         return *prepared(Path(plan.paths[row]), entry.sha256, plan.settings), empty
 
     return decode
 
 
-def _taker(plan: _Plan, known: dict[Entry, int]) -> Callable[[int], Row]:
+def _taker(plan: _Plan, known: dict[StoreEntry, int]) -> Callable[[int], DecodedRow]:
     """Reads rows of the earlier store."""
     arrays = [open_array(plan.folder, name) for name in ARRAYS] if known else []
     return lambda row: tuple(array[known[plan.entries[row]]] for array in arrays)
@@ -216,11 +218,11 @@ def _checked(settings: Settings) -> Settings:
     return settings
 
 
-def _entries(ordered: pd.DataFrame, before: Sequence[Entry]) -> list[Entry]:
+def _entries(ordered: pd.DataFrame, before: Sequence[StoreEntry]) -> list[StoreEntry]:
     """Returns what each row is made from: the earlier entry where the file is the same."""
     known = {entry.image_id: entry for entry in before}
     fresh = [
-        Entry(str(image_id), str(sha256))
+        StoreEntry(str(image_id), str(sha256))
         for image_id, sha256 in zip(ordered["image_id"], ordered["sha256"], strict=True)
     ]
     earlier = [known.get(entry.image_id, entry) for entry in fresh]
@@ -231,7 +233,7 @@ def _entries(ordered: pd.DataFrame, before: Sequence[Entry]) -> list[Entry]:
 
 def _earlier_entries(
     manifest: pd.DataFrame, folder: Path, settings: Settings, renew: bool
-) -> list[Entry]:
+) -> list[StoreEntry]:
     """Returns the rows of a finished store that can be taken over, and refuses a stale one."""
     made_with = read_settings(folder)
     if made_with is None or (renew and made_with != settings):

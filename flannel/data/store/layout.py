@@ -59,7 +59,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoreEntry:
     """One line of the index: what the store's row was made from.
 
     Attributes:
@@ -142,31 +142,31 @@ def write_summary(folder: Path, settings: Settings, images: int) -> None:
         beside.write_text(json.dumps(summary) + "\n", encoding="utf-8")
 
 
-def read_index(folder: Path) -> list[Entry]:
+def read_index(folder: Path) -> list[StoreEntry]:
     """Reads what each row was made from, in the order of the rows.
 
     Raises:
         StoreError: If the index is missing or has other columns.
     """
-    columns = [field.name for field in fields(Entry)]
+    columns = [field.name for field in fields(StoreEntry)]
     path = folder / INDEX
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as stream:
             lines = csv.DictReader(stream)
             if lines.fieldnames == columns:
-                return [Entry(**line) for line in lines]
+                return [StoreEntry(**line) for line in lines]
     raise StoreError(
         f"{path} is missing or has other columns than {', '.join(columns)}; delete {folder} and "
         "build the store again (make data)."
     )
 
 
-def write_index(folder: Path, entries: Sequence[Entry]) -> None:
+def write_index(folder: Path, entries: Sequence[StoreEntry]) -> None:
     """Writes what each row was made from."""
     with (
         whole_file(folder / INDEX) as beside,
         beside.open("w", newline="", encoding="utf-8") as stream,
     ):
-        writer = csv.DictWriter(stream, [field.name for field in fields(Entry)])
+        writer = csv.DictWriter(stream, [field.name for field in fields(StoreEntry)])
         writer.writeheader()
         writer.writerows(asdict(entry) for entry in entries)

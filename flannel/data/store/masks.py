@@ -17,8 +17,8 @@ from flannel.data.mask import read_mask
 from flannel.data.parallel import in_threads
 from flannel.data.store.layout import (
     MASKS,
-    Entry,
     Settings,
+    StoreEntry,
     StoreError,
     first_byte,
     locked,
@@ -110,7 +110,7 @@ def fill_lung_masks(folder: Path, masks: Path, manifest: pd.DataFrame) -> MaskRe
 
 def _write_masks(
     folder: Path,
-    kept: Sequence[Entry],
+    kept: Sequence[StoreEntry],
     rows: Sequence[int],
     packed: Callable[[int], UInt8[np.ndarray, "size bytes"]],
 ) -> tuple[set[int], list[str]]:
@@ -153,7 +153,7 @@ def _rewriting(folder: Path) -> Iterator[Callable[[int, np.ndarray], None]]:
         ) from fault
 
 
-def _own_sizes(manifest: pd.DataFrame, entries: Sequence[Entry]) -> dict[str, tuple[int, int]]:
+def _own_sizes(manifest: pd.DataFrame, entries: Sequence[StoreEntry]) -> dict[str, tuple[int, int]]:
     """Returns height and width of each radiograph."""
     columns = (manifest[name] for name in ("image_id", "height", "width"))
     sizes = {

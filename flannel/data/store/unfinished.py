@@ -16,8 +16,8 @@ from flannel.data.store.layout import (
     ARRAYS,
     INDEX,
     SUMMARY,
-    Entry,
     Settings,
+    StoreEntry,
     first_byte,
     open_array,
     write_at,
@@ -42,7 +42,7 @@ class UnfinishedStore:
     """
 
     def __init__(
-        self, folder: Path, entries: Sequence[Entry], done: set[int], files: Sequence[int]
+        self, folder: Path, entries: Sequence[StoreEntry], done: set[int], files: Sequence[int]
     ) -> None:
         self.done = done
         self._folder, self._entries = folder, entries
@@ -67,7 +67,7 @@ class UnfinishedStore:
         for file in self._files:
             os.fsync(file)
         final = [
-            entry if row in self.done else Entry(entry.image_id)
+            entry if row in self.done else StoreEntry(entry.image_id)
             for row, entry in enumerate(self._entries)
         ]
         write_index(self._folder, final)
@@ -77,7 +77,7 @@ class UnfinishedStore:
 
 @contextmanager
 def unfinished_store(
-    folder: Path, settings: Settings, entries: Sequence[Entry]
+    folder: Path, settings: Settings, entries: Sequence[StoreEntry]
 ) -> Iterator[UnfinishedStore]:
     """Begins a store, or goes on with one of the same radiographs and settings.
 
@@ -125,7 +125,7 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
 
-def _plan(settings: Settings, entries: Sequence[Entry]) -> str:
+def _plan(settings: Settings, entries: Sequence[StoreEntry]) -> str:
     """Hashes which radiograph goes into which row, and how."""
     lines = [settings.identity, *(entry.image_id for entry in entries)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -137,11 +137,11 @@ def _has_plan(place: Path, plan: str) -> bool:
     return (place / JOURNAL).read_text(encoding="utf-8").split("\n", 1)[0] == plan
 
 
-def _line(row: int, entry: Entry, checksum: int) -> str:
+def _line(row: int, entry: StoreEntry, checksum: int) -> str:
     return f"{row},{entry.sha256},{entry.mask_sha256},{checksum}\n"
 
 
-def _true_lines(place: Path, entries: Sequence[Entry]) -> dict[int, str]:
+def _true_lines(place: Path, entries: Sequence[StoreEntry]) -> dict[int, str]:
     """Reads the journal's lines whose row holds what the line says, from what it shall be."""
     arrays = [open_array(place, name) for name in ARRAYS]
     _, *lines = (place / JOURNAL).read_text(encoding="utf-8").splitlines(keepends=True)

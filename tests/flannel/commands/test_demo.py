@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flannel.__main__ import main
 from flannel.commands import demo
-from flannel.commands.demo import Stage, check_room, free_memory_gb, run_stages, time_left
+from flannel.commands.demo import DemoStage, check_room, free_memory_gb, run_stages, time_left
 from flannel.errors import RunError
 
 GB = 10**9
@@ -22,14 +22,14 @@ def test_stages_speak_into_the_log_and_one_progress_is_shown(tmp_path, capsys):
         raise RunError("No lungs. Draw some.")
 
     log = tmp_path / "study" / "demo.log"
-    fine = Stage("draw", (1, 1), lambda: print("drawn", file=sys.stderr))
+    fine = DemoStage("draw", (1, 1), lambda: print("drawn", file=sys.stderr))
     run_stages([fine, fine], [1, 1], log)
     assert [line for line in log.read_text().splitlines() if "took" not in line] == [
         "--- draw", "drawn", "--- draw", "drawn",
     ]  # fmt: skip
     assert "2 of 2 stages in 0 s" in capsys.readouterr().out
     with pytest.raises(RunError, match=r"Draw some\.\nIt failed in the stage 'learn': .*demo\.log"):
-        run_stages([fine, Stage("learn", (1, 1), fail), fine], [1, 1, 1], log)
+        run_stages([fine, DemoStage("learn", (1, 1), fail), fine], [1, 1, 1], log)
     assert log.read_text().endswith("nearly\n")
     assert "1 of 3 stages" in capsys.readouterr().out
 

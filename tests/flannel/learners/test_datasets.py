@@ -10,7 +10,7 @@ from torchvision.transforms.v2.functional import rotate
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import load_manifest
 from flannel.learners.augmentation import Augmentation
-from flannel.learners.datasets import EpochSampler, Key, RadiographDataset, collate
+from flannel.learners.datasets import EpochSampler, RadiographDataset, SampleKey, collate
 from flannel.learners.views import PatchView, WholeView
 
 
@@ -86,14 +86,14 @@ def dataset(study, view, **options):
 
 def test_random_crops_stay_inside_and_differ(phantom_study):
     images = dataset(phantom_study, WholeView(resize_px=40, size_px=32))
-    crops = [images[Key(epoch, 0)].pixels for epoch in range(6)]
+    crops = [images[SampleKey(epoch, 0)].pixels for epoch in range(6)]
     assert len({crop.numpy().tobytes() for crop in crops}) > 1
     assert PatchView((24,), 24, "uniform", "inside", True).masked
 
 
 def test_each_time_that_an_image_comes_in_an_epoch_it_looks_different(phantom_study):
     images = dataset(phantom_study, PatchView((24,), 24, "uniform", "inside", True), patches=3)
-    turns = [images[Key(0, 0, turn)].places.centres for turn in (0, 1, 0)]
+    turns = [images[SampleKey(0, 0, turn)].places.centres for turn in (0, 1, 0)]
     assert torch.equal(turns[0], turns[2])
     assert not torch.equal(turns[0], turns[1])
 
@@ -102,16 +102,18 @@ def test_what_is_not_drawn_anew_is_the_same_in_every_epoch(phantom_study):
     view = PatchView((24,), 24, "uniform", "inside", True)
     for anew in (False, True):
         images = dataset(phantom_study, view, patches=3, training=False, anew=anew)
-        same = torch.equal(images[Key(0, 0)].places.centres, images[Key(1, 0)].places.centres)
+        same = torch.equal(
+            images[SampleKey(0, 0)].places.centres, images[SampleKey(1, 0)].places.centres
+        )
         assert same != anew
 
 
 def test_training_pixels_are_the_radiograph_s_and_departures_travel_beside_them(phantom_study):
     view = WholeView(resize_px=32, size_px=32)
-    plain = dataset(phantom_study, view)[Key(0, 3)]
+    plain = dataset(phantom_study, view)[SampleKey(0, 3)]
     assert plain.departures is None
     augmented = dataset(phantom_study, view, augmentation=Augmentation(1.0, 5))
-    found = [collate([augmented[Key(epoch, 3)]]) for epoch in range(40)]
+    found = [collate([augmented[SampleKey(epoch, 3)]]) for epoch in range(40)]
     turned = [rotate(plain.pixels.flip(-1), a).numpy().tobytes() for a in range(-5, 6)]
     seen = [batch.departures.apply(batch.pixels)[0].numpy().tobytes() for batch in found]
     assert all(torch.equal(batch.pixels[0], plain.pixels) for batch in found)
@@ -123,8 +125,8 @@ def test_training_pixels_are_the_radiograph_s_and_departures_travel_beside_them(
 def test_only_training_departs(phantom_study):
     view = PatchView((24,), 24, "uniform", "inside", True)
     images = dataset(phantom_study, view, training=False, augmentation=Augmentation(1.0, 5))
-    assert images[Key(0, 0)].departures is None
-    assert collate([images[Key(0, row)] for row in range(3)]).departures is None
+    assert images[SampleKey(0, 0)].departures is None
+    assert collate([images[SampleKey(0, row)] for row in range(3)]).departures is None
 
 
 def test_what_is_drawn_for_an_image_hangs_on_no_other_image_and_no_shared_generator(phantom_study):
@@ -133,22 +135,22 @@ def test_what_is_drawn_for_an_image_hangs_on_no_other_image_and_no_shared_genera
     fastai = Augmentation(0.5, 10, 0.2, 0.1, 0.2, 0.75)
     images = dataset(phantom_study, view, augmentation=fastai)
     before = torch.get_rng_state()
-    batch = collate([images[Key(1, row)] for row in range(4)])
+    batch = collate([images[SampleKey(1, row)] for row in range(4)])
     torch.manual_seed(123)
     later = torch.get_rng_state()
-    again = collate([images[Key(1, row)] for row in (3, 1)])
+    again = collate([images[SampleKey(1, row)] for row in (3, 1)])
     departed = again.departures.apply(again.pixels)
     assert torch.equal(torch.get_rng_state(), later)
     torch.set_rng_state(before)
     whole = batch.departures.apply(batch.pixels)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(departed, whole[[3, 1]])
-    assert not torch.equal(images[Key(2, 3)].departures.source, again.departures.source[0])
+    assert not torch.equal(images[SampleKey(2, 3)].departures.source, again.departures.source[0])
 
 
 def test_several_random_patches_of_an_image_in_training(phantom_study):
     images = dataset(phantom_study, PatchView((24,), 24, "uniform", "inside", True), patches=4)
-    batch = images[Key(0, 0)]
+    batch = images[SampleKey(0, 0)]
     assert batch.pixels.shape == (4, 1, 24, 24)
     assert len({tuple(centre) for centre in batch.places.centres.tolist()}) > 1
 
@@ -163,7 +165,7 @@ def test_memory_does_not_grow_with_the_images_seen(phantom_study):
     try:
         for rows in (range(10), range(10, 40)):
             for row in rows:
-                images[Key(0, row)]
+                images[SampleKey(0, row)]
             traces = tracemalloc.take_snapshot().filter_traces([arrays]).traces
             held.append(sum(trace.size for trace in traces))
     finally:

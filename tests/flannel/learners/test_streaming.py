@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.folds import assign_folds
 from flannel.data.manifest import COLUMNS, save_manifest
-from flannel.data.store.layout import ARRAYS, Entry, Settings, write_index, write_summary
+from flannel.data.store.layout import ARRAYS, Settings, StoreEntry, write_index, write_summary
 from flannel.learners.datamodule import RadiographDataModule
 from flannel.learners.datasets import EpochSampler
 
@@ -35,7 +35,7 @@ def large_study(tmp_path):
     store.mkdir()
     for name, shape in zip(ARRAYS, settings.row_shapes, strict=True):
         np.save(store / name, rng.integers(0, 256, (IMAGES, *shape), dtype=np.uint8))
-    write_index(store, [Entry(image_id, "0") for image_id in table["image_id"]])
+    write_index(store, [StoreEntry(image_id, "0") for image_id in table["image_id"]])
     write_summary(store, settings, IMAGES)
     return tmp_path
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flannel.runs.queue import Entry, QueuedRun
+from flannel.runs.queue import QueuedRun, QueueEntry
 from flannel.runs.screen import (
     LiveScreen,
     PlainScreen,
@@ -19,7 +19,7 @@ from flannel.runs.screen import (
 
 
 def entry(name="global/small/fold0", folder="x", **options):
-    return Entry(QueuedRun(name, ("learner", "fit"), Path(folder)), **options)
+    return QueueEntry(QueuedRun(name, ("learner", "fit"), Path(folder)), **options)
 
 
 def shown(renderable):

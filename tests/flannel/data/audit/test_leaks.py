@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from flannel.data.audit.leaks import Leak, Pair, duplicate_pairs, find_leaks, fold_rows
+from flannel.data.audit.leaks import DuplicatePair, Leak, duplicate_pairs, find_leaks, fold_rows
 from flannel.data.duplicates import HASH_BYTES
 
 COLUMNS = ["image_id", "source", "patient_id", "group", "diagnosis", "sha256", "split", "fold"]
@@ -47,7 +47,7 @@ def test_a_patient_in_two_parts_is_listed_with_its_folds():
 
 
 def test_duplicates_across_parts_are_listed_even_when_no_patient_is():
-    pair = Pair("a", "b", False, 3, ("patient",))
+    pair = DuplicatePair("a", "b", False, 3, ("patient",))
     leaks = find_leaks(table(*CLEAN), [pair])
     assert leaks == [Leak("duplicate", "a", 2, (0, 1), ("train", "val", "test"))]
 
@@ -74,9 +74,9 @@ def test_pairs_say_in_what_the_two_rows_differ():
     near = bytes([first[0] ^ 0b111, *first[1:]])  # three bits of 4,096 in a corner
     pairs = duplicate_pairs(rows, [first, first, near, other])
     assert [replace(pair, likeness=1.0) for pair in pairs] == [
-        Pair("b", "c", False, 1.0, ("diagnosis", "source", "patient", "group")),
-        Pair("a", "c", False, 1.0, ("source", "patient", "group")),
-        Pair("a", "b", True, 1.0, ("diagnosis",)),
+        DuplicatePair("b", "c", False, 1.0, ("diagnosis", "source", "patient", "group")),
+        DuplicatePair("a", "c", False, 1.0, ("source", "patient", "group")),
+        DuplicatePair("a", "b", True, 1.0, ("diagnosis",)),
     ]
     assert [pair.likeness > 0.95 for pair in pairs] == [True] * 3
 

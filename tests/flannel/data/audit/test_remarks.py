@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from flannel.data.audit.audit import Audit
-from flannel.data.audit.leaks import FoldRow, Leak, Pair
+from flannel.data.audit.leaks import DuplicatePair, FoldRow, Leak
 from flannel.data.audit.remarks import reading, remarks
 from flannel.data.audit.shortcuts import LUNG_MASK, LUNGS_HIDDEN, SIZE_AND_BORDER, Shortcut
 from flannel.data.audit.tables import PeopleRow
@@ -70,11 +70,11 @@ def test_without_folds_nothing_is_claimed_about_leaks():
 
 
 def test_a_radiograph_with_two_diagnoses_is_a_danger():
-    same = Pair("a", "b", True, 1.0, ())
+    same = DuplicatePair("a", "b", True, 1.0, ())
     text, weight = sentence("pair of identical files", pairs=(same,))
     assert weight == "care"
     assert text.startswith("1 pair of identical files and 0 pairs of near duplicates")
-    both = (same, Pair("a", "c", False, 0.9, ("diagnosis",)))
+    both = (same, DuplicatePair("a", "c", False, 0.9, ("diagnosis",)))
     text, weight = sentence("two different diagnoses", pairs=both)
     assert weight == "danger"
     assert "in 1 of them" in text

@@ -3,11 +3,18 @@ import os
 import numpy as np
 import pytest
 
-from flannel.data.store.layout import ARRAYS, Entry, Settings, open_array, read_index, read_settings
+from flannel.data.store.layout import (
+    ARRAYS,
+    Settings,
+    StoreEntry,
+    open_array,
+    read_index,
+    read_settings,
+)
 from flannel.data.store.unfinished import publish, unfinished_store
 
 SETTINGS = Settings(8, "stretch")
-ENTRIES = [Entry("a", "sha-a"), Entry("b", "sha-b", "mask-b"), Entry("c", "sha-c")]
+ENTRIES = [StoreEntry("a", "sha-a"), StoreEntry("b", "sha-b", "mask-b"), StoreEntry("c", "sha-c")]
 
 
 def row(number):
@@ -46,7 +53,7 @@ def test_rows_of_any_order_become_a_store(begun):
 def test_a_row_that_was_not_written_has_no_source_and_is_black(begun):
     with unfinished_store(begun, SETTINGS, ENTRIES) as unfinished:
         unfinished.finish(SETTINGS)
-    assert read_index(begun) == [ENTRIES[0], Entry("b"), ENTRIES[2]]
+    assert read_index(begun) == [ENTRIES[0], StoreEntry("b"), ENTRIES[2]]
     assert not any(open_array(begun, name)[1].any() for name in ARRAYS)
 
 
@@ -59,8 +66,8 @@ def test_a_row_that_did_not_reach_the_disk_is_made_again(begun, name):
 
 
 def test_a_changed_source_is_made_again(begun):
-    assert again(begun, entries=[ENTRIES[0], ENTRIES[1], Entry("c", "other")]) == {0}
-    assert again(begun, entries=[Entry("a", "sha-a", "mask"), *ENTRIES[1:]]) == set()
+    assert again(begun, entries=[ENTRIES[0], ENTRIES[1], StoreEntry("c", "other")]) == {0}
+    assert again(begun, entries=[StoreEntry("a", "sha-a", "mask"), *ENTRIES[1:]]) == set()
 
 
 @pytest.mark.parametrize("torn", ["1,sha-b,ma", "7,sha,,1\n", "x\n", "\n"])
