@@ -32,7 +32,6 @@ MICRO = "micro"
 """All decisions of one diagnosis against the rest, counted together."""
 
 GRID = (np.arange(1000) + 0.5) / 1000
-Curve = Callable[[Bool[np.ndarray, " decisions"], Float[np.ndarray, " decisions"]], np.ndarray]
 KINDS = {
     "roc_auc": ("ROC", "false positive rate", "true positive rate"),
     "average_precision": ("precision and recall", "recall", "precision"),

@@ -52,36 +52,6 @@ def rows(folder: Path) -> list[SourceRow]:
     return [_row(folder, record) for record in _records(folder)]
 
 
-def double_labelled(folder: Path, diagnoses: Mapping[str, str]) -> dict[Path, tuple[str, ...]]:
-    """Lists the radiographs to which FLANNEL's code gives several diagnoses.
-
-    It keeps flags by patient and offset, not by image: every frontal radiograph of that key gets
-    the diagnoses of all, and is entered once for each. `rows` does not do so.
-
-    Args:
-        folder: Holds `metadata.csv` and `images/`.
-        diagnoses: Finding to diagnosis.
-
-    Returns:
-        The diagnoses of each such image, sorted, by its file.
-
-    Raises:
-        SourceError: As `rows`.
-    """
-    images: dict[tuple[str, str], list[SourceRow]] = {}
-    for record in _records(folder):
-        row = _row(folder, record)
-        if not row.unfit and any(view in row.view.upper() for view in ("AP", "PA")):
-            key = record["patientid"], record.get("offset", "")
-            images.setdefault(key, []).append(row)
-    found: dict[Path, tuple[str, ...]] = {}
-    for alike in images.values():
-        given = {diagnoses[row.finding] for row in alike if row.finding in diagnoses}
-        if len(given) > 1:
-            found |= {row.path: tuple(sorted(given)) for row in alike}
-    return found
-
-
 def _records(folder: Path) -> list[dict[str, str]]:
     """Reads `metadata.csv`, with names of columns in lower case without spaces and underscores."""
     path = folder / "metadata.csv"

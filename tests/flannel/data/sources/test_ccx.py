@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from flannel.data.findings import MAPPINGS, SourceError
+from flannel.data.findings import SourceError
 from flannel.data.sources import ccx
 
 REAL = Path(os.environ.get("FLANNEL_REAL_DATA", Path(__file__).parents[5] / "shared" / "data"))
@@ -72,31 +72,18 @@ def test_a_table_without_rows_or_columns_is_refused(tmp_path):
         ccx.rows(tmp_path)
 
 
-def test_images_that_the_original_code_labels_twice_are_listed_not_relabelled(tmp_path):
-    def line(patient, offset, finding, filename, view="PA", modality="X-ray"):
-        return {"patientid": patient, "offset": offset, "finding": finding, "view": view,
-                "modality": modality, "filename": filename}  # fmt: skip
-
+def test_an_image_has_the_finding_of_its_own_row(tmp_path):
+    """The original code gives each image all labels of its patient and day."""
     covid, normal = "Pneumonia/Viral/COVID-19", "No Finding"
+    common = {"patientid": "325", "offset": "", "view": "PA", "modality": "X-ray"}
     write(
         tmp_path,
         HEADERS["final"],
-        line("325", "", covid, "a.png"),
-        line("325", "", normal, "b.png", view="AP Erect"),
-        line("325", "", "todo", "c.png"),  # inherits both labels, without one of its own
-        line("325", "", normal, "lateral.png", view="L"),
-        line("325", "4", normal, "d.png"),  # another key
-        line("7", "0", covid, "e.png"),
-        line("7", "0", covid, "f.png"),
-        line("8", "0", covid, "g.png"),
-        line("8", "0", normal, "ct.png", view="Axial", modality="CT"),
-    )
-    twice = ccx.double_labelled(tmp_path, MAPPINGS["flannel"].diagnoses)
-    assert {path.name: labels for path, labels in twice.items()} == dict.fromkeys(
-        ("a.png", "b.png", "c.png"), ("COVID-19", "Normal")
+        {**common, "finding": covid, "filename": "a.png"},
+        {**common, "finding": normal, "filename": "b.png"},
     )
     findings = {row.path.name: row.finding for row in ccx.rows(tmp_path)}
-    assert (findings["a.png"], findings["b.png"], findings["d.png"]) == (covid, normal, normal)
+    assert findings == {"a.png": covid, "b.png": normal}
 
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no radiographs in {FOLDER}")
@@ -110,4 +97,3 @@ def test_the_real_copy_of_2020():
         "17", "ccx-17", "COVID-19", "AP", "54", "M"
     )  # fmt: skip
     assert (first.path.name, first.licence) == ("jkms-35-e79-g001-l-a.jpg", "CC BY-NC-SA")
-    assert ccx.double_labelled(FOLDER, MAPPINGS["flannel"].diagnoses) == {}
