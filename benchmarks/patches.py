@@ -50,8 +50,8 @@ def delivered(data: RadiographDataModule, purpose: str) -> Callable[[], object]:
 def augmented(data: RadiographDataModule) -> tuple[Callable[[], object], int]:
     """Builds the augmentation of a ready-made batch, as the network's device does it."""
     batch = next(iter(data.train_dataloader()))
-    assert batch.departures is not None
-    return partial(batch.departures.apply, batch.pixels), len(batch.target)
+    assert batch.augmented_by is not None
+    return partial(batch.augmented_by.apply, batch.pixels), len(batch.target)
 
 
 def ways(study: Path, k: int) -> dict[str, tuple[Callable[[], object], int]]:
@@ -67,7 +67,7 @@ def ways(study: Path, k: int) -> dict[str, tuple[Callable[[], object], int]]:
         found[name] = (delivered(data, "predict"), images * k)
     for name, options in (
         ("training, masked", {}),
-        ("training, masked, equalised, departures drawn", RECIPE),
+        ("training, masked, equalised, augmentation drawn", RECIPE),
     ):
         data = data_of(study, **options)
         data.table = pd.concat([data.table] * COPIES, ignore_index=True)
@@ -77,7 +77,7 @@ def ways(study: Path, k: int) -> dict[str, tuple[Callable[[], object], int]]:
 
 
 def data_of(study: Path, **options: object) -> RadiographDataModule:
-    """Returns the data of the patched arm, which depart only where it is asked."""
+    """Returns the data of the patched arm, augmented only where it is asked."""
     data = RadiographDataModule(study, arm="patched", batch_size=4, **{"flip": 0.0, **options})
     data.setup("fit")
     return data

@@ -185,7 +185,7 @@ def write_folder_once(folder: Path, settings: str, write: Callable[[Path], None]
 
     Args:
         folder: What is written.
-        settings: What its content hangs on, in a line; kept in the folder.
+        settings: What its content depends on, in a line; kept in the folder.
         write: Writes the content into the folder that it is given.
 
     Returns:

@@ -161,7 +161,7 @@ def test_the_papers_arms_do_differ(resolved):
 
 
 def test_the_recipes_as_coded_are_those_of_the_public_code(resolved):
-    """Facts of the code: see the table of departures in experiments/README.md."""
+    """Facts of the code: see the table of augmented_by in experiments/README.md."""
     of_global = resolved("global", "densenet161", "as_coded")
     assert (of_global["selection"], of_global["data"]["order"]) == ("val/accuracy", "fixed")
     assert of_global["early_stopping"]["monitor"] == "val/accuracy"

@@ -133,7 +133,7 @@ def study_patches(
 
 
 def chosen_k(table: pd.DataFrame) -> pd.DataFrame:
-    """Chooses K on validation images, and tells what it is worth on test images.
+    """Chooses K on validation images, and measures what it is worth on test images.
 
     Chosen is the smallest K whose macro F1 is within one deviation over subsets of the best K's
     (the rule of one standard error, Breiman et al. 1984).
@@ -175,7 +175,7 @@ def chosen_k(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def open_store(study: Path) -> Store | None:
-    """Opens the study's store, or says that coverage is left out for want of it."""
+    """Opens the study's store, or says that coverage is left out without it."""
     try:
         return Store(study / "store")
     except StoreError as fault:

@@ -1,4 +1,4 @@
-"""Whether a learner's maps hang on what it has learned, and how much of them lies in the lungs.
+"""Whether a learner's maps depend on what it has learned, and how much of them lies in the lungs.
 
 A map that stays the same when the weights are replaced by chance is a picture of the radiograph's
 edges, however convincing it looks. Adebayo et al. 2018 (*Sanity Checks for Saliency Maps*, Section
@@ -168,8 +168,7 @@ def rank_correlation(
 ) -> float:
     """Measures Spearman's rank correlation of two maps, -1 to 1, over what was looked at.
 
-    Every so-and-so-many pixel is compared, 256 at most along a side. NaN where a map is the same
-    everywhere.
+    Maps are subsampled to at most 256 pixels a side. NaN where a map is the same everywhere.
     """
     step = -(-len(seen) // COMPARED_PX)
     within = seen[::step, ::step]

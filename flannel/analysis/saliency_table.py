@@ -42,14 +42,14 @@ def verdict(checks: Sequence[Check]) -> list[str]:
         return sentences
     alike = median(abs(value) for value in left)
     if len(left) < FEWEST:
-        hangs = "too few to say whether the maps hang on what was learned; raise the count."
+        sense = "too few to say whether the maps depend on what was learned; raise the count."
     elif alike < ALIKE:
-        hangs = "the maps hang on what was learned."
+        sense = "the maps depend on what was learned."
     else:
-        hangs = "the maps hardly hang on what was learned: do not argue with them."
+        sense = "the maps hardly depend on what was learned: do not argue with them."
     sentences.append(
         f"With all weights left to chance the rank correlation with the learned map is "
-        f"{alike:.2f} in size (median of {len(left)}, {min(left):.2f} to {max(left):.2f}): {hangs}"
+        f"{alike:.2f} in size (median of {len(left)}, {min(left):.2f} to {max(left):.2f}): {sense}"
     )
     return sentences
 

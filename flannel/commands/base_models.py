@@ -201,7 +201,7 @@ def other_classes(study: Path) -> int | None:
 
 
 def outputs_option(configs: Sequence[Path], classes: int | None) -> list[str]:
-    """Returns a recipe's network as many outputs as the study has diagnoses.
+    """Returns the option that gives a recipe's network an output per diagnosis of the study.
 
     The recipes are written for four. Networks of torchvision's own call the number num_classes.
     """

@@ -66,7 +66,7 @@ def lung_masks(
     made_up: bool,
     experiments: Path,
 ) -> None:
-    """Returns the study's radiographs their lung masks, as the plan says where from.
+    """Gets the lung masks of the study's radiographs from where the plan says.
 
     Raises:
         RunError: If the plan has none, or a segmenter has nothing to learn from.

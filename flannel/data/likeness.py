@@ -22,7 +22,7 @@ def joined_near_duplicates(table: pd.DataFrame, cache: Path | None = None) -> li
     """Returns the groups of a manifest with those joined that share a near duplicate.
 
     Every picture is decoded, which takes as long as making the store. A file that cannot be
-    decoded joins nothing: the store tells of it.
+    decoded joins nothing: the store reports it.
 
     Args:
         table: A manifest, by path, sha256 and group.

@@ -77,7 +77,7 @@ def draw_phantom(
 
     Args:
         diagnosis: One of FLANNEL's four.
-        generator: Gives all the randomness.
+        generator: The only source of randomness.
         size: Height and width in pixels.
 
     Raises:

@@ -46,7 +46,7 @@ class Fitted:
     """A baseline that is ready for any image.
 
     Attributes:
-        combine: Gives each diagnosis a confidence from what the learners say.
+        combine: Returns the confidence of each diagnosis from the learners' probabilities.
         params: What was chosen or fitted, in plain types.
     """
 
@@ -70,7 +70,7 @@ class Baseline(ABC):
     def recall(
         self, params: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
     ) -> Combine:
-        """Returns again what `fit` gave.
+        """Rebuilds from the parameters what `fit` returned.
 
         Args:
             params: What was chosen or fitted.
@@ -196,7 +196,7 @@ class Logistic(Baseline):
     def recall(
         self, params: Mapping[str, object], learners: Sequence[str], diagnoses: Sequence[str]
     ) -> Combine:
-        """Returns scikit-learn's model the numbers that were fitted."""
+        """Rebuilds scikit-learn's model from the numbers that were fitted."""
         model = LogisticRegression()
         names = np.asarray(params["diagnoses"], str)
         model.classes_ = np.array([index_of(str(name), diagnoses) for name in names])

@@ -246,7 +246,7 @@ class Ensemble(LightningModule):
 
 
 def place_of(arguments: Namespace, study: Path) -> RunPlace:
-    """Finds an ensemble's run folder, and hashes the base runs that it hangs on."""
+    """Finds an ensemble's run folder, and hashes the base runs that it depends on."""
     data, name = arguments.data, arguments.name
     return RunPlace(
         folder=ensemble_folder(data.arm, name, data.fold),

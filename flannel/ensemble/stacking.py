@@ -270,7 +270,7 @@ def ensemble_folder(arm: str, name: str, fold: int) -> str:
 def base_inputs(
     study: Path, arm: str, learners: Sequence[str], fold: int, stacking: Stacking
 ) -> dict[str, str]:
-    """Hashes the base runs that an ensemble hangs on, and hands on what they share.
+    """Hashes the base runs that an ensemble depends on, and hands on what they share.
 
     Returns:
         For the fingerprint: `base`, `split` (of the fold), `store` and, where any has it, `masks`.

@@ -1,7 +1,7 @@
-"""Training views, mirrored, turned, bent, enlarged and exposed anew.
+"""Augmentation of training views: mirrored, rotated, warped, zoomed, exposed differently.
 
-A loader's worker only draws what is to happen to an image, which is a few numbers; the views of a
-whole batch depart from their radiographs on the device of the network.
+A loader's worker only draws the parameters of an image, which are a few numbers; the views of a
+whole batch are augmented on the device of the network.
 """
 
 import math
@@ -49,10 +49,10 @@ class AugmentationParams(NamedTuple):
     def apply(
         self, pixels: UInt8[Tensor, "images views 1 side side"]
     ) -> UInt8[Tensor, "images views 1 side side"]:
-        """Lets the views of a batch depart, all views of an image alike, on the batch's device.
+        """Augments the views of a batch, all views of an image alike, on the batch's device.
 
-        Nothing here asks the device for a value, so nothing waits for it. An image departs the same
-        in any batch.
+        Nothing here asks the device for a value, so nothing waits for it. An image is augmented
+        alike in any batch.
 
         Args:
             pixels: Grey levels 0..255.
@@ -73,9 +73,9 @@ class AugmentationParams(NamedTuple):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far the views of one training image depart from its radiograph; by default nowhere.
+    """How the views of a training image are augmented; by default not at all.
 
-    All views of an image depart alike. What comes in from outside a view is black. With a flip of
+    Alike for all views of an image. What comes in from outside a view is black. With a flip of
     0.5, 10 degrees, a zoom of 0.1, warp and lighting of 0.2 and a probability of 0.75 these are the
     defaults of fastai's `get_transforms()`, by which DarkCovidNet was trained (paper 002); fastai
     mirrors the view at its border instead, and turns by any angle.
@@ -121,7 +121,7 @@ class Augmentation:
                 )
 
     def draw(self, generator: torch.Generator) -> AugmentationParams | None:
-        """Draws how the views of one image depart; None where none ever does.
+        """Draws the parameters of one image; None where nothing is ever augmented.
 
         Args:
             generator: Decides the draw.
@@ -181,9 +181,9 @@ NONE = Augmentation()
 """The views as they are."""
 
 
-def stacked(departures: Sequence[AugmentationParams | None]) -> AugmentationParams | None:
-    """Makes of single images' departures, all drawn by one augmentation, those of a batch."""
-    drawn = [params for params in departures if params is not None]
+def stacked(augmented_by: Sequence[AugmentationParams | None]) -> AugmentationParams | None:
+    """Stacks the parameters of single images, all drawn by one augmentation, to a batch's."""
+    drawn = [params for params in augmented_by if params is not None]
     if not drawn:
         return None
     mirrored, source, tone = (

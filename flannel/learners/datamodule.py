@@ -192,7 +192,7 @@ class RadiographDataModule(LightningDataModule):
                 "images out with --data.on_missing_mask skip."
             )
         if missing:
-            print(f"left out for want of a lung mask: {', '.join(missing)}", flush=True)
+            print(f"left out without a lung mask: {', '.join(missing)}", flush=True)
         return table[usable]
 
     def class_counts(self) -> dict[str, int]:

@@ -36,8 +36,8 @@ class Batch(NamedTuple):
         image_ids: One per image.
         places: Where the views lie, and how much each counts.
         normalisation: How the network wants the grey levels (`flannel.learners.views.normalise`).
-        departures: What was drawn for the views to depart by in training, on the device; None where
-            they never do.
+        augmented_by: The parameters by which views are augmented on the device in training; None
+            where they never are.
     """
 
     pixels: UInt8[Tensor, "images views 1 side side"]
@@ -45,14 +45,14 @@ class Batch(NamedTuple):
     image_ids: list[str]
     places: PatchLocations
     normalisation: Normalisation
-    departures: AugmentationParams | None
+    augmented_by: AugmentationParams | None
 
 
 class SampleKey(NamedTuple):
     """What a sampler asks a dataset for.
 
     Attributes:
-        epoch: The epoch that the sample's randomness hangs on.
+        epoch: The epoch that the sample's randomness depends on.
         row: The image.
         turn: How often the image came before in the epoch, so that each time it looks different.
     """
@@ -154,7 +154,7 @@ class RadiographDataset(Dataset[Batch]):
         anew: Draw centres, crops and augmentation anew in every epoch, from (seed, epoch, turn,
             image_id); else from (seed, image_id), the same each time.
         seed: Of all that is drawn.
-        augmentation: How far training views depart from the radiograph.
+        augmentation: How training views are augmented.
     """
 
     def __init__(
@@ -189,9 +189,9 @@ class RadiographDataset(Dataset[Batch]):
         generator = torch.Generator().manual_seed(derived_seed(self.seed, *moment, image_id))
         sampling = ViewSampling(generator, self.training, self.patches)
         pixels, places = self.view.views(self.store, image_id, sampling)
-        departures = self.augmentation.draw(generator)
+        augmented_by = self.augmentation.draw(generator)
         target = torch.tensor(self.targets[key.row])
-        return Batch(pixels, target, [image_id], places, self.normalisation, departures)
+        return Batch(pixels, target, [image_id], places, self.normalisation, augmented_by)
 
 
 def collate(items: Sequence[Batch]) -> Batch:
@@ -202,5 +202,5 @@ def collate(items: Sequence[Batch]) -> Batch:
         [image_id for item in items for image_id in item.image_ids],
         PatchLocations(*map(torch.stack, zip(*(item.places for item in items), strict=True))),
         items[0].normalisation,
-        stacked([item.departures for item in items]),
+        stacked([item.augmented_by for item in items]),
     )

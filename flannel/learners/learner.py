@@ -105,9 +105,9 @@ class BaseLearner(LightningModule):
                 )
 
     def _images(self, batch: Batch) -> Float[Tensor, "examples 3 side side"]:
-        """Returns every training view as an example of its own, departed as was drawn for it."""
-        departures = batch.departures
-        pixels = batch.pixels if departures is None else departures.apply(batch.pixels)
+        """Returns every training view as an example of its own, augmented as drawn for it."""
+        augmented_by = batch.augmented_by
+        pixels = batch.pixels if augmented_by is None else augmented_by.apply(batch.pixels)
         images = normalise(pixels.flatten(0, 1), batch.normalisation)
         return images.to(memory_format=self.memory_format)
 
@@ -197,7 +197,7 @@ class BaseLearner(LightningModule):
         self._for_inference = ()
 
     def predict_step(self, batch: Batch, batch_idx: int) -> BatchPrediction:
-        """Returns the opinion on a batch."""
+        """Predicts a batch."""
         (network,) = self._for_inference
         logits = logits_in_parts(network, batch.pixels, batch.normalisation, self.views_at_once)
         confidences = vote(logits, self.rule, batch.places.weights)
@@ -205,7 +205,7 @@ class BaseLearner(LightningModule):
 
 
 def place_of(arguments: Namespace, study: Path) -> RunPlace:
-    """Finds a base learner's run folder, and hashes what its result hangs on."""
+    """Finds a base learner's run folder, and hashes what its result depends on."""
     arm, fold = arguments.data.arm, arguments.data.fold
     manifest = load_manifest(study / "manifest.csv")
     store = Store(study / "store")

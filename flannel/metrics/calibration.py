@@ -85,7 +85,7 @@ def reliability(
 def calibration_error(bins: Sequence[Bin]) -> float:
     """Returns the expected calibration error (Guo et al., 2017, equation 3), in [0, 1].
 
-    It hangs on the bins, and is above 0 by chance alone where they hold few radiographs: look at
+    It depends on the bins, and is above 0 by chance alone where they hold few radiographs: look at
     them, and take no interval from resampling it.
     """
     images = sum(part.images for part in bins)

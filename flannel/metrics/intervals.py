@@ -6,7 +6,7 @@ compared, so that two rows differ in nothing but their predictions.
 
 Each fold is measured within the resample, and the folds' mean is what is resampled, because the
 folds of the usual protocols share one test set; rows of several folds are never pooled. The
-interval tells how much other patients of the same kind would change the number, and not how much
+interval shows how much other patients of the same kind would change the number, and not how much
 another training would: that is the deviation over folds.
 
 Where each fold has a test set of its own (protocols `nested` and `leave-source-out`), a group that

@@ -20,7 +20,7 @@ class FrozenNetwork(nn.Module):
     which the softmax is that sigmoid, so that cross-entropy of them is binary cross-entropy, and
     votes and tables need to know nothing of it. More classes have an output each.
 
-    The paper tells neither widths nor rates of dropout, and only that ResNet-50 has three dropouts
+    The paper states neither widths nor rates of dropout, and only that ResNet-50 has three dropouts
     and its MobileNet another number of them.
 
     Args:

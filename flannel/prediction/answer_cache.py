@@ -28,7 +28,7 @@ SHOWN_PX = 256
 class AnswerCache:
     """A folder of answers, a file for each batch that a learner was asked, and of saliency maps.
 
-    Their names say what they hang on: the learner, K, the radiographs, their masks and where the
+    Their names say what they depend on: the learner, K, the radiographs, their masks and where the
     asking ends. What was asked otherwise is therefore never found, and is asked anew.
 
     Attributes:

@@ -107,7 +107,7 @@ def _cohort(trained: Trained, manifest: Path) -> tuple[pd.DataFrame, list[str]]:
     if unknown or (noted and diagnoses != trained.diagnoses):
         raise EvaluationError(
             f"{manifest} is about {', '.join(diagnoses if noted else unknown)}; what was trained "
-            f"tells apart {', '.join(trained.diagnoses)}. Make the manifest with that mapping "
+            f"distinguishes {', '.join(trained.diagnoses)}. Make the manifest with that mapping "
             "(make data MAPPING=...)."
         )
     used = table["sha256"].map(trained.used)
@@ -138,7 +138,7 @@ def _choices(trained: Trained, manifest: Path) -> Choices:
         if diagnoses == trained.diagnoses:
             return Choices(protocol="external", seed=0, mapping=mapping)
     raise EvaluationError(
-        f"What was trained tells apart {', '.join(trained.diagnoses)}, which is the label set of "
+        f"What was trained distinguishes {', '.join(trained.diagnoses)}, which is the label set of "
         f"none of the mappings {', '.join(LABEL_SETS)}: this version has no tables for it."
     )
 
@@ -242,7 +242,7 @@ def _ensemble_run(trained: Trained, ensemble: TrainedEnsemble, out: Path, redo: 
 
 
 def _begin(run: Run, redo: bool) -> bool:
-    """Takes a run's folder into use; tells whether there is anything to do."""
+    """Takes a run's folder into use; returns whether there is anything to do."""
     try:
         run.check(redo)
     except RunFinishedError as finished:

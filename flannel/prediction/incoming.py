@@ -55,7 +55,7 @@ def collect(
     Args:
         places: Files and folders.
         passed_over: A folder whose files are none of them, where it lies in one of the folders.
-        known_name: Gives a file its image_id by path and hash, where it has one already; any
+        known_name: Returns a file's image_id by path and hash, where it has one already; any
             other is called `<stem>-<first 8 of sha256>`.
     """
     paths: dict[Path, None] = {}
@@ -105,7 +105,7 @@ def oddities(path: Path) -> Iterator[str]:
         if path.suffix.lower() != ".img" and _coloured_share(path) > COLOURED_SHARE:
             yield "a picture in colour"
     except DECODING_FAULTS:
-        return  # what cannot be read here tells nothing: the radiograph itself was read
+        return  # what cannot be read here matters not: the radiograph itself was read
 
 
 def _coloured_share(path: Path) -> float:

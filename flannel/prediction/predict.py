@@ -130,8 +130,8 @@ def predict_files(
     """Answers for radiographs of any files and folders, and writes tables and pictures.
 
     A finished prediction is neither made twice nor overwritten. One that was killed goes on with
-    the radiographs, masks, answers and pictures that are there, as far as nothing that they hang on
-    has changed.
+    the radiographs, masks, answers and pictures that are there, as far as nothing that they depend
+    on has changed.
 
     Args:
         panel: Who answers.
@@ -215,7 +215,7 @@ def _spared(panel: Panel, judged: Sequence[RadiographResult]) -> Iterator[str]:
 
 
 def _known_name(trained: Trained, path: Path, sha256: str) -> str | None:
-    """Returns a radiograph of the study its own image_id, which decides where its patches lie."""
+    """Returns the image_id of a radiograph of the study, which decides where its patches lie."""
     known = [radiograph.image_id for radiograph in trained.known.get(sha256, ())]
     like = [name for name in known if name.endswith(f"-{path.stem}-{sha256[:8]}")]
     return next(iter([*like, *known]), None)
@@ -250,7 +250,7 @@ def _start(out: Path, parts: dict[str, str], redo: bool) -> None:
         )
     if known and changed and not redo:
         announce(
-            f"{out} holds an unfinished prediction with another {changed}: what hangs on it is "
+            f"{out} holds an unfinished prediction with another {changed}: what depends on it is "
             "made anew."
         )
     # Store, masks and answers tell by themselves what was made otherwise; pictures do not.

@@ -343,7 +343,7 @@ def ask_until_sure(
     """Asks so many views of each image at a time, and no more of those whose vote is decided.
 
     Args:
-        ask: Gives the logits of views.
+        ask: Returns the logits of views.
         pixels: All views of some images.
         weights: How much each view counts.
         learner: By whose rule they vote.

@@ -196,7 +196,7 @@ class TrainedBaseline:
         arm: Its arm, as an ensemble's.
         learner: Its name in tables, such as "mean".
         learners: The base learners in its order, as `<arm>/<learner>`.
-        combine: Gives each diagnosis a confidence from what they say.
+        combine: Returns the confidence of each diagnosis from their probabilities.
         temperature: Fitted on the fold's validation radiographs; None where those allow none.
         identity: Hash of all that decides its answers.
     """

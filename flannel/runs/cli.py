@@ -66,7 +66,7 @@ _LIBRARY_NOISE = (
 
 @dataclass(frozen=True)
 class RunPlace:
-    """Where a run belongs, and what its result hangs on beside config and code.
+    """Where a run belongs, and what its result depends on beside config and code.
 
     Attributes:
         folder: Relative to the study, for example `base/global/vgg19_bn/fold0`.

@@ -16,7 +16,7 @@ class OneCycle(OneCycleLR):
     `max_lr / (div_factor * final_div_factor)`; momentum (Adam's first beta) falls and rises against
     it. The defaults are those of fastai v1 and of PyTorch, which agree but for the rounding of the
     phases to whole steps. PyTorch's own class wants the number of steps in the recipe, where nobody
-    knows it: `StudyCLI` tells it here, from epochs, batch and fold.
+    knows it: `StudyCLI` passes it here, from epochs, batch and fold.
 
     Args:
         optimizer: Whose learning rate the cycle replaces.

@@ -85,7 +85,7 @@ def _send_again(unraisable: Any) -> None:  # noqa: ANN401  the type exists for c
 
 
 def _forget() -> None:
-    """Returns a forked process the usual answers to signals."""
+    """Restores the usual handlers of signals in a forked process."""
     for number in ENDING:
         if signal.getsignal(number) is _stop:
             usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL

@@ -106,7 +106,7 @@ def _of_the_set(manifest: pd.DataFrame, folder: Path) -> dict[str, MaskPair]:
 def _of_the_stem(
     manifest: pd.DataFrame, folder: Path, report: MaskImportReport
 ) -> dict[str, MaskPair]:
-    """Returns each radiograph the mask of its name; a name that is not one's alone is a fault."""
+    """Returns the mask of each radiograph by its name; a name that several share is a fault."""
     files = grouped_by_stem(sorted(walk(folder, ours=True).images))
     stems = manifest["path"].map(lambda path: stem_of(Path(path)))
     if not stems.isin(list(files)).any():

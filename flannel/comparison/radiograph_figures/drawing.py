@@ -28,7 +28,7 @@ def show(axes: Axes, levels: np.ndarray) -> None:
 
 
 def step_of(levels: np.ndarray) -> int:
-    """Returns which pixels are drawn, every so-and-so-many: no picture needs more than 512."""
+    """Returns the step at which pixels are drawn: no picture needs more than 512 a side."""
     return max(1, levels.shape[0] // SHOWN_PX)
 
 

@@ -1,7 +1,7 @@
 """The COVID-19 Chest X-ray Image Dataset of alifrahman (Kaggle), cited by paper 003.
 
 It is small (its public copies have about 70 images of COVID-19 and 25 normal ones, not the 1,695
-and 1,827 of paper 003) and tells no patients.
+and 1,827 of paper 003) and names no patients.
 """
 
 from collections.abc import Mapping

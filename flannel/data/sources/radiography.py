@@ -48,7 +48,7 @@ def rows(folder: Path) -> list[SourceRow]:
 
     In the current layout they lie in `<class>/images`, with lung masks of the same names in
     `<class>/masks`; in the earlier ones in `<class>` itself. An image stands for its own patient,
-    since nothing tells whose it is.
+    since nothing says whose it is.
 
     Args:
         folder: Holds the class folders, or the set's top folder.

@@ -19,7 +19,7 @@ def test_maps_that_hang_on_the_weights_are_said_to():
         "55% of the saliency lies inside the lungs; a map that is equal wherever the learner "
         "looked would have 40% there."
     )
-    assert "0.20 in size (median of 4, -0.30 to 0.10): the maps hang on" in chance
+    assert "0.20 in size (median of 4, -0.30 to 0.10): the maps depend on" in chance
 
 
 def test_maps_of_edges_are_not_to_be_argued_with():

@@ -83,7 +83,7 @@ def test_a_study_runs_from_phantoms(
 ):
     options, runs = STUDIES[name]
     skipped = ["audit", "shortcuts", "ensembles", *(["compare"] if name != WITH_DOCUMENT else [])]
-    for function in skipped:  # which take most of the time, hang on no study, and are tested
+    for function in skipped:  # which take most of the time, depend on no study, and are tested
         monkeypatch.setattr(stage, function, lambda *_, **__: None)
     study = tmp_path / "study"
     words = ["related", f"--name={name}", f"--study={study}", f"--experiments={experiments}"]

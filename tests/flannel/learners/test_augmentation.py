@@ -22,7 +22,7 @@ def noise(images, views, side):
 
 
 def drawn(augmentation, seeds):
-    """The departures of a batch, each image's from a generator of its own."""
+    """The augmented_by of a batch, each image's from a generator of its own."""
     return stacked([augmentation.draw(generator(seed)) for seed in seeds])
 
 
@@ -95,10 +95,10 @@ def test_a_quadrilateral_is_seen_as_torchvision_s_perspective_shows_it():
     whole = [[0, 0], [side, 0], [side, side], [0, side]]
     pixels = noise(1, 1, side)
     bent = perspective([(2 * x / side - 1, 2 * y / side - 1) for x, y in corners])
-    departures = drawn(Augmentation(zoom=0.1), [1])._replace(
+    augmented_by = drawn(Augmentation(zoom=0.1), [1])._replace(
         source=torch.from_numpy(bent).float()[None]
     )
-    found, expected = departures.apply(pixels), pictures.perspective(pixels, corners, whole)
+    found, expected = augmented_by.apply(pixels), pictures.perspective(pixels, corners, whole)
     assert (found.int() - expected.int()).abs().max() <= 1
 
 
@@ -172,18 +172,18 @@ def test_lighting_by_hand():
 
 def test_mixed_precision_does_not_round_the_places():
     pixels = noise(4, 1, 64)
-    departures = drawn(FASTAI, range(4))
-    plain = departures.apply(pixels)
+    augmented_by = drawn(FASTAI, range(4))
+    plain = augmented_by.apply(pixels)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(departures.apply(pixels), plain)
+        assert torch.equal(augmented_by.apply(pixels), plain)
 
 
 def test_the_device_is_asked_for_no_value():
     """A tensor on the meta device has a shape and no values: whoever asks for one fails."""
-    departures = drawn(FASTAI, range(3))
-    numbers = [one.to("meta") for one in departures[:3]]
+    augmented_by = drawn(FASTAI, range(3))
+    numbers = [one.to("meta") for one in augmented_by[:3]]
     pixels = noise(3, 2, 32).to("meta")
-    found = departures._make([*numbers, departures.interpolation]).apply(pixels)
+    found = augmented_by._make([*numbers, augmented_by.interpolation]).apply(pixels)
     assert (found.shape, found.dtype, found.device.type) == (pixels.shape, torch.uint8, "meta")
 
 

@@ -142,7 +142,7 @@ def test_workers_change_nothing(phantom_study):
     )
     assert worked.image_ids == plain.image_ids
     assert torch.equal(worked.pixels, plain.pixels)
-    assert all(map(torch.equal, worked.departures[:3], plain.departures[:3]))
+    assert all(map(torch.equal, worked.augmented_by[:3], plain.augmented_by[:3]))
 
 
 def test_an_image_without_lungs_is_named_or_skipped(phantom_study):

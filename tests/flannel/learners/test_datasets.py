@@ -111,11 +111,11 @@ def test_what_is_not_drawn_anew_is_the_same_in_every_epoch(phantom_study):
 def test_training_pixels_are_the_radiograph_s_and_departures_travel_beside_them(phantom_study):
     view = WholeView(resize_px=32, size_px=32)
     plain = dataset(phantom_study, view)[SampleKey(0, 3)]
-    assert plain.departures is None
+    assert plain.augmented_by is None
     augmented = dataset(phantom_study, view, augmentation=Augmentation(1.0, 5))
     found = [collate([augmented[SampleKey(epoch, 3)]]) for epoch in range(40)]
     turned = [rotate(plain.pixels.flip(-1), a).numpy().tobytes() for a in range(-5, 6)]
-    seen = [batch.departures.apply(batch.pixels)[0].numpy().tobytes() for batch in found]
+    seen = [batch.augmented_by.apply(batch.pixels)[0].numpy().tobytes() for batch in found]
     assert all(torch.equal(batch.pixels[0], plain.pixels) for batch in found)
     assert set(seen) <= set(turned)
     assert len(set(seen)) > 5
@@ -125,8 +125,8 @@ def test_training_pixels_are_the_radiograph_s_and_departures_travel_beside_them(
 def test_only_training_departs(phantom_study):
     view = PatchView((24,), 24, "uniform", "inside", True)
     images = dataset(phantom_study, view, training=False, augmentation=Augmentation(1.0, 5))
-    assert images[SampleKey(0, 0)].departures is None
-    assert collate([images[SampleKey(0, row)] for row in range(3)]).departures is None
+    assert images[SampleKey(0, 0)].augmented_by is None
+    assert collate([images[SampleKey(0, row)] for row in range(3)]).augmented_by is None
 
 
 def test_what_is_drawn_for_an_image_hangs_on_no_other_image_and_no_shared_generator(phantom_study):
@@ -139,13 +139,15 @@ def test_what_is_drawn_for_an_image_hangs_on_no_other_image_and_no_shared_genera
     torch.manual_seed(123)
     later = torch.get_rng_state()
     again = collate([images[SampleKey(1, row)] for row in (3, 1)])
-    departed = again.departures.apply(again.pixels)
+    departed = again.augmented_by.apply(again.pixels)
     assert torch.equal(torch.get_rng_state(), later)
     torch.set_rng_state(before)
-    whole = batch.departures.apply(batch.pixels)
+    whole = batch.augmented_by.apply(batch.pixels)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(departed, whole[[3, 1]])
-    assert not torch.equal(images[SampleKey(2, 3)].departures.source, again.departures.source[0])
+    assert not torch.equal(
+        images[SampleKey(2, 3)].augmented_by.source, again.augmented_by.source[0]
+    )
 
 
 def test_several_random_patches_of_an_image_in_training(phantom_study):

@@ -338,19 +338,19 @@ def test_training_views_depart_as_drawn_and_validation_views_never(phantom_study
     )
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
-    departed = batch.departures.apply(batch.pixels)
+    departed = batch.augmented_by.apply(batch.pixels)
     assert not torch.equal(departed, batch.pixels)
-    model, plain = small_learner(), batch._replace(pixels=departed, departures=None)
+    model, plain = small_learner(), batch._replace(pixels=departed, augmented_by=None)
     torch.testing.assert_close(model.training_step(batch, 0), model.training_step(plain, 0))
     seen = []
     model.network.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
     model.refresh(batch)
     torch.testing.assert_close(seen[0], normalise(departed.flatten(0, 1), "imagenet"))
-    assert next(iter(data.val_dataloader())).departures is None
+    assert next(iter(data.val_dataloader())).augmented_by is None
 
 
 def test_from_the_bytes_to_the_network_the_device_is_asked_for_no_value(phantom_study):
-    """The meta device has none; Lightning's transfer takes the departures along."""
+    """The meta device has none; Lightning's transfer takes the augmented_by along."""
     data = RadiographDataModule(
         phantom_study, arm="patched", batch_size=8, size_px=32, window_px=24, train_patches=3,
         rotation_degrees=20, zoom=0.1, lighting=0.3,

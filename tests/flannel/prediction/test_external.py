@@ -107,7 +107,7 @@ def test_what_cannot_be_measured_is_said(trained_study, tmp_path):
     manifest = elsewhere / "manifest.csv"
     table = pd.read_csv(trained_study / "manifest.csv", dtype=str, keep_default_na=False)
     table.assign(diagnosis="Pneumonia").to_csv(manifest, index=False)
-    with pytest.raises(EvaluationError, match="is about Pneumonia; what was trained tells apart"):
+    with pytest.raises(EvaluationError, match="is about Pneumonia; what was trained distinguishes"):
         evaluate_cohort(panel, manifest, tmp_path / "out")
     table[table["split"] == "development"].to_csv(manifest, index=False)
     with pytest.raises(EvaluationError, match="no radiograph that the fold did not learn from"):

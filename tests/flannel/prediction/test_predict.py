@@ -197,7 +197,9 @@ def test_what_was_asked_otherwise_is_asked_anew(study, tmp_path, capsys):
     capsys.readouterr()
     predict_files(other, files, out, options)
     printed = capsys.readouterr().err
-    assert "an unfinished prediction with another trained: what hangs on it is made anew" in printed
+    assert (
+        "an unfinished prediction with another trained: what depends on it is made anew" in printed
+    )
     assert "already" not in printed
     assert not kept.exists()
 
