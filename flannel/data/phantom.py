@@ -7,6 +7,7 @@ grey values. Nobody should learn medicine from them; a small network can learn t
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from flannel.data.diagnosis import FLANNEL, index_of
 from flannel.errors import OptionError
+from flannel.files import whole_file
 
 Size = tuple[int, int]
 Points = Float[np.ndarray, "_ 2"]
@@ -94,6 +96,24 @@ def draw_phantom(
         heart=anatomy.heart & ~anatomy.left_lung & ~anatomy.right_lung,
         clavicles=anatomy.clavicles,
     )
+
+
+def write_phantom(
+    path: Path, diagnosis: str, generator: np.random.Generator, size: Size, quality: int = 75
+) -> Phantom:
+    """Draws a made-up radiograph into a file, and returns what it shows.
+
+    Args:
+        path: The file; its suffix says the format.
+        diagnosis: As of `draw_phantom`.
+        generator: As of `draw_phantom`.
+        size: As of `draw_phantom`.
+        quality: Of a JPEG.
+    """
+    phantom = draw_phantom(diagnosis, generator, size)
+    with whole_file(path) as beside:
+        Image.fromarray(phantom.image).save(beside, quality=quality)
+    return phantom
 
 
 def varied_size(generator: np.random.Generator, size_px: int) -> Size:

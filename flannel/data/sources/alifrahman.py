@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from flannel.data.findings import FRONTAL, SourceRow
-from flannel.data.phantom import varied_size
-from flannel.data.sources.class_folders import class_folders, images_in, write_phantom
+from flannel.data.phantom import varied_size, write_phantom
+from flannel.data.sources.class_folders import class_folders, images_in
 
 NAME = "alifrahman"
 TOP = "dataset"

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from flannel.data.findings import SourceError, SourceRow
-from flannel.data.phantom import draw_phantom, varied_size
+from flannel.data.phantom import varied_size, write_phantom
 from flannel.files import whole_file
 
 NAME = "ccx"
@@ -115,9 +114,8 @@ def write_phantoms(folder: Path, counts: Mapping[str, int], seed: int, size: int
         follow_up = diagnosis == before and number % 4 == 3
         patient, before = patient + (not follow_up), diagnosis
         name = f"phantom-{number:05d}{('.png', '.jpg', '.jpeg')[number % 3]}"
-        phantom = draw_phantom(diagnosis, generator, varied_size(generator, size))
-        with whole_file(folder / "images" / name) as beside:
-            Image.fromarray(phantom.image).save(beside, quality=95)
+        size_px = varied_size(generator, size)
+        write_phantom(folder / "images" / name, diagnosis, generator, size_px, quality=95)
         view = ("PA", "AP", "AP Supine")[int(generator.integers(3))]
         lines.append(_line(patient, PHANTOM_FINDINGS[diagnosis], view, "X-ray", name))
     covid = PHANTOM_FINDINGS["COVID-19"]

@@ -1,14 +1,9 @@
-"""Sets whose folders are their classes: how they are found, listed and made up."""
+"""Sets whose folders are their classes: how they are found and listed."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from flannel.data.phantom import Size, draw_phantom
 from flannel.data.walk import walk
-from flannel.files import whole_file
 
 
 def class_folders(
@@ -34,10 +29,3 @@ def class_folders(
 def images_in(folder: Path) -> list[Path]:
     """Lists the pictures of one folder by name, without its sub-folders."""
     return walk(folder, below=False).images
-
-
-def write_phantom(path: Path, diagnosis: str, generator: np.random.Generator, size: Size) -> None:
-    """Draws a made-up radiograph into a file, whose suffix says the format."""
-    phantom = draw_phantom(diagnosis, generator, size)
-    with whole_file(path) as beside:
-        Image.fromarray(phantom.image).save(beside)

@@ -9,11 +9,10 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from flannel.data.findings import FRONTAL, SourceRow
 from flannel.data.mask import write_mask
-from flannel.data.phantom import draw_phantom
+from flannel.data.phantom import write_phantom
 from flannel.data.sources.class_folders import images_in
 from flannel.data.sources.mask_pairs import (
     LUNGS,
@@ -23,7 +22,6 @@ from flannel.data.sources.mask_pairs import (
     tell_left_out,
     told_apart,
 )
-from flannel.files import whole_file
 
 NAME = "covid_qu_ex"
 CONVENTION = "covid_qu_ex"
@@ -125,9 +123,10 @@ def write_phantoms(folder: Path, count: int, seed: int, size: int = PHANTOM_SIDE
         round_, kind = number // len(CLASSES), CLASSES[number % len(CLASSES)]
         split = ("Train", "Train", "Train", "Val", "Test")[round_ % 5]
         diagnosis, name = PHANTOM_NAMES[kind]
-        phantom = draw_phantom(diagnosis, np.random.default_rng([seed, 6, number]), side)
         place = top / split / kind
-        with whole_file(place / IMAGES / name.format(round_ + 1)) as beside:
-            Image.fromarray(phantom.image).save(beside)
+        generator = np.random.default_rng([seed, 6, number])
+        phantom = write_phantom(
+            place / IMAGES / name.format(round_ + 1), diagnosis, generator, side
+        )
         lungs = phantom.left_lung | phantom.right_lung
         write_mask(lungs, place / MASKS / name.format(round_ + 1))

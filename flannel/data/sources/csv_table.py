@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from flannel.data.findings import FRONTAL, SourceError, SourceRow, Split
-from flannel.data.phantom import varied_size
-from flannel.data.sources.class_folders import write_phantom
+from flannel.data.phantom import varied_size, write_phantom
 from flannel.files import whole_file
 from flannel.progress import announce
 

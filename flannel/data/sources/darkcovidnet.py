@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from flannel.data.findings import FRONTAL, SourceRow
-from flannel.data.phantom import varied_size
+from flannel.data.phantom import varied_size, write_phantom
 from flannel.data.sources import ccx
-from flannel.data.sources.class_folders import class_folders, images_in, write_phantom
+from flannel.data.sources.class_folders import class_folders, images_in
 
 NAME = "darkcovidnet"
 TOPS = ("X-Ray Image DataSet", "Dataset")

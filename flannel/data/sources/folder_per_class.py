@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from flannel.data.findings import FRONTAL, LABEL_TABLES, SourceRow, Split
-from flannel.data.phantom import varied_size
+from flannel.data.phantom import varied_size, write_phantom
 from flannel.data.sources import (
     alifrahman,
     ccx,
@@ -18,7 +18,7 @@ from flannel.data.sources import (
     kcx,
     radiography,
 )
-from flannel.data.sources.class_folders import images_in, write_phantom
+from flannel.data.sources.class_folders import images_in
 from flannel.data.walk import folders_in
 from flannel.progress import announce
 

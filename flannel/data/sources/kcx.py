@@ -5,13 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from flannel.data.findings import SourceRow, Split
-from flannel.data.phantom import draw_phantom, varied_size
+from flannel.data.phantom import varied_size, write_phantom
 from flannel.data.sources.class_folders import images_in
 from flannel.errors import OptionError
-from flannel.files import whole_file
 
 NAME = "kcx"
 LICENCE = "CC BY 4.0"
@@ -88,10 +86,9 @@ def write_phantoms(folder: Path, counts: Mapping[str, int], seed: int, size: int
             patient += position % 4 != 3  # every fourth image is another of the patient before
             number += 1
             kind, stem = _phantom_name(diagnosis, patient, number)
-            phantom = draw_phantom(diagnosis, generator, varied_size(generator, size))
             split = PHANTOM_SPLITS[patient % len(PHANTOM_SPLITS)]
-            with whole_file(folder / split / kind / f"{stem}.jpeg") as beside:
-                Image.fromarray(phantom.image).save(beside, quality=95)
+            path = folder / split / kind / f"{stem}.jpeg"
+            write_phantom(path, diagnosis, generator, varied_size(generator, size), quality=95)
 
 
 def _phantom_name(diagnosis: str, patient: int, number: int) -> tuple[str, str]:

@@ -7,15 +7,13 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
-from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.file_checks import RadiographError
 from flannel.data.findings import SourceError
 from flannel.data.mask import read_mask, write_mask
-from flannel.data.phantom import draw_phantom, varied_size
+from flannel.data.phantom import varied_size, write_phantom
 from flannel.data.walk import stem_of, walk
-from flannel.files import whole_file
 from flannel.progress import announce
 
 LUNGS = "lungs"
@@ -265,10 +263,9 @@ def write_phantoms(folder: Path, count: int, seed: int, size: int = 512) -> None
     for number in range(count):
         generator = np.random.default_rng([seed, 3, number])
         diagnosis = FLANNEL[number % len(FLANNEL)]
-        phantom = draw_phantom(diagnosis, generator, varied_size(generator, size))
         name = f"phantom-{number:05d}.png"
-        with whole_file(folder / "images" / name) as beside:
-            Image.fromarray(phantom.image).save(beside)
+        size_px = varied_size(generator, size)
+        phantom = write_phantom(folder / "images" / name, diagnosis, generator, size_px)
         write_mask(phantom.left_lung, folder / "masks" / "left_lung" / name)
         write_mask(phantom.right_lung, folder / "masks" / "right_lung" / name)
         write_mask(phantom.heart, folder / "masks" / "heart" / name)

@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.file_checks import RadiographError
 from flannel.data.mask import read_mask, write_mask
-from flannel.data.phantom import draw_phantom, varied_size
+from flannel.data.phantom import varied_size, write_phantom
 from flannel.data.sources.mask_pairs import (
     SIDES,
     MaskPair,
@@ -20,7 +19,6 @@ from flannel.data.sources.mask_pairs import (
     paired,
     tell_left_out,
 )
-from flannel.files import whole_file
 
 NAME = "montgomery"
 CONVENTION = "montgomery"
@@ -93,9 +91,8 @@ def write_phantoms(folder: Path, count: int, seed: int, size: int = 512) -> None
     for number in range(count):
         generator = np.random.default_rng([seed, 5, number])
         diagnosis = FLANNEL[number % len(FLANNEL)]
-        phantom = draw_phantom(diagnosis, generator, varied_size(generator, size))
         name = f"MCUCXR_{number + 1:04d}_{int(diagnosis != 'Normal')}.png"
-        with whole_file(top / "CXR_png" / name) as beside:
-            Image.fromarray(phantom.image).save(beside)
+        size_px = varied_size(generator, size)
+        phantom = write_phantom(top / "CXR_png" / name, diagnosis, generator, size_px)
         write_mask(phantom.right_lung, top / "ManualMask" / "leftMask" / name)
         write_mask(phantom.left_lung, top / "ManualMask" / "rightMask" / name)

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.findings import SourceError
 from flannel.data.mask import write_mask
-from flannel.data.phantom import draw_phantom, varied_size
+from flannel.data.phantom import varied_size, write_phantom
 from flannel.data.sources.mask_pairs import (
     LUNGS,
     SIDES,
@@ -146,12 +145,11 @@ def write_phantoms(path: Path, count: int, seed: int, size: int = 512) -> None:
     for number in range(count):
         generator = np.random.default_rng([seed, 7, number])
         diagnosis = FLANNEL[number % len(FLANNEL)]
-        phantom = draw_phantom(diagnosis, generator, varied_size(generator, size))
         patient = number // 2
         source, name = PHANTOM_SOURCES[patient % 2], f"phantom-{number:05d}.png"
         image, mask = f"{source}/images/{name}", f"{source}/masks/{name}"
-        with whole_file(path.parent / image) as beside:
-            Image.fromarray(phantom.image).save(beside)
+        size_px = varied_size(generator, size)
+        phantom = write_phantom(path.parent / image, diagnosis, generator, size_px)
         write_mask(phantom.left_lung | phantom.right_lung, path.parent / mask)
         split = ("train", "train", "train", "val", "test")[patient % 5]
         rows.append((image, mask, source, f"patient-{patient}", "scr", split))

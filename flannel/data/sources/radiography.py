@@ -14,10 +14,9 @@ from PIL import Image
 
 from flannel.data.findings import FRONTAL, SourceRow
 from flannel.data.mask import write_mask
-from flannel.data.phantom import draw_phantom
-from flannel.data.sources.class_folders import class_folders, images_in, write_phantom
+from flannel.data.phantom import write_phantom
+from flannel.data.sources.class_folders import class_folders, images_in
 from flannel.errors import OptionError
-from flannel.files import whole_file
 
 NAME = "radiography"
 TOPS = ("COVID-19_Radiography_Dataset", "COVID-19 Radiography Database")
@@ -94,9 +93,8 @@ def write_phantoms(
 
 
 def _write_pair(place: Path, name: str, diagnosis: str, generator: np.random.Generator) -> None:
-    phantom = draw_phantom(diagnosis, generator, (IMAGE_SIDE_PX, IMAGE_SIDE_PX))
+    side = (IMAGE_SIDE_PX, IMAGE_SIDE_PX)
+    phantom = write_phantom(place / IMAGES / name, diagnosis, generator, side)
     lungs = Image.fromarray(phantom.left_lung | phantom.right_lung)
     small = lungs.resize((MASK_SIDE_PX, MASK_SIDE_PX), Image.Resampling.NEAREST)
-    with whole_file(place / IMAGES / name) as beside:
-        Image.fromarray(phantom.image).save(beside)
     write_mask(np.asarray(small), place / MASKS / name)
