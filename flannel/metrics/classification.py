@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -306,6 +307,6 @@ def measured_splits(table: pd.DataFrame, diagnoses: Sequence[str]) -> dict[str, 
     return summary
 
 
-def macro_f1_line(measured: Mapping[str, Mapping[str, object]]) -> str:
-    """Returns the macro F1 of each split in words, from `measured_splits`."""
+def macro_f1_line(measured: Mapping[str, Any]) -> str:
+    """Returns the macro F1 of each split in words, from `measured_splits` or `metrics.json`."""
     return ", ".join(f"{split} macro F1 {row['macro_f1']:.4f}" for split, row in measured.items())
