@@ -58,19 +58,19 @@ class Opinion:
     """The answer about one file.
 
     Attributes:
-        judged: The radiograph; None where the file is none that can be read.
+        result: The radiograph; None where the file is none that can be read.
         faults: Sentences on what is wrong with the file.
         picture: A PNG; empty where there is none.
     """
 
-    judged: RadiographResult | None
+    result: RadiographResult | None
     faults: tuple[str, ...]
     picture: bytes
 
     @property
     def leading(self) -> Prediction | None:
-        """The verdict that is shown first."""
-        return None if self.judged is None else leading(self.judged.verdicts)
+        """The prediction that is shown first."""
+        return None if self.result is None else leading(self.result.predictions)
 
 
 def opinion_on(panel: Panel, path: Path) -> Opinion:
@@ -89,10 +89,10 @@ def opinion_on(panel: Panel, path: Path) -> Opinion:
             raise
         return Opinion(None, (_without_folder(sentence, path),), b"")
     faults = tuple(_without_folder(fault, path) for fault in report.faults)
-    judged = next(iter(report.judged), None)
-    if judged is None:
+    result = next(iter(report.results), None)
+    if result is None:
         return Opinion(None, faults, b"")
-    return Opinion(judged, faults, (out / picture_name(judged.image_id)).read_bytes())
+    return Opinion(result, faults, (out / picture_name(result.image_id)).read_bytes())
 
 
 def create_app(
@@ -151,7 +151,7 @@ def create_app(
                 if await request.is_disconnected():
                     raise ClientDisconnect
                 answer = await _in_thread(partial(_answered, opinion, upload.file, name))
-        return page(answer, name, status=200 if answer.judged else 422)
+        return page(answer, name, status=200 if answer.result else 422)
 
     _show_faults(app, lambda fault, status: page(fault=fault, status=status))
     return app

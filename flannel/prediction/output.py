@@ -14,16 +14,16 @@ from flannel.study.predictions import probability_columns
 TABLE, DOCUMENT, PICTURES = "predictions.csv", "predictions.json", "pictures"
 
 
-def save_table(judged: Sequence[RadiographResult], diagnoses: Sequence[str], path: Path) -> None:
+def save_table(results: Sequence[RadiographResult], diagnoses: Sequence[str], path: Path) -> None:
     """Writes a row per radiograph and learner or ensemble; withheld answers leave their row empty.
 
     Columns: image_id, file, split, arm, learner, diagnosis, p_<diagnosis>, calibrated_<diagnosis>,
     low_<diagnosis>, high_<diagnosis>, patches, coverage, mask_flag, doubts.
     """
     rows = [
-        {**_about(radiograph), **_cells(verdict, diagnoses), **_care(radiograph)}
-        for radiograph in judged
-        for verdict in radiograph.verdicts or (None,)
+        {**_about(radiograph), **_cells(prediction, diagnoses), **_care(radiograph)}
+        for radiograph in results
+        for prediction in radiograph.predictions or (None,)
     ]
     with whole_file(path) as beside:
         pd.DataFrame(rows).to_csv(beside, index=False, float_format="%.8g")
@@ -31,7 +31,7 @@ def save_table(judged: Sequence[RadiographResult], diagnoses: Sequence[str], pat
 
 def save_document(
     trained: Trained,
-    judged: Sequence[RadiographResult],
+    results: Sequence[RadiographResult],
     faults: Sequence[str],
     pictures: bool,
     path: Path,
@@ -47,7 +47,7 @@ def save_document(
             "notes": list(trained.notes),
             "faults": list(faults),
             "radiographs": [
-                _as_json(radiograph, trained.diagnoses, pictures) for radiograph in judged
+                _as_json(radiograph, trained.diagnoses, pictures) for radiograph in results
             ],
         },
         path,
@@ -69,21 +69,21 @@ def _care(radiograph: RadiographResult) -> dict[str, object]:
     return {"mask_flag": radiograph.mask_flag, "doubts": doubts}
 
 
-def _cells(verdict: Prediction | None, diagnoses: Sequence[str]) -> dict[str, object]:
+def _cells(prediction: Prediction | None, diagnoses: Sequence[str]) -> dict[str, object]:
     parts = ("p", "calibrated", "low", "high")
-    if verdict is None:
+    if prediction is None:
         empty = dict.fromkeys(f"{part}_{name}" for part in parts for name in diagnoses)
         return {"arm": None, "learner": None, "diagnosis": None} | empty
-    values = (verdict.probabilities, verdict.calibrated, verdict.low, verdict.high)
+    values = (prediction.probabilities, prediction.calibrated, prediction.low, prediction.high)
     cells: dict[str, object] = {
-        "arm": verdict.arm,
-        "learner": verdict.learner,
-        "diagnosis": diagnoses[int(verdict.probabilities.argmax())],
+        "arm": prediction.arm,
+        "learner": prediction.learner,
+        "diagnosis": diagnoses[int(prediction.probabilities.argmax())],
     }
     for part, row in zip(parts, values, strict=True):
         named = [column.replace("p_", f"{part}_", 1) for column in probability_columns(diagnoses)]
         cells |= dict(zip(named, [None] * len(diagnoses) if row is None else row, strict=True))
-    return cells | {"patches": verdict.patches, "coverage": verdict.coverage}
+    return cells | {"patches": prediction.patches, "coverage": prediction.coverage}
 
 
 def _as_json(
@@ -99,17 +99,17 @@ def _as_json(
         "picture": picture_name(radiograph.image_id) if pictures else None,
         "verdicts": [
             {
-                "arm": verdict.arm,
-                "learner": verdict.learner,
-                "diagnosis": diagnoses[int(verdict.probabilities.argmax())],
-                "probabilities": named(verdict.probabilities),
-                "calibrated": named(verdict.calibrated),
-                "low": named(verdict.low),
-                "high": named(verdict.high),
-                "patches": verdict.patches,
-                "coverage": verdict.coverage,
+                "arm": prediction.arm,
+                "learner": prediction.learner,
+                "diagnosis": diagnoses[int(prediction.probabilities.argmax())],
+                "probabilities": named(prediction.probabilities),
+                "calibrated": named(prediction.calibrated),
+                "low": named(prediction.low),
+                "high": named(prediction.high),
+                "patches": prediction.patches,
+                "coverage": prediction.coverage,
             }
-            for verdict in radiograph.verdicts
+            for prediction in radiograph.predictions
         ],
     }
 

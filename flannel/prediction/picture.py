@@ -63,12 +63,12 @@ class Drawing:
     """A picture that is to be drawn.
 
     Attributes:
-        judged: The radiograph.
+        result: The radiograph.
         shown: Learners whose patches and saliency are drawn.
         path: Where it goes.
     """
 
-    judged: RadiographResult
+    result: RadiographResult
     shown: Sequence[Shown]
     path: Path
 
@@ -98,19 +98,19 @@ def draw_opinions(
 
 
 def _draw(drawing: Drawing, diagnoses: Sequence[str], store: Store) -> Path:
-    picture = opinion_picture(drawing.judged, diagnoses, store, drawing.shown)
+    picture = opinion_picture(drawing.result, diagnoses, store, drawing.shown)
     with whole_file(drawing.path) as beside:
         picture.savefig(beside, dpi=DOTS_PER_INCH)
     return drawing.path
 
 
 def opinion_picture(
-    judged: RadiographResult, diagnoses: Sequence[str], store: Store, shown: Sequence[Shown]
+    result: RadiographResult, diagnoses: Sequence[str], store: Store, shown: Sequence[Shown]
 ) -> Figure:
     """Draws what was predicted for one radiograph, and always that it is no diagnosis.
 
     Args:
-        judged: The radiograph.
+        result: The radiograph.
         diagnoses: The label set, in order.
         store: Holds it, and its lung mask if it has one.
         shown: Learners whose patches and saliency are drawn.
@@ -120,19 +120,19 @@ def opinion_picture(
         + sum(part.patches is not None for part in shown)
         + sum(part.heat is not None for part in shown)
     )
-    first = leading(judged.verdicts)
+    first = leading(result.predictions)
     with drawn_in_style():
-        rows = max(3.2, ROW_INCHES * len(judged.verdicts))
+        rows = max(3.2, ROW_INCHES * len(result.predictions))
         size = (max(3.1 * views, 8.4), 4.0 + rows)
         figure = Figure(figsize=size, layout="constrained")
         (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(4.0, rows))
         panels = iter(above.subplots(1, max(views, 2), squeeze=False)[0])
-        _radiograph(next(panels), judged, store)
+        _radiograph(next(panels), result, store)
         for part in shown:
             if part.patches is not None:
                 _patches(next(panels), part.learner, part.patches, store, diagnoses)
             if part.heat is not None:
-                _heat(next(panels), part, store.radiograph(judged.image_id), diagnoses)
+                _heat(next(panels), part, store.radiograph(result.image_id), diagnoses)
         for axes in panels:
             axes.set_axis_off()
         if first is None:
@@ -140,36 +140,36 @@ def opinion_picture(
         else:
             bars, table = below.subplots(1, 2, width_ratios=(1, 1.35))
             _bars(bars, first, diagnoses)
-            _table(table, judged.verdicts, diagnoses)
-        figure.suptitle(_title(judged, first, diagnoses), fontsize=11)
+            _table(table, result.predictions, diagnoses)
+        figure.suptitle(_title(result, first, diagnoses), fontsize=11)
         figure.supxlabel(NOTICE, fontsize=8)
     return figure
 
 
-def _title(judged: RadiographResult, first: Prediction | None, diagnoses: Sequence[str]) -> str:
-    lines = [shortened(Path(judged.path).name, TITLES)]
+def _title(result: RadiographResult, first: Prediction | None, diagnoses: Sequence[str]) -> str:
+    lines = [shortened(Path(result.path).name, TITLES)]
     if first is not None:
         share = first.probabilities.max() / max(first.probabilities.sum(), 1e-9)
         lines.append(
             f"{first.arm} {first.learner}: {diagnoses[int(first.probabilities.argmax())]} "
             f"{share:.0%}"
         )
-    if judged.known is not None and judged.known.split:
-        lines.append(f"one of the study's own radiographs ({judged.known.split})")
-    if judged.doubts:
-        lines.append("Doubt: " + "; ".join(doubt.name for doubt in judged.doubts))
+    if result.known is not None and result.known.split:
+        lines.append(f"one of the study's own radiographs ({result.known.split})")
+    if result.doubts:
+        lines.append("Doubt: " + "; ".join(doubt.name for doubt in result.doubts))
     return "\n".join(lines)
 
 
-def _radiograph(axes: Axes, judged: RadiographResult, store: Store) -> None:
-    show(axes, store.radiograph(judged.image_id))
+def _radiograph(axes: Axes, result: RadiographResult, store: Store) -> None:
+    show(axes, store.radiograph(result.image_id))
     title = "radiograph"
-    if store.has_mask(judged.image_id):
-        outline_mask(axes, store.lung_mask(judged.image_id))
+    if store.has_mask(result.image_id):
+        outline_mask(axes, store.lung_mask(result.image_id))
         title = "radiograph, lung mask"
     axes.set_title(title)
-    flag = f"mask: {judged.mask_flag}\n" if judged.mask_flag else ""
-    axes.set_xlabel(flag + shortened(judged.image_id), fontsize=6)
+    flag = f"mask: {result.mask_flag}\n" if result.mask_flag else ""
+    axes.set_xlabel(flag + shortened(result.image_id), fontsize=6)
 
 
 def _patches(
@@ -194,31 +194,31 @@ def _heat(
     axes.set_xlabel(f"{shown.learner}\nfor {diagnoses[shown.diagnosis]}", fontsize=6.5)
 
 
-def _bars(axes: Axes, verdict: Prediction, diagnoses: Sequence[str]) -> None:
+def _bars(axes: Axes, prediction: Prediction, diagnoses: Sequence[str]) -> None:
     places = range(len(diagnoses))
-    axes.barh(places, verdict.probabilities, color=CLASS_COLOURS[: len(diagnoses)])
-    if verdict.low is not None and verdict.high is not None:
-        middle = (verdict.low + verdict.high) / 2
-        half = (verdict.high - verdict.low) / 2
+    axes.barh(places, prediction.probabilities, color=CLASS_COLOURS[: len(diagnoses)])
+    if prediction.low is not None and prediction.high is not None:
+        middle = (prediction.low + prediction.high) / 2
+        half = (prediction.high - prediction.low) / 2
         axes.errorbar(middle, places, xerr=half, fmt="none", color="black", capsize=3, linewidth=1)
-    if verdict.calibrated is not None:
+    if prediction.calibrated is not None:
         axes.plot(
-            verdict.calibrated, places, "D", color="white", markeredgecolor="black", markersize=5,
-            label="calibrated", clip_on=False,
+            prediction.calibrated, places, "D", color="white", markeredgecolor="black",
+            markersize=5, label="calibrated", clip_on=False,
         )  # fmt: skip
         axes.legend(loc="lower right", fontsize=7)
-    for place, value in enumerate(verdict.probabilities):
+    for place, value in enumerate(prediction.probabilities):
         axes.text(1.03, place, f"{value:.2f}", va="center", fontsize=8)
     axes.set_xlim(0, 1)
     axes.set_yticks(places, diagnoses)
     axes.invert_yaxis()
-    redrawn = "; line: 95 % of redraws of the patches" if verdict.low is not None else ""
+    redrawn = "; line: 95 % of redraws of the patches" if prediction.low is not None else ""
     axes.set_xlabel(f"probability{redrawn}", fontsize=7.5)
-    axes.set_title(f"{verdict.arm} {verdict.learner}")
+    axes.set_title(f"{prediction.arm} {prediction.learner}")
 
 
-def _table(axes: Axes, verdicts: Sequence[Prediction], diagnoses: Sequence[str]) -> None:
-    numbers = np.stack([verdict.probabilities for verdict in verdicts])
+def _table(axes: Axes, predictions: Sequence[Prediction], diagnoses: Sequence[str]) -> None:
+    numbers = np.stack([prediction.probabilities for prediction in predictions])
     axes.imshow(numbers, cmap="Greys", vmin=0, vmax=1.25, aspect="auto")
     for row, line in enumerate(numbers):
         for column, value in enumerate(line):
@@ -230,7 +230,8 @@ def _table(axes: Axes, verdicts: Sequence[Prediction], diagnoses: Sequence[str])
             )  # fmt: skip
     axes.set_xticks(range(len(diagnoses)), [name.replace(" ", "\n") for name in diagnoses])
     axes.set_yticks(
-        range(len(verdicts)), [f"{verdict.arm} {verdict.learner}" for verdict in verdicts]
+        range(len(predictions)),
+        [f"{prediction.arm} {prediction.learner}" for prediction in predictions],
     )
     axes.tick_params(length=0, labelsize=7.5)
     axes.xaxis.tick_top()

@@ -37,7 +37,7 @@ from flannel.prediction.output import (
 )
 from flannel.prediction.picture import Drawing, Shown, draw_opinions
 from flannel.prediction.predictors import Answer, Panel, patches_of
-from flannel.prediction.results import RadiographResult, verdicts_on
+from flannel.prediction.results import RadiographResult, predictions_for
 from flannel.prediction.trained import NOTICE, Trained, TrainedLearner
 from flannel.progress import announce, progress
 from flannel.runs.run import (
@@ -85,14 +85,14 @@ class PredictionReport:
 
     Attributes:
         folder: Where its files lie.
-        judged: The radiographs.
+        results: The radiographs.
         faults: A sentence for each file that could not be used.
         notes: Sentences on what is unusual about what was trained.
         passed_over: A line for each reason to pass over files of a folder.
     """
 
     folder: Path
-    judged: tuple[RadiographResult, ...]
+    results: tuple[RadiographResult, ...]
     faults: tuple[str, ...]
     notes: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
@@ -100,17 +100,17 @@ class PredictionReport:
     @property
     def answered(self) -> int:
         """How many radiographs have an answer."""
-        return sum(bool(result.verdicts) for result in self.judged)
+        return sum(bool(result.predictions) for result in self.results)
 
     def __str__(self) -> str:
         """Returns the report as text."""
-        doubted = [result for result in self.judged if result.doubts]
-        lines = [*self.notes, f"{self.answered} of {len(self.judged)} radiographs answered"]
+        doubted = [result for result in self.results if result.doubts]
+        lines = [*self.notes, f"{self.answered} of {len(self.results)} radiographs answered"]
         if doubted:
             lines.append(f"{len(doubted)} with a doubt (predictions.csv, column doubts):")
             lines += [
                 f"  {result.path}: {'; '.join(doubt.name for doubt in result.doubts)}"
-                + ("" if result.verdicts else "; no answer is given (--doubtful true gives one)")
+                + ("" if result.predictions else "; no answer is given (--doubtful true gives one)")
                 for result in doubted
             ]
         if self.faults:
@@ -173,11 +173,11 @@ def predict_files(
         prepared = prepare_radiographs(trained, inbox.table, out / WORK / "store", out / MASKS)
         kept = AnswerCache(out / WORK / "answers", panel, prepared.store)
         copies = copies_of_used(trained, prepared.table, out / WORK / "hashes.csv")
-        judged, shown = _judge(kept, prepared, copies, options)
+        results, shown = _predict(kept, prepared, copies, options)
         if options.pictures:
             drawings = [
                 Drawing(result, shown.get(result.image_id, []), out / picture_name(result.image_id))
-                for result in judged
+                for result in results
             ]
             waiting = [drawing for drawing in drawings if not drawing.path.is_file()]
             drawn = draw_opinions(waiting, trained.diagnoses, prepared.store)
@@ -185,18 +185,18 @@ def predict_files(
                 pass
         faults = (*inbox.faults, *prepared.faults)
         unchecked = (UNCHECKED,) if trained.hashes is None else ()
-        unwritten = write_objects(judged, trained.segmenter, out) if options.dicom else ()
-        notes = (*trained.notes, *unchecked, *_spared(panel, judged), *unwritten)
-        save_table(judged, trained.diagnoses, out / TABLE)
-        save_document(trained, judged, faults, options.pictures, out / DOCUMENT)
+        unwritten = write_objects(results, trained.segmenter, out) if options.dicom else ()
+        notes = (*trained.notes, *unchecked, *_spared(panel, results), *unwritten)
+        save_table(results, trained.diagnoses, out / TABLE)
+        save_document(trained, results, faults, options.pictures, out / DOCUMENT)
         Fingerprint(True, parts).write(out)
         shutil.rmtree(out / WORK, ignore_errors=True)
     finally:
         lock.release()
-    return PredictionReport(out, tuple(judged), faults, notes, inbox.passed_over)
+    return PredictionReport(out, tuple(results), faults, notes, inbox.passed_over)
 
 
-def _spared(panel: Panel, judged: Sequence[RadiographResult]) -> Iterator[str]:
+def _spared(panel: Panel, results: Sequence[RadiographResult]) -> Iterator[str]:
     """Returns a sentence on the patches that were left out because the vote was known."""
     if panel.until_sure is None:
         return
@@ -205,10 +205,10 @@ def _spared(panel: Panel, judged: Sequence[RadiographResult]) -> Iterator[str]:
         for learner in panel.trained.learners
     }
     counts = [
-        (verdict.patches, wanted[verdict.arm, verdict.learner])
-        for result in judged
-        for verdict in result.verdicts
-        if verdict.patches
+        (prediction.patches, wanted[prediction.arm, prediction.learner])
+        for result in results
+        for prediction in result.predictions
+        if prediction.patches
     ]
     asked, all_patches = (sum(count) for count in zip(*counts, strict=True)) if counts else (0, 0)
     yield f"{asked} of {all_patches} patches were asked; without the others the votes were known."
@@ -264,7 +264,7 @@ def _start(out: Path, parts: dict[str, str], redo: bool) -> None:
     mark_as_output(out)
 
 
-def _judge(
+def _predict(
     kept: AnswerCache, prepared: Prepared, copies: Sequence[str], options: PredictOptions
 ) -> tuple[list[RadiographResult], dict[str, list[Shown]]]:
     """Asks every learner about every radiograph, with one network in memory at a time."""
@@ -294,21 +294,21 @@ def _judge(
             ):
                 shown.setdefault(answer.image_id, []).append(part)
     sha256 = dict(zip(prepared.table["image_id"], prepared.table["sha256"], strict=True))
-    judged = []
+    results = []
     for image_id, path in paths.items():
         known = trained.known.get(sha256[image_id], ())
         mask = prepared.masks.get(image_id)
-        judged.append(
+        results.append(
             RadiographResult(
                 image_id,
                 path,
                 known=next((copy for copy in known if copy.image_id == image_id), None),
                 mask_flag=mask.quality.flag if mask else None,
                 doubts=doubts[image_id],
-                verdicts=verdicts_on(trained, answers[image_id], options.redraws),
+                predictions=predictions_for(trained, answers[image_id], options.redraws),
             )
         )
-    return judged, shown
+    return results, shown
 
 
 def _doubts(

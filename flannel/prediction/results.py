@@ -53,7 +53,7 @@ class RadiographResult:
         known: What it is in the study, if it is one of the study's own.
         mask_flag: What is odd about its lung mask; "" for nothing, None where there is no mask.
         doubts: What speaks against believing an answer.
-        verdicts: Learners and ensembles, in the order of the tables; none where they are withheld.
+        predictions: Learners and ensembles, in the order of the tables; none where withheld.
     """
 
     image_id: str
@@ -61,10 +61,10 @@ class RadiographResult:
     known: Known | None
     mask_flag: str | None
     doubts: tuple[Doubt, ...]
-    verdicts: tuple[Prediction, ...]
+    predictions: tuple[Prediction, ...]
 
 
-def verdicts_on(
+def predictions_for(
     trained: Trained, answers: Mapping[str, Answer], redraws: int
 ) -> tuple[Prediction, ...]:
     """Joins what the learners say of one radiograph, and lets the ensembles combine it.
@@ -79,7 +79,7 @@ def verdicts_on(
     spread = {
         learner.name: _redrawn(learner, answers[learner.name], redraws) for learner in learners
     }
-    verdicts = [
+    predictions = [
         _of_learner(learner, answers[learner.name], spread[learner.name]) for learner in learners
     ]
     for form in trained.forms:
@@ -95,29 +95,29 @@ def verdicts_on(
             ]
             of_redraws = form.confidences(np.stack(stacked, axis=1))
         probabilities = form.confidences(given[None])[0]
-        verdicts.append(
+        predictions.append(
             Prediction(
                 form.arm, form.learner, probabilities,
                 _calibrated(form.temperature, probabilities), *_interval(of_redraws),
                 patches=None, coverage=None,
             )
         )  # fmt: skip
-    return tuple(verdicts)
+    return tuple(predictions)
 
 
-def leading(verdicts: Iterable[Prediction]) -> Prediction | None:
-    """Chooses the verdict that a person should see first: FLANNEL's of most learners.
+def leading(predictions: Iterable[Prediction]) -> Prediction | None:
+    """Chooses the prediction that a person should see first: FLANNEL's of most learners.
 
     Without FLANNEL it is that of another form, without any the last learner's; None where there is
-    no verdict.
+    no prediction.
     """
-    listed = list(verdicts)
-    combined = [verdict for verdict in listed if verdict.patches is None]
+    listed = list(predictions)
+    combined = [prediction for prediction in listed if prediction.patches is None]
     order = ("fused", "patched", "global")
 
-    def place(verdict: Prediction) -> tuple[bool, int]:
-        rank = order.index(verdict.arm) if verdict.arm in order else len(order)
-        return verdict.learner != ENSEMBLE, rank
+    def place(prediction: Prediction) -> tuple[bool, int]:
+        rank = order.index(prediction.arm) if prediction.arm in order else len(order)
+        return prediction.learner != ENSEMBLE, rank
 
     return min(combined, key=place, default=listed[-1] if listed else None)
 

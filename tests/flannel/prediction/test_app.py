@@ -26,15 +26,15 @@ HERE = "http://127.0.0.1:8765"
 PNG = b"\x89PNG made up"
 
 
-def verdict(arm, learner, probabilities, patches):
+def prediction(arm, learner, probabilities, patches):
     row = np.array(probabilities)
     spread = (None, None) if patches == 0 else (row - 0.1, row + 0.1)
     return Prediction(arm, learner, row, None, *spread, patches=patches, coverage=None)
 
 
-VERDICTS = (
-    verdict("global", "vgg19_bn", (0.1, 0.2, 0.3, 0.4), 0),
-    verdict("patched", "FLANNEL", (0.625, 0.125, 0.15, 0.1), None),
+PREDICTIONS = (
+    prediction("global", "vgg19_bn", (0.1, 0.2, 0.3, 0.4), 0),
+    prediction("patched", "FLANNEL", (0.625, 0.125, 0.15, 0.1), None),
 )
 
 
@@ -54,8 +54,8 @@ class Asked:
         return Opinion(self.judged, self.faults, PNG if self.judged else b"")
 
 
-def judged(doubts=(), verdicts=VERDICTS):
-    return RadiographResult("a-1", "a.png", None, "", doubts, verdicts)
+def judged(doubts=(), predictions=PREDICTIONS):
+    return RadiographResult("a-1", "a.png", None, "", doubts, predictions)
 
 
 def client_of(asked, limit_mb=1, **options):

@@ -111,8 +111,10 @@ def test_a_radiograph_is_dropped_on_the_page(tmp_path):
     picture = io.BytesIO()
     Image.new("L", (1500, 900), 90).save(picture, "PNG")
     says = np.array([0.7, 0.1, 0.1, 0.1])
-    verdict = Prediction("patched", "resnext101", says, None, says, says, patches=12, coverage=0.9)
-    judged = RadiographResult("dropped-1", "dropped.png", None, "", (), (verdict,))
+    prediction = Prediction(
+        "patched", "resnext101", says, None, says, says, patches=12, coverage=0.9
+    )
+    judged = RadiographResult("dropped-1", "dropped.png", None, "", (), (prediction,))
     contents = []
 
     def opinion(path):
@@ -134,8 +136,8 @@ def test_a_bundle_answers_for_a_radiograph_and_tells_what_is_none(trained_study,
     panel = Panel(open_trained(bundle, arms=["global"]), keep=True)
     paths = [Path(path) for path in load_manifest(trained_study / "manifest.csv")["path"][:4]]
     options = PredictOptions(pictures=False)
-    judged = predict_files(panel, paths, tmp_path / "out", options).judged
-    answer = next(one for one in judged if one.verdicts)
+    judged = predict_files(panel, paths, tmp_path / "out", options).results
+    answer = next(one for one in judged if one.predictions)
     radiograph = Path(answer.path)
     bomb = io.BytesIO()
     Image.new("1", (11_000, 11_000)).save(bomb, "PNG")
@@ -147,7 +149,7 @@ def test_a_bundle_answers_for_a_radiograph_and_tells_what_is_none(trained_study,
     app = create_app(partial(opinion_on, panel), "model.flannel", FLANNEL)
     states = after_dropping(app, files, (390, 390, 390), tmp_path)
     (_, answered), (_, paper), (_, bombed) = states
-    first = leading(answer.verdicts)
+    first = leading(answer.predictions)
     most = first.probabilities.argmax()
     assert answered["strong"] == [f"{FLANNEL[most]} {first.probabilities[most]:.2f}"]
     assert (answered["pictures"], answered["broken"], answered["beyond"]) == (1, 0, 0)

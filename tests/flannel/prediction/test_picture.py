@@ -42,12 +42,12 @@ def test_everything_that_is_said_is_drawn(store, tmp_path):
     heat = tmp_path / "heat.npy"
     np.save(heat, np.eye(64, dtype=np.float16))
     shown = [Shown("patched/small", 1, PATCHES, heat)]
-    verdicts = (
+    predictions = (
         Prediction("patched", "small", SURE, SURE[::-1], SURE * 0.5, SURE, 2, 0.5),
         Prediction("patched", "FLANNEL", SURE, None, None, None, None, None),
     )
     known = Known("test-0", "train")
-    judged = RadiographResult("test-0", "/in/one.png", known, "one lung", (), verdicts)
+    judged = RadiographResult("test-0", "/in/one.png", known, "one lung", (), predictions)
     figure = opinion_picture(judged, FLANNEL, store, shown)
     figure.canvas.draw()
     drawn = texts(figure)

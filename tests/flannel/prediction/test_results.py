@@ -12,7 +12,7 @@ from flannel.ensemble import NeuralWeightModule
 from flannel.learners.views import WHOLE, PatchLocations
 from flannel.metrics.calibration import Temperature
 from flannel.prediction.predictors import Answer, redrawn
-from flannel.prediction.results import leading, verdicts_on
+from flannel.prediction.results import leading, predictions_for
 from flannel.prediction.trained import (
     Trained,
     TrainedBaseline,
@@ -96,7 +96,7 @@ def test_an_ensemble_combines_what_the_learners_say_of_every_redraw(trained):
         "global/small": answer("one", [1]),
         "patched/small": answer("one", [0, 0, 0, 2]),
     }
-    whole, patched, fused = verdicts_on(trained, answers, redraws=500)
+    whole, patched, fused = predictions_for(trained, answers, redraws=500)
     assert (whole.patches, whole.coverage, whole.low) == (0, None, None)
     # softmax(log p / 2) of one class at 1 and three at the floor of 0.01: 1 to 0.1 three times
     np.testing.assert_allclose(whole.calibrated, np.array([0.1, 1, 0.1, 0.1]) / 1.3, rtol=1e-6)
@@ -126,7 +126,7 @@ def test_a_baseline_combines_like_an_ensemble(trained):
         "global/small": answer("one", [1]),
         "patched/small": answer("one", [0, 0, 0, 2]),
     }
-    *_, found = verdicts_on(trained, answers, redraws=500)
+    *_, found = predictions_for(trained, answers, redraws=500)
     assert (found.arm, found.learner, found.patches) == ("fused", "mean", None)
     np.testing.assert_allclose(found.probabilities, [0.375, 0.5, 0.125, 0])
     np.testing.assert_allclose(found.low, [0.125, 0.5, 0, 0])
@@ -134,9 +134,9 @@ def test_a_baseline_combines_like_an_ensemble(trained):
 
 
 def test_a_missing_learner_silences_the_ensembles_that_need_it(trained):
-    found = verdicts_on(trained, {"global/small": answer("one", [1])}, redraws=0)
+    found = predictions_for(trained, {"global/small": answer("one", [1])}, redraws=0)
     assert [(one.arm, one.learner) for one in found] == [("global", "small")]
-    assert verdicts_on(trained, {}, redraws=10) == ()
+    assert predictions_for(trained, {}, redraws=10) == ()
 
 
 @pytest.mark.parametrize(
