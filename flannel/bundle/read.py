@@ -37,8 +37,8 @@ from flannel.bundle.values import (
     tables,
 )
 from flannel.bundle.weights import check_answer, check_network, read_weights
+from flannel.data.choices import Squaring
 from flannel.data.duplicates import HASH_BYTES
-from flannel.data.greyscale import Squaring
 from flannel.data.store.layout import Settings
 from flannel.errors import FlannelError
 from flannel.files import digest_of

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
+from flannel.data.choices import Protocol, Squaring
 from flannel.data.diagnosis import MappingName
 from flannel.errors import LARGEST_SEED, RunError, check_range
 from flannel.files import write_folder_once
 
-Protocol = Literal["patient", "paper", "nested", "given", "leave-source-out", "external"]
-Resize = Literal["stretch", "letterbox"]
 LARGEST_PX = 8192
 """Side of the largest radiographs that are stored or drawn, in pixels."""
 
@@ -133,7 +132,7 @@ def manifest(
 def store(
     study: Path = Path("runs/study"),
     size_px: int = 1024,
-    resize: Resize = "stretch",
+    resize: Squaring = "stretch",
     renew: bool = False,
     strict: bool = False,
 ) -> None:

@@ -14,8 +14,8 @@ import pandas as pd
 import yaml
 from jsonargparse import ArgumentParser
 
+from flannel.data.choices import Protocol
 from flannel.data.diagnosis import MappingName
-from flannel.data.folds import Protocol
 from flannel.errors import RunError
 from flannel.files import read_json, whole_file, write_json
 from flannel.study.contents import ENSEMBLE

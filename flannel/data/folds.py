@@ -2,15 +2,14 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from flannel.data.choices import Protocol
 from flannel.data.manifest import ManifestError
 from flannel.errors import OptionError
 
-Protocol = Literal["patient", "paper", "nested", "given", "leave-source-out", "external"]
 TEST_PARTS = 5
 """One of five parts is the test set: 20 %, as in the paper (Section 2)."""
 

@@ -6,13 +6,11 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Integer, UInt8
 from PIL import Image
 
+from flannel.data.choices import Squaring
 from flannel.errors import OptionError
 
 Polarity = Literal["display", "jsrt"]
 """`display`: lungs dark, as on a screen. `jsrt`: levels follow optical density, lungs bright."""
-
-Squaring = Literal["stretch", "letterbox"]
-"""`stretch`: the aspect is ignored. `letterbox`: it is kept, between two bands of zeros."""
 
 JSRT_EXTRA_CUT_PIXELS = 10
 """Pixels that the original program cuts off beyond the smallest level of a JSRT file."""

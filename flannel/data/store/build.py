@@ -10,9 +10,9 @@ import pandas as pd
 from jaxtyping import UInt8
 from PIL import Image
 
+from flannel.data.choices import Squaring
 from flannel.data.file_checks import RadiographError
 from flannel.data.greyscale import (
-    Squaring,
     content_box,
     equalisation_table,
     to_eight_bits,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from flannel.data.greyscale import Squaring
+from flannel.data.choices import Squaring
 from flannel.errors import FlannelError
 from flannel.files import whole_file
 
