@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from flannel.comparison.related import RelatedStudy
@@ -25,11 +26,14 @@ from flannel.study.contents import (
     learner_place,
     narrowed,
 )
-from flannel.study.predictions import PredictionsError, load_predictions, probability_columns
+from flannel.study.predictions import (
+    PredictionsError,
+    load_predictions,
+    probability_columns,
+    unusual_sums,
+)
 from flannel.study.repeats import recipe_of
 from flannel.uncertainty import FEWEST_GROUPS
-
-SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ def read_comparison(
     notes = [*_elsewhere(study), *gaps(study, runs, _planned(plan, learners)), *left_out]
     notes += [] if plan else _other_labels(diagnoses)
     notes += [*_rare(results, diagnoses), *fewer, *_absent(results)]
-    notes += _unusual_sums(results, diagnoses)
+    notes += unusual_sums(_sums(results, diagnoses))
     scope = _scope(study, results, diagnoses, plan)
     return Comparison(study, diagnoses, results, tuple(notes), scope, plan, trainings)
 
@@ -288,19 +292,14 @@ def _rare(results: Sequence[Result], diagnoses: Sequence[str]) -> list[str]:
     ]
 
 
-def _unusual_sums(results: Sequence[Result], diagnoses: Sequence[str]) -> list[str]:
-    """Names the learners whose probabilities do not sum to one, which mean sigmoids need not."""
-    sums: dict[str, list[float]] = {}
+def _sums(results: Sequence[Result], diagnoses: Sequence[str]) -> dict[str, np.ndarray]:
+    """Returns the sums of the test probabilities of each learner, over all folds."""
+    sums: dict[str, list[np.ndarray]] = {}
     for result in results:
-        total = result.predictions[probability_columns(diagnoses)].sum(axis=1)
-        if (total - 1).abs().max() > SUM_TOLERANCE:
-            name = f"{result.run.arm} {result.run.learner}"
-            sums.setdefault(name, []).extend([total.min(), total.max()])
-    return [
-        f"The probabilities of {name} sum to {min(ends):.2f} to {max(ends):.2f} instead of 1 "
-        "(as mean sigmoids do) and are used unchanged."
-        for name, ends in sums.items()
-    ]
+        table = result.predictions[probability_columns(diagnoses)]
+        name = f"{result.run.arm} {result.run.learner}"
+        sums.setdefault(name, []).append(table.sum(axis=1).to_numpy())
+    return {name: np.concatenate(of_folds) for name, of_folds in sums.items()}
 
 
 def _share_radiographs(

@@ -22,11 +22,10 @@ from flannel.study.predictions import (
     load_predictions,
     probability_columns,
     save_predictions,
+    unusual_sums,
 )
 
 Stacking = Literal["in_sample", "out_of_fold"]
-
-ROUNDING = 1e-3  # a sum of probabilities that is further from 1 is reported
 
 
 class EnsembleError(FlannelError):
@@ -145,7 +144,9 @@ def read_stack(
                 f"Fold {fold} has no {part} rows with data.stacking {stacking}. "
                 + _way_out(part, stacking)
             )
-    return Stack(own, training, _unusual_sums(own, learners))
+    sums = own.probabilities.sum(axis=2)  # (images, learners)
+    notes = unusual_sums(dict(zip(learners, sums.T, strict=True)))
+    return Stack(own, training, tuple(notes))
 
 
 def stacked_folds(study: Path, fold: int, stacking: Stacking) -> list[int]:
@@ -233,17 +234,6 @@ def _way_out(part: str, stacking: Stacking) -> str:
             "and nested give; use in_sample otherwise."
         )
     return "Were the base learners run on the same manifest?"
-
-
-def _unusual_sums(rows: Rows, learners: Sequence[str]) -> tuple[str, ...]:
-    """Names the learners whose probabilities do not sum to one; they are used as they are."""
-    sums = rows.probabilities.sum(axis=2)  # (images, learners)
-    return tuple(
-        f"The probabilities of {name} sum to {ends.min():.2f} to {ends.max():.2f} instead of 1, as "
-        "mean sigmoids do: they are used as they are."
-        for name, ends in zip(learners, sums.T, strict=True)
-        if np.abs(ends - 1).max() > ROUNDING
-    )
 
 
 PAPERS_FORM = "flannel"

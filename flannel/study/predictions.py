@@ -11,6 +11,8 @@ from flannel.files import whole_file
 
 IDENTITY = ("image_id", "patient_id", "group", "split", "diagnosis")
 SPLITS = ("train", "val", "test")
+SUM_TOLERANCE = 1e-3
+"""A sum of probabilities that is further from 1 is reported."""
 
 
 class PredictionsError(FlannelError):
@@ -45,6 +47,20 @@ def prediction_row(
 def predictions_table(identity: pd.DataFrame, rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """Joins the rows of predicted images to their identity columns, in the identity's order."""
     return identity[list(IDENTITY)].merge(pd.DataFrame(rows), on="image_id", validate="one_to_one")
+
+
+def unusual_sums(sums: Mapping[str, np.ndarray]) -> list[str]:
+    """Names the learners whose probabilities do not sum to one, which mean sigmoids need not.
+
+    Args:
+        sums: Of each learner, by its name: the sums of its images' probabilities.
+    """
+    return [
+        f"The probabilities of {name} sum to {of_images.min():.2f} to {of_images.max():.2f} "
+        "instead of 1 (as mean sigmoids do) and are used unchanged."
+        for name, of_images in sums.items()
+        if np.abs(of_images - 1).max(initial=0) > SUM_TOLERANCE
+    ]
 
 
 def save_predictions(table: pd.DataFrame, path: Path) -> None:
