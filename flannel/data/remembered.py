@@ -23,7 +23,7 @@ def recall(path: Path, rules: str) -> list[list[str]]:
         return []
     digest, _, body = path.read_bytes().partition(b"\n")
     if digest != _digest(body, rules):
-        announce(f"{path} is damaged or from another version: it is made anew.")
+        announce(f"{path} is damaged or from another version: it is made again.")
         return []
     text = io.StringIO(body.decode("utf-8", "surrogateescape"), newline="")
     return list(csv.reader(text))

@@ -193,8 +193,8 @@ def _learner_run(
     able = [i for i in table["image_id"] if not learner.needs_mask or store.has_mask(i)]
     if not able:
         raise EvaluationError(f"No radiograph has a lung mask, which {learner.name} needs.")
-    asked = progress(panel.ready(learner).predict(store, able), len(able), f"Asking {learner.name}")
-    answers = list(asked)
+    predicted = panel.ready(learner).predict(store, able)
+    answers = list(progress(predicted, len(able), f"Predicting with {learner.name}"))
     view = learner.view_options.view
     rows = [
         prediction_row(

@@ -210,8 +210,8 @@ def _spared(panel: Panel, results: Sequence[RadiographResult]) -> Iterator[str]:
         for prediction in result.predictions
         if prediction.patches
     ]
-    asked, all_patches = (sum(count) for count in zip(*counts, strict=True)) if counts else (0, 0)
-    yield f"{asked} of {all_patches} patches were asked; without the others the votes were known."
+    seen, all_patches = (sum(count) for count in zip(*counts, strict=True)) if counts else (0, 0)
+    yield f"{seen} of {all_patches} patches were evaluated; these decided the votes."
 
 
 def _known_name(trained: Trained, path: Path, sha256: str) -> str | None:
@@ -251,7 +251,7 @@ def _start(out: Path, parts: dict[str, str], redo: bool) -> None:
     if known and changed and not redo:
         announce(
             f"{out} holds an unfinished prediction with another {changed}: what depends on it is "
-            "made anew."
+            "made again."
         )
     # Store, masks and answers tell by themselves what was made otherwise; pictures do not.
     other_radiographs = known.get("radiographs") != parts["radiographs"]
@@ -283,7 +283,7 @@ def _predict(
         if not able:
             continue
         answering = kept.predict(learner, able)
-        for answer in progress(answering, len(able), f"Asking {learner.name}"):
+        for answer in progress(answering, len(able), f"Predicting with {learner.name}"):
             answers[answer.image_id][learner.name] = answer
         patched = learner.view_options.view.patched
         if options.pictures and patched not in kinds:  # one of whole radiographs, one of patches

@@ -298,8 +298,8 @@ class Trained:
         )
         slow = sorted({emulation(asked(precision), device) for precision in trained_in} - {""})
         notes = [
-            f"Trained in {precision}, asked in {asked(precision)} on {device_name(device)}: the "
-            "last digits differ from the study's own, which --precision as_trained gives."
+            f"Trained in {precision}, predicting in {asked(precision)} on {device_name(device)}: "
+            "the last digits differ from the study's own, which --precision as_trained gives."
             for precision in trained_in
             if asked(precision) != precision
         ]
@@ -324,8 +324,8 @@ class Trained:
         if learners == self.learners:
             return self
         note = (
-            f"{FEW_PATCHES} patches that keep apart are asked in the place of uniform ones, with "
-            "the same error in less time; --quick false asks as the recipes say."
+            f"{FEW_PATCHES} patches that keep apart are evaluated instead of uniform ones, with "
+            "the same error in less time; --quick false follows the recipes."
         )
         return replace(self, learners=learners, notes=(*self.notes, note))
 

@@ -153,7 +153,7 @@ def _chosen_fold(
         return (folds or [0])[0], ()
     listed = ", ".join(map(str, folds))
     return folds[0], (
-        f"{study} has trained the folds {listed}: fold {folds[0]} answers, as its own tables tell "
+        f"{study} has trained the folds {listed}: fold {folds[0]} predicts. Its tables show "
         "how well; --fold chooses another.",
     )
 

@@ -198,7 +198,7 @@ def test_what_was_asked_otherwise_is_asked_anew(study, tmp_path, capsys):
     predict_files(other, files, out, options)
     printed = capsys.readouterr().err
     assert (
-        "an unfinished prediction with another trained: what depends on it is made anew" in printed
+        "an unfinished prediction with another trained: what depends on it is made again" in printed
     )
     assert "already" not in printed
     assert not kept.exists()
@@ -246,7 +246,7 @@ def test_the_command_answers_draws_and_tells_what_it_cannot_read(study, tmp_path
         assert min(drawn.size) > 500
     sure = ["--pictures=false", "--doubtful=true", "--until_sure=0"]
     assert main(["predict", str(path), f"--study={study}", f"--out={tmp_path / 's'}", *sure]) == 0
-    assert re.search(r"[46] of 6 patches were asked", capsys.readouterr().out)
+    assert re.search(r"[46] of 6 patches were evaluated", capsys.readouterr().out)
     assert main(["predict", str(bad), f"--study={study}", f"--out={tmp_path / 'none'}"]) == 1
     assert "No radiograph can be read" in capsys.readouterr().err
     assert main(["predict", str(path), f"--study={study}", f"--out={tmp_path}"]) == 1
@@ -295,7 +295,7 @@ def test_what_a_study_lacks_is_said(study, tmp_path):
     shutil.copytree(folds / "fold0", folds / "fold1")
     several = trained_of_study(copy, arms=["global"])
     assert several.fold == 0
-    assert "the folds 0, 1: fold 0 answers" in several.notes[0]
+    assert "the folds 0, 1: fold 0 predicts" in several.notes[0]
     assert trained_of_study(copy, fold=1, arms=["global"]).notes == ()
     shutil.rmtree(folds / "fold1")
     shutil.rmtree(copy / "segmentation")

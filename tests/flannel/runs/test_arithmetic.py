@@ -274,7 +274,7 @@ def test_emulated_bfloat16_is_asked_in_float32_within_what_bfloat16_moves(asked)
     np.testing.assert_allclose(as_trained, own, atol=5e-7)  # the table's last printed digit
     in_float32, panel = ask(onednn=False)
     (note,) = panel.trained.notes
-    assert note.startswith("Trained in bf16-mixed, asked in 32-true on a CPU with ")
+    assert note.startswith("Trained in bf16-mixed, predicting in 32-true on a CPU with ")
     assert "--precision as_trained" in note
     exact, _ = ask(onednn=False, double=True)
     by_bfloat16 = np.abs(as_trained - exact).max()
