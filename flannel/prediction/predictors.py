@@ -340,7 +340,7 @@ def ask_until_sure(
     learner: TrainedLearner,
     error: float,
 ) -> list[Float[Tensor, "seen classes"]]:
-    """Asks so many views of each image at a time, and no more of those whose vote is decided.
+    """Evaluates patches in rounds, and drops images whose vote is already decided.
 
     Args:
         ask: Returns the logits of views.
@@ -350,7 +350,7 @@ def ask_until_sure(
         error: The risk of another majority than that of all views.
 
     Returns:
-        For each image the logits of the views that were asked, the first of `pixels`.
+        For each image the logits of the views that were evaluated, the first of `pixels`.
     """
     views = pixels.shape[1]
     decided_logits: dict[int, Tensor] = {}
