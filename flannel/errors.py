@@ -122,4 +122,4 @@ def _full_places() -> str:
 
 
 class RunError(FlannelError):
-    """A run that cannot go on, in a sentence."""
+    """Raised when a run cannot continue."""

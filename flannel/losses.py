@@ -13,7 +13,7 @@ Reduction = Literal["sum", "mean"]
 
 
 class ClassCountError(FlannelError):
-    """Training images of which a class has none, in a sentence."""
+    """Raised when a class has no training image."""
 
 
 class FocalLoss(nn.Module):

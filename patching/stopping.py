@@ -1,4 +1,4 @@
-"""When more patches of an image need not be asked: their votes could hardly change the majority.
+"""When more patches of an image need no evaluation: their votes could hardly change the majority.
 
 Paper 004 asks the same K patches of every image. Votes are counted one after another here, and the
 count may end early, as in an election whose winner is known before the last ballot.

@@ -18,7 +18,7 @@ NETWORKS = ("segmentation.fc_densenet.", "segmentation_models_pytorch.")
 
 
 class MaskError(FlannelError):
-    """Masks that cannot be made or used, in a sentence."""
+    """Raised when masks cannot be made or used."""
 
 
 @dataclass(frozen=True)

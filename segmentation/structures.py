@@ -1,4 +1,4 @@
-"""What the segmenter tells apart: the lungs, left and right lung, or both and the heart."""
+"""Which structures are segmented: the lungs, left and right lung, or both and the heart."""
 
 from typing import Literal
 

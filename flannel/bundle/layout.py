@@ -29,7 +29,7 @@ _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*"
 
 
 class BundleError(FlannelError):
-    """A bundle that is not written or not used, in a sentence."""
+    """Raised when a bundle cannot be written or used."""
 
 
 def is_bundle(folder: Path) -> bool:

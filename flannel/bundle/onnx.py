@@ -29,7 +29,7 @@ TOLERANCE = 1e-3
 
 
 class OnnxError(FlannelError):
-    """A network that is not exported, in a sentence."""
+    """Raised when a network cannot be exported."""
 
 
 @dataclass(frozen=True)

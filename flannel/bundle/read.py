@@ -1,4 +1,4 @@
-"""A bundle read as if it were a study, and none of it believed before it was compared or bounded.
+"""Loads a bundle like a study; its contents are untrusted, and validated before use.
 
 `flannel.bundle.write` writes one. A bundle may come from anybody, and its hashes tell only that
 it is as its sender left it. So nothing in it is run, and no network is built before its skeleton

@@ -32,7 +32,7 @@ SPLITS: dict[Reported, str] = {"val": "validation", "test": "test"}
 
 
 class RelatedError(RunError):
-    """A study of another paper that cannot be read, in a sentence."""
+    """Raised when a study of another paper cannot be read."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ DECODING_FAULTS = (
 
 
 class RadiographError(FlannelError):
-    """A file that cannot be used as a radiograph or mask, in a sentence with its path."""
+    """Raised when a file cannot be used as a radiograph or mask; the message names its path."""
 
 
 def checked_start(path: Path) -> bytes:

@@ -20,7 +20,7 @@ FRONTAL = "AP or PA"
 
 
 class SourceError(FlannelError):
-    """A folder that is not the data set it should be, in a sentence."""
+    """Raised when a folder is not the data set it should be."""
 
 
 @dataclass(frozen=True)

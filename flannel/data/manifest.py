@@ -35,7 +35,7 @@ NO_SET = "folders of no data set that is known"
 
 
 class ManifestError(FlannelError):
-    """A manifest, or the folder it should be made from, that cannot be used, in a sentence."""
+    """Raised when a manifest, or the folder it should be made from, cannot be used."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Tables that only save work: used when they are whole and of this version, else made anew."""
+"""Tables that only save work: used when they are whole and of this version, else made again."""
 
 import csv
 import hashlib

@@ -29,7 +29,7 @@ Stacking = Literal["in_sample", "out_of_fold"]
 
 
 class EnsembleError(FlannelError):
-    """Base predictions that cannot be put together, in a sentence."""
+    """Raised when base predictions cannot be combined."""
 
 
 class MissingPredictionsError(EnsembleError):

@@ -27,7 +27,7 @@ _CORNERS = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
 
 
 class AugmentationError(FlannelError):
-    """An augmentation that cannot be, in a sentence."""
+    """Raised when an augmentation is impossible."""
 
 
 class AugmentationParams(NamedTuple):

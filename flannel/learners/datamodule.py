@@ -31,7 +31,7 @@ TrainingOrder = Literal["shuffled", "fixed", "balanced"]
 
 
 class CohortError(FlannelError):
-    """A cohort that cannot be trained on, in a sentence."""
+    """Raised when a cohort cannot be trained on."""
 
 
 class RadiographDataModule(LightningDataModule):
@@ -43,9 +43,9 @@ class RadiographDataModule(LightningDataModule):
             lungs set to 0; "cropped", the rectangle around them; "patched", patches of its lungs.
         fold: 0 to 4.
         batch_size: Images a training step, over all devices together.
-        accumulate: Micro-batches that a training step is made of: the step and its gradient stay,
-            its memory falls. Only BatchNorm notices, which takes its statistics of a micro-batch;
-            for its sake an image that would be one of its own is left out of the epoch.
+        accumulate: Number of micro-batches per optimiser step. Gradients are unchanged, and memory
+            falls. BatchNorm statistics are of a micro-batch, so an image that would be alone in
+            its micro-batch is left out of the epoch.
         predict_batch_size: Images a step without gradients, on one device; `batch_size` when None.
         size_px: Side of the network's input; 299 for InceptionV3.
         resize_px: Side to which a whole radiograph is resized before its crop.

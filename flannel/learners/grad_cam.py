@@ -18,7 +18,7 @@ _POOLING = (
 
 
 class SaliencyError(FlannelError):
-    """A network or layer of which there is no saliency, in a sentence."""
+    """Raised when a network or layer has no saliency map."""
 
 
 class GradCam:

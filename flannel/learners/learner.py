@@ -36,7 +36,7 @@ from patching.vote import Rule, vote
 
 
 class TrainingError(FlannelError):
-    """Training that cannot go on, in a sentence."""
+    """Raised when training cannot continue."""
 
 
 class BaseLearner(LightningModule):

@@ -1,4 +1,4 @@
-"""What a learner says of images, and the callback that writes it down."""
+"""A learner's predictions of a batch, and the callback that writes all of them."""
 
 import time
 from collections.abc import Sequence

@@ -28,7 +28,7 @@ ABSENT = "no radiograph is {}"
 
 
 class MeasureError(FlannelError):
-    """Predictions that cannot be measured or compared, in a sentence."""
+    """Raised when predictions cannot be measured or compared."""
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class Measured:
     def values(
         self, name: str, measure: str, folds: Sequence[int] | None = None
     ) -> Float[np.ndarray, " folds"]:
-        """Returns a number fold by fold; by default of the folds that have a part in it."""
+        """Returns a measure per fold, by default only for folds where it is defined."""
         chosen = self.folds_of(name, measure) if folds is None else folds
         return np.array([self.scores[fold].value(name, measure) for fold in chosen])
 

@@ -16,7 +16,7 @@ Logits = Float[Tensor, "batch classes"]
 
 
 class WeightsError(FlannelError):
-    """Pretrained weights that are not to be had, in a sentence."""
+    """Raised when pretrained weights cannot be had."""
 
 
 class ImageNetNetwork(nn.Module):

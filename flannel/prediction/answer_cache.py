@@ -1,4 +1,4 @@
-"""What a prediction keeps while it goes on, so that one that was killed asks no network twice."""
+"""Caches predictions, so that an interrupted one resumes without evaluating a network twice."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

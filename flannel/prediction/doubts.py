@@ -1,4 +1,4 @@
-"""What speaks against believing an answer: a picture that is unlike what the learners were shown.
+"""Doubts about a prediction: the picture is unlike those that the learners were trained on.
 
 A network answers whatever it is shown. What its training radiographs look like is therefore kept
 with it (`Norms`), and a radiograph that is unlike them gets a doubt instead of a confident answer.

@@ -49,7 +49,7 @@ from flannel.study.predictions import (
 
 
 class EvaluationError(FlannelError):
-    """A cohort that what was trained cannot be measured on, in a sentence."""
+    """Raised when trained learners cannot be evaluated on a cohort."""
 
 
 @dataclass(frozen=True)

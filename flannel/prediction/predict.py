@@ -55,7 +55,7 @@ WORK = "work"
 
 
 class PredictError(FlannelError):
-    """Radiographs that cannot be answered for, in a sentence."""
+    """Raised when nothing can be predicted for radiographs."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Trained learners asked about the radiographs of a store, as their own runs asked them."""
+"""Runs trained learners on a store, reproducing the predictions of their training runs."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What learners and ensembles say of one radiograph, and how far other patches would move it."""
+"""Predictions for one radiograph, and how far other patches would move them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

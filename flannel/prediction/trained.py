@@ -1,4 +1,4 @@
-"""What has been trained, ready to be asked: segmenter, base learners and ensembles of one fold.
+"""What has been trained, ready to predict: segmenter, base learners and ensembles of one fold.
 
 Everything here is made of plain options and of weights that are read when they are wanted, from a
 study's folder (`flannel.prediction.trained_study`) or from a bundle. Networks are built only of
@@ -49,7 +49,7 @@ Weights = Callable[[], Mapping[str, Tensor]]
 
 
 class TrainedError(FlannelError):
-    """Something trained that cannot be asked, in a sentence."""
+    """Raised when something trained cannot predict."""
 
 
 @dataclass(frozen=True)

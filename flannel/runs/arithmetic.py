@@ -36,7 +36,7 @@ SLOWER = "3 to 11 times as long as float32"
 
 
 class PrecisionError(FlannelError):
-    """A precision that does not exist or cannot be had, in a sentence."""
+    """Raised when a precision does not exist or cannot be had."""
 
 
 def computes_bfloat16(device: torch.device) -> bool:

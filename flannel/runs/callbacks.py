@@ -1,4 +1,4 @@
-"""What every training does beside learning: says its epochs, seeds them, steadies BatchNorm."""
+"""Callbacks of every training: report epochs, seed them, refresh BatchNorm statistics."""
 
 import csv
 import time

@@ -17,7 +17,7 @@ from flannel.errors import FlannelError
 
 
 class CheckpointError(FlannelError):
-    """A network that is not built, or weights that cannot be read, in a sentence."""
+    """Raised when a network is not built, or its weights cannot be read."""
 
 
 def build_module(

@@ -51,7 +51,7 @@ from flannel.runs.schedules import OneCycle, over_all_steps
 from flannel.runs.signals import Stopped
 from flannel.runs.wandb_runs import log_final_values, wandb_logger, without_machine
 
-# What libraries say to each other, or of things that are meant here; nothing that a user can mend.
+# Third-party warnings that are expected here and not actionable for users.
 _LIBRARY_NOISE = (
     r"(?s).*JSONARGPARSE_DEPRECATION_WARNINGS",
     r"(?s).*was deprecated in v4\.49\.0",

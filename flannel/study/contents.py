@@ -48,7 +48,7 @@ Stage = Literal["base", "ensemble", "shortcut"]
 
 
 class StudyError(FlannelError):
-    """A study that cannot be compared, in a sentence."""
+    """Raised when a study cannot be compared."""
 
 
 @dataclass(frozen=True, eq=False)

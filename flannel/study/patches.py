@@ -12,7 +12,7 @@ from flannel.files import whole_file
 
 
 class PatchesError(FlannelError):
-    """A file of patches that cannot be used, in a sentence."""
+    """Raised when a file of patches cannot be used."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ SUM_TOLERANCE = 1e-3
 
 
 class PredictionsError(FlannelError):
-    """A predictions table that cannot be used, in a sentence."""
+    """Raised when a predictions table cannot be used."""
 
 
 def probability_columns(diagnoses: Sequence[str]) -> list[str]:

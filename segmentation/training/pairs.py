@@ -36,7 +36,7 @@ REMARKED = 10
 
 
 class LungPairError(FlannelError):
-    """Image + mask pairs that cannot be used, in a sentence."""
+    """Raised when image + mask pairs cannot be used."""
 
 
 @dataclass(frozen=True)

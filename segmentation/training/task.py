@@ -21,7 +21,7 @@ Schedule = Literal["plateau", "steps"]
 
 
 class SegmenterError(FlannelError):
-    """A network or recipe that cannot make a lung segmenter, in a sentence."""
+    """Raised when a network or recipe cannot make a lung segmenter."""
 
 
 class MeanJaccard(Metric):

@@ -23,7 +23,7 @@ INDEX, SUMMARY = "index.csv", "store.json"
 
 
 class StoreError(FlannelError):
-    """A store that cannot be built or read, in a sentence."""
+    """Raised when a store cannot be built or read."""
 
 
 @dataclass(frozen=True)

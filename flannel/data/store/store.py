@@ -24,7 +24,7 @@ from flannel.data.store.layout import (
 class Store:
     """Radiographs and lung masks of one size, read from the disk as they are asked for.
 
-    Sent to another process, it opens its files there anew.
+    Picklable: it opens its files again in the receiving process.
 
     Attributes:
         size_px: Side of the square.
