@@ -8,30 +8,22 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import jinja2
-import pandas as pd
 import torch
 import torchvision
 
 from flannel import __version__
+from flannel.bundle.card import model_card
 from flannel.bundle.layout import MOST_HASHES, BundleError, write_folder
 from flannel.bundle.read import trained_of_bundle
 from flannel.bundle.values import Entry, table
 from flannel.bundle.weights import save_weights
-from flannel.data.folds import splits_of_fold
-from flannel.data.manifest import load_manifest
-from flannel.data.provenance import load_provenance
-from flannel.metrics.classification import measured_splits
 from flannel.prediction.trained import (
-    NOTICE,
     Trained,
     TrainedEnsemble,
     TrainedError,
     TrainedLearner,
 )
 from flannel.runs.checkpoints import CheckpointError
-from flannel.study.contents import find_runs
-from flannel.study.predictions import SPLITS, load_predictions
 from segmentation.checkpoint import Segmenter
 
 SEGMENTER = "segmenter.safetensors"
@@ -155,129 +147,3 @@ def _hashes_entry(hashes: Sequence[bytes], folder: Path) -> str:
     """Writes the hashes of training and validation radiographs, sorted so that none has a place."""
     (folder / HASHES).write_bytes(b"".join(sorted(hashes)))
     return HASHES
-
-
-def model_card(trained: Trained, study: Path, licence: str) -> str:
-    """Writes the card as Markdown.
-
-    Args:
-        trained: What is in the bundle.
-        study: Where manifest and predictions are read.
-        licence: Of the weights; "" says that nothing was stated.
-
-    Raises:
-        ManifestError: If the manifest cannot be read.
-        PredictionsError: If predictions cannot be read.
-    """
-    manifest = load_manifest(study / "manifest.csv")
-    manifest["used"] = splits_of_fold(manifest, trained.fold)
-    sources = [
-        {
-            "source": source,
-            "licence": ", ".join(sorted(set(rows["licence"]) - {""})),
-            "counts": [int((rows["used"] == split).sum()) for split in SPLITS],
-        }
-        for source, rows in manifest.groupby("source")
-    ]
-    noted = (study / "manifest.json").is_file()
-    measured = _measured(trained, study)
-    segmenter = trained.segmenter
-    card = _template("model_card.md.j2").render(
-        name=study.resolve().name,
-        fold=trained.fold,
-        notice=NOTICE,
-        diagnoses=trained.diagnoses,
-        segmenter=None
-        if segmenter is None
-        else {
-            "network": type(segmenter.network).__name__,
-            "size_px": segmenter.size_px,
-            "classes": segmenter.classes,
-        },
-        learners=[_learner(learner) for learner in trained.learners],
-        ensembles=[_ensemble(form) for form in trained.ensembles],
-        store=trained.store,
-        sources=sources,
-        splits=SPLITS,
-        protocol=load_provenance(study / "manifest.csv").choices.protocol if noted else "unknown",
-        licence=licence,
-        hashes=trained.hashes is not None,
-        images=int((manifest["used"] == "test").sum()),
-        measured=measured,
-        notes=[note.replace(str(study), study.resolve().name) for note in trained.notes],
-        versions={"flannel": __version__, "torch": torch.__version__.split("+")[0]},
-    )
-    return f"{card}\n"
-
-
-def _learner(learner: TrainedLearner) -> dict[str, object]:
-    """Describes a learner in a line."""
-    data = learner.data
-    patched = learner.arm == "patched"
-    return {
-        "arm": learner.arm,
-        "learner": learner.learner,
-        "network": _class_name(learner.network),
-        "size_px": data.get("size_px"),
-        "precision": learner.precision,
-        "answers": f"{data.get('predict_patches')} patches of {data.get('window_px')} px, "
-        f"{learner.vote}"
-        if patched
-        else "the whole radiograph",
-    }
-
-
-def _ensemble(ensemble: TrainedEnsemble) -> dict[str, object]:
-    return {
-        "arm": ensemble.arm,
-        "learner": ensemble.learner,
-        "network": _class_name(ensemble.combination),
-        "learners": ensemble.learners,
-    }
-
-
-def _class_name(specification: object) -> str:
-    """Names a network by its class, and by its architecture where the class has several."""
-    assert isinstance(specification, dict)
-    name = str(specification["class_path"]).rpartition(".")[2]
-    architecture = (specification.get("init_args") or {}).get("architecture")
-    return f"{name} ({architecture})" if architecture else name
-
-
-def _measured(trained: Trained, study: Path) -> list[dict[str, object]]:
-    """Measures the test rows of everything in the bundle, as its runs wrote them."""
-    folders = {
-        (run.arm, run.learner): run.folder for run in find_runs(study) if run.fold == trained.fold
-    }
-    rows = []
-    parts: Sequence[TrainedLearner | TrainedEnsemble] = [*trained.learners, *trained.ensembles]
-    for part in parts:
-        path = folders[part.arm, part.learner] / "predictions.csv"
-        table = load_predictions(path, trained.diagnoses)
-        measures = measured_splits(_test(table), trained.diagnoses).get("test")
-        if measures is None:
-            continue
-        by_class = measures["f1"]
-        assert isinstance(by_class, dict)
-        rows.append(
-            {
-                "name": f"{part.arm} {part.learner}",
-                "macro_f1": measures["macro_f1"],
-                "accuracy": measures["accuracy"],
-                "f1": [by_class[name] for name in trained.diagnoses],
-                "temperature": part.temperature.value if part.temperature else None,
-            }
-        )
-    return rows
-
-
-def _test(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["split"] == "test"]
-
-
-def _template(name: str) -> jinja2.Template:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("flannel.bundle"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # Markdown, read as text
-    ).get_template(name)

@@ -10,7 +10,7 @@ from flannel.comparison.tables.cost import cost_table
 from flannel.comparison.tables.f1 import table_3
 from flannel.comparison.tables.layout import Table
 from flannel.comparison.tables.measures import measures_tables
-from flannel.comparison.tables.pairs import differences_table, tests_table
+from flannel.comparison.tables.pairs import declared, differences_table, tests_table
 from flannel.comparison.tables.participants import participants_tables
 from flannel.comparison.tables.parts import parts_table, subgroups_table
 from flannel.comparison.tables.recipes import recipes_table, runs_table
@@ -21,11 +21,12 @@ __all__ = ["all_tables"]
 
 def all_tables(measurements: Measurements, costs: Sequence[Cost]) -> list[Table]:
     """Makes every table that the study has numbers for, the paper's three first."""
-    study = measurements.comparison.study
+    comparison = measurements.comparison
+    study = comparison.study
     tables = [
         table_1(study),
         table_2(study),
-        *participants_tables(measurements.comparison),
+        *participants_tables(study, comparison.diagnoses, comparison.folds, declared(comparison)),
         table_3(measurements),
         *measures_tables(measurements),
         differences_table(measurements),
@@ -36,7 +37,7 @@ def all_tables(measurements: Measurements, costs: Sequence[Cost]) -> list[Table]
         calibrations_table(measurements),
         operating_points_table(measurements),
         cost_table(costs),
-        recipes_table(measurements.comparison),
-        runs_table(measurements.comparison),
+        recipes_table(comparison),
+        runs_table([result.run for result in comparison.trainings]),
     ]
     return [table for table in tables if table is not None]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from flannel.comparison.measurements import FAMILIES, Measurements, Pair
+from flannel.comparison.results import Comparison
 from flannel.comparison.tables.cells import UNDEFINED, difference_cell, p_cell
 from flannel.comparison.tables.layout import Line, Table
 from flannel.metrics.classification import MACRO
@@ -16,13 +17,11 @@ CAPTION = (
     "95 % interval, both rows in the same resamples of groups of patients. Where it covers zero, "
     "no difference is shown. "
 )
-PRIMARY = (
-    f"The primary comparison is {ENSEMBLE} patched minus {ENSEMBLE} global, in macro F1; all other "
-    "numbers are exploratory. "
-)
+PRIMARY_COMPARISON = f"{ENSEMBLE} patched minus {ENSEMBLE} global, in macro F1"
+PRIMARY = f"The primary comparison is {PRIMARY_COMPARISON}; all other numbers are exploratory. "
 NO_PRIMARY = (
-    f"The primary comparison ({ENSEMBLE} patched minus {ENSEMBLE} global, in macro F1) is not in "
-    "this study, so all numbers are exploratory. "
+    f"The primary comparison ({PRIMARY_COMPARISON}) is not in this study, so all numbers are "
+    "exploratory. "
 )
 NO_ARMS = "All numbers are exploratory. "
 HOLM = (
@@ -72,6 +71,11 @@ def differences_table(measurements: Measurements) -> Table | None:
         numbers=pd.concat(numbers, ignore_index=True),
         names=3,
     )
+
+
+def declared(comparison: Comparison) -> str:
+    """Returns the primary comparison; a study of another paper declares none."""
+    return PRIMARY_COMPARISON if comparison.plan is None else "none declared"
 
 
 def _declared(measurements: Measurements) -> str:

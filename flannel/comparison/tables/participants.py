@@ -1,29 +1,40 @@
 """How the study was set up, and who is in it: design, flow, age, sex, view and missing masks."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pandas as pd
 
-from flannel.comparison.results import Comparison
 from flannel.comparison.tables.cells import UNDEFINED
 from flannel.comparison.tables.layout import Line, Table
 from flannel.data.manifest import load_manifest
-from flannel.study.contents import ENSEMBLE
 from flannel.study.design import NOT_STATED, SETTING, design, flow_table, participants_table
 
 
-def participants_tables(comparison: Comparison) -> list[Table]:
-    """Lists design, flow and participants of a study; the last two need its manifest."""
-    tables = [_design(comparison)]
-    path = comparison.study / "manifest.csv"
+def participants_tables(
+    study: Path, diagnoses: Sequence[str], folds: Sequence[int], primary: str = NOT_STATED
+) -> list[Table]:
+    """Lists design, flow and participants of a study; the last two need its manifest.
+
+    Args:
+        study: The study's folder.
+        diagnoses: The label set.
+        folds: Shown is the first; the numbers behind the tables are of all.
+        primary: The primary comparison.
+    """
+    tables = [_design(study, primary)]
+    path = study / "manifest.csv"
     if path.is_file():
         manifest = load_manifest(path)
-        tables += [_flow(comparison, manifest), _participants(comparison, manifest)]
+        tables += [
+            _flow(study, manifest, diagnoses, folds),
+            _participants(study, manifest, diagnoses, folds),
+        ]
     return tables
 
 
-def _design(comparison: Comparison) -> Table:
-    items = design(comparison.study)
-    primary = f"{ENSEMBLE} patched minus {ENSEMBLE} global, macro F1; all else is exploratory"
-    items["primary comparison"] = primary if comparison.plan is None else NOT_STATED
+def _design(study: Path, primary: str) -> Table:
+    items = {**design(study), "primary comparison": primary}
     return Table(
         name="design",
         title="Design",
@@ -34,13 +45,12 @@ def _design(comparison: Comparison) -> Table:
     )
 
 
-def _flow(comparison: Comparison, manifest: pd.DataFrame) -> Table:
+def _flow(
+    study: Path, manifest: pd.DataFrame, diagnoses: Sequence[str], folds: Sequence[int]
+) -> Table:
     """Counts radiographs, patients and groups from the data sets to the parts of each fold."""
-    folds = {
-        fold: flow_table(comparison.study, manifest, fold, comparison.diagnoses)
-        for fold in comparison.folds
-    }
-    first = folds[comparison.folds[0]]
+    by_fold = {fold: flow_table(study, manifest, fold, diagnoses) for fold in folds}
+    first = by_fold[folds[0]]
     lines = tuple(
         Line(
             (
@@ -56,25 +66,24 @@ def _flow(comparison: Comparison, manifest: pd.DataFrame) -> Table:
     return Table(
         name="flow",
         title="Flow of radiographs",
-        caption=f"From the data sets to the parts of fold {comparison.folds[0]}. Groups join "
+        caption=f"From the data sets to the parts of fold {folds[0]}. Groups join "
         "radiographs of one patient, of patients who could be the same, and copies. The diagnoses "
         f"count radiographs. {UNDEFINED}: not known; {NOT_STATED}: the manifest was made before "
         "this was written.",
         head=("", *first.columns[1:]),
         lines=lines,
-        numbers=pd.concat([table.assign(fold=fold) for fold, table in folds.items()]),
+        numbers=pd.concat([table.assign(fold=fold) for fold, table in by_fold.items()]),
         names=1,
     )
 
 
-def _participants(comparison: Comparison, manifest: pd.DataFrame) -> Table:
-    path = comparison.study / "masks" / "masks.csv"
+def _participants(
+    study: Path, manifest: pd.DataFrame, diagnoses: Sequence[str], folds: Sequence[int]
+) -> Table:
+    path = study / "masks" / "masks.csv"
     masks = pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else None
-    folds = {
-        fold: participants_table(manifest, masks, fold, comparison.diagnoses)
-        for fold in comparison.folds
-    }
-    first = folds[comparison.folds[0]]
+    by_fold = {fold: participants_table(manifest, masks, fold, diagnoses) for fold in folds}
+    first = by_fold[folds[0]]
     lines = [
         Line(
             (
@@ -94,7 +103,7 @@ def _participants(comparison: Comparison, manifest: pd.DataFrame) -> Table:
     return Table(
         name="participants",
         title="Age, sex, view and missing masks",
-        caption=f"Radiographs of fold {comparison.folds[0]}. Age in years: median (lowest to "
+        caption=f"Radiographs of fold {folds[0]}. Age in years: median (lowest to "
         "highest), and for how many it is known. Sex: female, male, not stated. View: AP, PA, "
         "other or not stated. An empty lung mask counts as none.",
         head=(
@@ -102,7 +111,7 @@ def _participants(comparison: Comparison, manifest: pd.DataFrame) -> Table:
             "AP / PA / other", "no mask",
         ),
         lines=tuple(lines),
-        numbers=pd.concat([table.assign(fold=fold) for fold, table in folds.items()]),
+        numbers=pd.concat([table.assign(fold=fold) for fold, table in by_fold.items()]),
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """What the learners were trained with, from `config.yaml`, `curves.csv` and `cost.json`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -80,8 +80,11 @@ def read_recipe(run: StudyRun) -> Mapping[str, object]:
     return content if isinstance(content, dict) else {}
 
 
-def runs_table(comparison: Comparison) -> Table | None:
+def runs_table(runs: Sequence[StudyRun]) -> Table | None:
     """Lists seed, epochs, device and precision of every training.
+
+    Args:
+        runs: Those that were not trained by epochs are left out.
 
     Returns:
         None where no network was trained.
@@ -91,9 +94,9 @@ def runs_table(comparison: Comparison) -> Table | None:
         RunError: If a `cost.json` is no JSON object.
     """
     rows = [
-        {"arm": r.run.arm, "learner": r.run.learner, "fold": str(r.run.fold), **_record(r.run)}
-        for r in comparison.trainings
-        if (r.run.folder / "curves.csv").is_file()
+        {"arm": run.arm, "learner": run.learner, "fold": str(run.fold), **_record(run)}
+        for run in runs
+        if (run.folder / "curves.csv").is_file()
     ]
     if not rows:
         return None

@@ -1,5 +1,7 @@
 """What writing a bundle leaves: whole, without paths of the machine, as its reader takes it."""
 
+import re
+import shutil
 import threading
 from dataclasses import replace
 
@@ -45,9 +47,25 @@ def test_the_card_tells_data_results_and_limits(bundle, base_study):
     assert "Licence of the weights: CC BY 4.0." in card
     table = load_predictions(base_study.folder / "base/global/small/fold0/predictions.csv", FLANNEL)
     macro_f1 = measured_splits(table, FLANNEL)["test"]["macro_f1"]
-    assert f"| global small | {macro_f1:.4f} |" in card
+    assert re.search(rf"\| global small \| {macro_f1:.3f}( \[[^]]*\])? \|", card)
+    assert "| split protocol |" in card
+    assert "| **in the cohort** |" in card
+    assert "No shortcut baseline was computed" in card
     assert "| 1.500 |" in card
     assert "A note on the masks." in card
+
+
+def test_shortcut_baselines_travel_on_the_card(trained, base_study, tmp_path):
+    baseline = base_study.folder / "shortcut" / "size_and_border" / "fold0"
+    shutil.copytree(base_study.folder / "base" / "global" / "small" / "fold0", baseline)
+    folder = tmp_path / "model.flannel"
+    write_bundle(trained, base_study.folder, folder)
+    card = (folder / "MODEL_CARD.md").read_text()
+    (ours,) = [line for line in card.splitlines() if line.startswith("| global small | 0")]
+    (theirs,) = [line for line in card.splitlines() if line.startswith("| shortcut size and")]
+    assert ours.split("|")[2:-2] == theirs.split("|")[2:-2]
+    assert theirs.endswith("| – |")
+    assert "random forests that see no lung pixels" in card
 
 
 def test_nothing_is_replaced_unless_asked_and_nothing_half_written(

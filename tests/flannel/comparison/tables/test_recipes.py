@@ -3,7 +3,7 @@ import pytest
 from flannel.comparison.results import read_comparison
 from flannel.comparison.tables.recipes import chosen_epoch, recipes_table, runs_table
 from flannel.data.diagnosis import FLANNEL
-from flannel.study.contents import StudyError
+from flannel.study.contents import StudyError, find_runs
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
@@ -31,13 +31,13 @@ def test_recipes_say_what_was_trained_with_what(study_files):
 def test_every_training_names_its_seed_epochs_device_and_precision(study_files):
     folder = study_files.run("base/global/vgg19_bn/fold0", TRUTH)
     other = study_files.run("base/global/vgg19_bn/fold1", TRUTH)
-    assert runs_table(read_comparison(study_files.folder)) is None  # nothing was trained by epochs
+    assert runs_table(find_runs(study_files.folder)) is None  # nothing was trained by epochs
     (folder / "config.yaml").write_text(f"seed_everything: 7\n{RECIPE}")
     for run in (folder, other):
         (run / "curves.csv").write_text("epoch,val/macro_f1\n0,0.5\n1,0.75\n2,0.75\n3,0.6\n")
     known = {"epochs": 4, "device": "GPU", "devices": 2, "precision": "32-true", "torch": "2.10.0"}
     study_files.json("base/global/vgg19_bn/fold0/cost.json", {"seconds": 1, **known})
-    table = runs_table(read_comparison(study_files.folder))
+    table = runs_table(find_runs(study_files.folder))
     assert table.lines[0].cells == (
         "global", "vgg19_bn", "0", "7", "4", "2", "GPU × 2", "32-true", "2.10.0",
     )  # fmt: skip
