@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from flannel.comparison.costs import Cost
-from flannel.comparison.figures.calibration import reliability_curves
+from flannel.comparison.figures.calibration import decision_curves, reliability_curves
 from flannel.comparison.figures.cost import cost_bars
 from flannel.comparison.figures.curves import MICRO, ensemble_curves, learner_curves
 from flannel.comparison.figures.scores import confusion_matrices, f1_bars
@@ -42,6 +42,7 @@ def draw_figures(
         "curves_ensembles_micro": ensemble_curves(measurements, MICRO),
         "learner_weights": learner_weights(comparison),
         "reliability": reliability_curves(measurements),
+        "decision_curves": decision_curves(measurements),
         "training_curves": training_curves(comparison.study),
         "cost": cost_bars(costs),
     } | {

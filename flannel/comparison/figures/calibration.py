@@ -1,4 +1,4 @@
-"""Reliability: how often a prediction of some confidence is right."""
+"""Reliability of a prediction's confidence, and the net benefit of acting on probabilities."""
 
 from collections.abc import Mapping
 
@@ -7,9 +7,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from flannel.comparison.figures.style import PAGE_INCHES, drawn_in_style, legend_once
+from flannel.comparison.figures.style import (
+    LINE_STYLES,
+    PAGE_INCHES,
+    arm_look,
+    drawn_in_style,
+    legend_once,
+)
 from flannel.comparison.measurements import Measurements, Row
 from flannel.metrics.calibration import Calibration, CalibrationScores
+from flannel.metrics.clinical import net_benefit
+from flannel.study.predictions import probability_columns
+
+THRESHOLDS = np.linspace(0.01, 0.6, 60)
+"""Of a decision curve: beyond it, acting would need more certainty than a radiograph gives."""
 
 MOMENTS = {
     "before": ("as predicted", "#8C8C8C", "o", "-"),
@@ -71,6 +82,59 @@ def _panel(axes: Axes, row: Row) -> None:
     axes.set_aspect("equal")
     axes.grid(color="#E5E5E5", linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def decision_curves(measurements: Measurements) -> Figure | None:
+    """Draws the net benefit of acting on the first diagnosis, by threshold (decision curve).
+
+    A line per ensemble (or, without one, per base learner), the mean over folds, beside those of
+    acting on every radiograph and on none.
+
+    Returns:
+        None where no network was tested, or only on radiographs of the first diagnosis or of none.
+    """
+    covid = measurements.comparison.diagnoses[0]
+    rows = measurements.ensembles or [row for row in measurements.rows if row.stage == "base"]
+    tested = {len(set(table["diagnosis"] == covid)) for row in rows for table in row.tests.values()}
+    if tested != {2}:
+        return None
+    with drawn_in_style():
+        figure = Figure(figsize=(PAGE_INCHES * 0.7, 3.2), layout="constrained")
+        axes = figure.subplots()
+        share = np.mean([(t["diagnosis"] == covid).mean() for t in rows[0].tests.values()])
+        everybody = share - (1 - share) * THRESHOLDS / (1 - THRESHOLDS)
+        axes.plot(THRESHOLDS, everybody, color="#8C8C8C", linewidth=1.0, label="act on all")
+        axes.axhline(0, color="#000000", linewidth=0.8, label="act on none")
+        for place, row in enumerate(rows):
+            axes.plot(
+                THRESHOLDS,
+                benefit_of(row, covid),
+                color=arm_look(row.arm)[0],
+                linestyle=LINE_STYLES[place % len(LINE_STYLES)],
+                linewidth=1.3,
+                label=row.name,
+            )
+        axes.set_xlabel(f"threshold on the probability of {covid}")
+        axes.set_ylabel("net benefit")
+        axes.set_ylim(-0.1 * share, 1.1 * share)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    return figure
+
+
+def benefit_of(row: Row, diagnosis: str) -> np.ndarray:
+    """Returns a row's net benefit at each of `THRESHOLDS`, the mean over its folds."""
+    column = probability_columns([diagnosis])[0]
+    return np.mean(
+        [
+            net_benefit(
+                table[column].to_numpy(float),
+                (table["diagnosis"] == diagnosis).to_numpy(),
+                THRESHOLDS,
+            )
+            for table in row.tests.values()
+        ],
+        axis=0,
+    )
 
 
 def pooled_bins(

@@ -26,7 +26,9 @@ ARM_HATCHES = {
     "patched": "////", "fused": "xxxx",
 }  # fmt: skip
 SHORTCUT_COLOUR = "#D55E00"
-SHORTCUT_STYLES: tuple[LineStyleType, ...] = (":", (0, (6, 1, 1, 1, 1, 1)))
+SHORTCUT_STYLES: tuple[LineStyleType, ...] = (
+    ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (4, 1, 4, 4)),
+)  # fmt: skip
 """Of the lines of the shortcut baselines, in their order: no arm has these."""
 
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

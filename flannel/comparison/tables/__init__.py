@@ -4,7 +4,11 @@ from collections.abc import Sequence
 
 from flannel.comparison.costs import Cost
 from flannel.comparison.measurements import Measurements
-from flannel.comparison.tables.calibration import calibrations_table, operating_points_table
+from flannel.comparison.tables.calibration import (
+    calibrations_table,
+    operating_points_table,
+    recalibration_table,
+)
 from flannel.comparison.tables.cohort import table_1, table_2
 from flannel.comparison.tables.cost import cost_table
 from flannel.comparison.tables.f1 import table_3
@@ -35,6 +39,7 @@ def all_tables(measurements: Measurements, costs: Sequence[Cost]) -> list[Table]
         parts_table(measurements),
         subgroups_table(measurements),
         calibrations_table(measurements),
+        recalibration_table(measurements),
         operating_points_table(measurements),
         cost_table(costs),
         recipes_table(comparison),

@@ -1,18 +1,24 @@
 """Whether probabilities are calibrated, and what one threshold gives."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from flannel.comparison.measurements import Measurements, Row
-from flannel.comparison.tables.cells import UNDEFINED, listed, score_cell
+from flannel.comparison.tables.cells import UNDEFINED, listed, number_cell, score_cell
 from flannel.comparison.tables.layout import Line, Table
 from flannel.metrics.calibration import calibration_table
-from flannel.metrics.operating_points import operating_point
+from flannel.metrics.clinical import FLOOR, Recalibration, predictive_values, recalibration
+from flannel.metrics.operating_points import OperatingPoint, operating_point
 from flannel.study.contents import ENSEMBLE
+from flannel.study.predictions import probability_columns
 
 SPECIFICITY = 0.95
+PREVALENCES = (0.01, 0.1, 0.3)
+"""At which predictive values are stated: that of a test set follows from how it was collected."""
 
 
 def calibrations_table(measurements: Measurements) -> Table | None:
@@ -54,6 +60,61 @@ def calibrations_table(measurements: Measurements) -> Table | None:
     )  # fmt: skip
 
 
+def recalibration_table(measurements: Measurements) -> Table | None:
+    """Lists calibration intercept and slope of each diagnosis, None without a network."""
+    diagnoses = measurements.comparison.diagnoses
+    lines: list[Line] = []
+    numbers: list[dict[str, object]] = []
+    for row in measurements.rows:
+        if row.stage == "shortcut":
+            continue
+        found = {name: _recalibrations(row, name) for name in diagnoses}
+        cells = [
+            f"{number_cell(mean.intercept)} / {number_cell(mean.slope)}"
+            for mean in (_mean(folds) for folds in found.values())
+        ]
+        opens = bool(lines) and lines[-1].cells[0] != row.arm
+        lines.append(Line((row.arm, row.learner, *cells), _kind(row), opens))
+        numbers += [
+            {"arm": row.arm, "learner": row.learner, "class": name, "fold": fold, **asdict(fitted)}
+            for name, folds in found.items()
+            for fold, fitted in zip(row.tests, folds, strict=True)
+        ]
+    if not lines:
+        return None
+    return Table(
+        name="recalibration",
+        title="Calibration of each diagnosis: intercept / slope",
+        caption="On the test radiographs, one diagnosis against the rest, as predicted; mean over "
+        "folds. Best are 0 and 1. An intercept below 0: probabilities are too high; a slope below "
+        f"1: too extreme. Probabilities nearer to 0 or 1 than {FLOOR:g} count as {FLOOR:g}. "
+        f"{UNDEFINED}: the probabilities separate the diagnosis. Without intervals: with few "
+        "radiographs these numbers are uncertain.",
+        head=("arm", "learner", *diagnoses),
+        lines=tuple(lines),
+        numbers=pd.DataFrame(numbers),
+    )
+
+
+def _recalibrations(row: Row, diagnosis: str) -> list[Recalibration]:
+    columns = probability_columns(row.measured.diagnoses)
+    column = probability_columns([diagnosis])[0]
+    return [
+        recalibration(
+            (table[column] / table[columns].sum(axis=1)).to_numpy(float),
+            (table["diagnosis"] == diagnosis).to_numpy(),
+        )
+        for table in row.tests.values()
+    ]
+
+
+def _mean(folds: Sequence[Recalibration]) -> Recalibration:
+    return Recalibration(
+        float(np.mean([fold.intercept for fold in folds])),
+        float(np.mean([fold.slope for fold in folds])),
+    )
+
+
 def operating_points_table(measurements: Measurements) -> Table | None:
     """Lists how many of the first diagnosis are found at 95 % specificity.
 
@@ -80,6 +141,7 @@ def operating_points_table(measurements: Measurements) -> Table | None:
                     row.learner,
                     *(score_cell(at.value, np.nan, (at.low, at.high)) for at in both),
                     listed(thresholds) or UNDEFINED,
+                    *(_predictive(point, prevalence) for prevalence in PREVALENCES),
                 ),
                 _kind(row),
                 opens,
@@ -89,6 +151,15 @@ def operating_points_table(measurements: Measurements) -> Table | None:
             {
                 "arm": row.arm, "learner": row.learner, "fold": fold, "threshold": at.threshold,
                 "sensitivity": at.sensitivity, "specificity": at.specificity,
+                **{
+                    f"{name}_at_{prevalence:g}": value
+                    for prevalence in PREVALENCES
+                    for name, value in zip(
+                        ("ppv", "npv"),
+                        predictive_values(at.sensitivity, at.specificity, prevalence),
+                        strict=True,
+                    )
+                },
             }
             for fold, at in point.folds.items()
         ]  # fmt: skip
@@ -99,11 +170,22 @@ def operating_points_table(measurements: Measurements) -> Table | None:
         title=f"{covid} at {SPECIFICITY:.0%} specificity",
         caption=f"The threshold on the probability of {covid} was chosen on each fold's "
         f"validation radiographs, for a specificity of {SPECIFICITY:.0%}. Shown is its result on "
-        "the test radiographs: mean over folds, with the 95 % interval over groups of patients.",
-        head=("arm", "learner", "sensitivity", "specificity", "thresholds"),
+        "the test radiographs: mean over folds, with the 95 % interval over groups of patients. "
+        "PPV / NPV: positive and negative predictive value at the stated prevalence, from the mean "
+        "sensitivity and specificity; the prevalence of the test set follows from how it was "
+        "collected.",
+        head=(
+            "arm", "learner", "sensitivity", "specificity", "thresholds",
+            *(f"PPV / NPV at {prevalence:.0%}" for prevalence in PREVALENCES),
+        ),
         lines=tuple(lines),
         numbers=pd.DataFrame(numbers),
-    )
+    )  # fmt: skip
+
+
+def _predictive(point: OperatingPoint, prevalence: float) -> str:
+    values = predictive_values(point.sensitivity.value, point.specificity.value, prevalence)
+    return " / ".join(number_cell(value) for value in values)
 
 
 def _kind(row: Row) -> Literal["plain", "strong"]:

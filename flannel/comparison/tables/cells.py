@@ -85,6 +85,11 @@ def _number(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
+def number_cell(value: float) -> str:
+    """Writes a number with two places, a dash where it is NaN."""
+    return UNDEFINED if np.isnan(value) else _number(value, 2)
+
+
 def p_cell(value: float) -> str:
     """Writes a p value with three places."""
     if np.isnan(value):

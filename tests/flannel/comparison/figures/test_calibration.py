@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from flannel.comparison.figures.calibration import pooled_bins, reliability_curves
+from flannel.comparison.figures.calibration import (
+    THRESHOLDS,
+    decision_curves,
+    pooled_bins,
+    reliability_curves,
+)
 from flannel.data.diagnosis import FLANNEL
 from flannel.metrics.calibration import calibrate
 
@@ -47,3 +52,22 @@ def test_without_validation_rows_there_is_no_curve(study_files):
     text = (folder / "predictions.csv").read_text()
     (folder / "predictions.csv").write_text(text.replace(",val,", ",train,"))
     assert reliability_curves(study_files.measured()) is None
+
+
+def test_a_decision_curve_has_a_line_per_ensemble_and_two_to_beat(study_files):
+    study_files.run("ensemble/global/fold0", TRUTH)
+    study_files.run("ensemble/patched/fold0", TWO_WRONG)
+    (axes,) = decision_curves(study_files.measured()).axes
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+    assert list(lines) == ["act on all", "act on none", "global FLANNEL", "patched FLANNEL"]
+    half = int(np.argmin(np.abs(THRESHOLDS - 0.5)))
+    assert THRESHOLDS[half] == pytest.approx(0.5)
+    # Two of eight have COVID-19: found both; or one, with one false alarm.
+    assert lines["global FLANNEL"][half] == pytest.approx(2 / 8)
+    assert lines["patched FLANNEL"][half] == pytest.approx(0)
+    assert lines["act on all"][half] == pytest.approx(2 / 8 - 6 / 8)
+
+
+def test_without_the_diagnosis_there_is_no_decision_curve(study_files):
+    study_files.run("ensemble/global/fold0", TRUTH[2:], truth=TRUTH[2:])
+    assert decision_curves(study_files.measured()) is None

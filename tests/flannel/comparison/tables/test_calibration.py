@@ -1,4 +1,10 @@
-from flannel.comparison.tables.calibration import calibrations_table, operating_points_table
+import pytest
+
+from flannel.comparison.tables.calibration import (
+    calibrations_table,
+    operating_points_table,
+    recalibration_table,
+)
 from flannel.data.diagnosis import FLANNEL
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
@@ -24,6 +30,22 @@ def test_sensitivity_at_a_threshold_of_the_validation_rows(study_files):
     assert line.cells[2].startswith("0.500")
     assert line.cells[3].startswith("0.833")
     assert line.cells[4] == "0.1"
+    # At 10 %: 0.05 of 0.05 + 0.15 suspected have it, and 0.75 of 0.75 + 0.05 others do not.
+    assert line.cells[6] == "0.25 / 0.94"
+    assert table.numbers["ppv_at_0.1"].item() == pytest.approx(0.25)
+
+
+def test_calibration_of_each_diagnosis(study_files):
+    study_files.run("base/global/vgg19_bn/fold0", TRUTH)
+    study_files.run("base/patched/vgg19_bn/fold0", TWO_WRONG)
+    study_files.run("shortcut/size_and_border/fold0", TWO_WRONG)
+    first, second = recalibration_table(study_files.measured()).lines
+    # 2 of 8 have each diagnosis, all above the others: no slope. Expected are 2 of 8 too.
+    assert first.cells[:2] == ("global", "vgg19_bn")
+    assert all(cell.endswith(" / –") for cell in first.cells[2:])
+    # COVID-19 is named twice, once rightly: log odds of 0.7 for 1 of 2, of 0.1 for 1 of 6, so the
+    # slope is log(5) / log(21) = 0.53.
+    assert second.cells[2].endswith(" / 0.53")
 
 
 def test_without_validation_rows_there_is_neither(study_files):
