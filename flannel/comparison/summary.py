@@ -91,12 +91,10 @@ def _base_learners(measurements: Measurements) -> str:
             if measurements.corrected[pair] < ALPHA and pair.of(MACRO)["difference"] > 0
         ]
         if pairs:
-            counts.append(f"{len(higher)} of {len(pairs)} in the arm {ensemble.arm}")
+            counts.append(f"{len(higher)} of {len(pairs)} base learners in the arm {ensemble.arm}")
     if not counts:
         return ""
-    return (
-        f" It is shown to exceed its base learners, after Holm's correction: {', '.join(counts)}."
-    )
+    return f" After Holm's correction it is shown to exceed {', '.join(counts)}."
 
 
 def _stacking(measurements: Measurements) -> str:

@@ -289,7 +289,7 @@ def _write_segmenter(folder, radiograph):
 
 LATEX_COMMANDS = {
     "begin", "end", "centering", "caption", "label", "toprule", "midrule", "bottomrule", "textbf",
-    "textit", "pm", "times", "leq", "ldots", "to", "textbackslash", "textasciitilde",
+    "textit", "pm", "times", "leq", "geq", "ldots", "to", "textbackslash", "textasciitilde",
     "textasciicircum",
 }  # fmt: skip
 

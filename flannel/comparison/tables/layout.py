@@ -12,8 +12,8 @@ from flannel.files import whole_file
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$", "≤": r"$\leq$", "<": r"$<$",
-    ">": r"$>$", "|": r"$|$", "…": r"\ldots{}", "→": r"$\to$",
+    "±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$",
+    "<": r"$<$", ">": r"$>$", "|": r"$|$", "…": r"\ldots{}", "→": r"$\to$",
 }  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def test_compare_study_writes_everything_from_files(
     assert figures == {
         "f1_covid19", "f1_macro", "learner_weights", "confusion_vgg19_bn", "confusion_FLANNEL",
         "curves_covid19", "curves_micro", "curves_ensembles_covid19", "curves_ensembles_micro",
-        "reliability", "cost", "segmentation", "masks", "votes",
+        "reliability", "decision_curves", "cost", "segmentation", "masks", "votes",
     }  # fmt: skip
     assert (folder / "report.html").read_text().count("data:image/png;base64,") == len(figures)
     assert figures - set(logged) == {"segmentation", "masks", "votes"}  # they show radiographs

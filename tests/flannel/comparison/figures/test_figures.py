@@ -16,7 +16,7 @@ def test_figures_without_data_are_left_out(study_files):
     drawn = draw_figures(study_files.measured(), costs(study_files.folder))
     assert set(drawn) == {
         "f1_covid19", "f1_macro", "curves_covid19", "curves_micro", "confusion_vgg19_bn",
-        "reliability", "cost",
+        "reliability", "decision_curves", "cost",
     }  # fmt: skip
 
 
