@@ -18,6 +18,8 @@ LEAST_OVERLAP = 0.6
 """Share of the weighted picture that must lie inside the other one."""
 VALUES_AT_ONCE = 2**17
 """What the processor's cache holds."""
+LARGEST_TURN, LARGEST_SCALE, LARGEST_SHIFT = np.deg2rad(7), 0.1, 0.05
+"""Of random moves: radians, logarithm of the scale, share of half of the side."""
 LARGEST_MOVE = 0.35
 """Change of any number of a move: of half of the side, or of the scale."""
 
@@ -25,6 +27,18 @@ LARGEST_MOVE = 0.35
 def unmoved(pairs: int) -> Moves:
     """Returns the moves that leave pictures where they are."""
     return np.tile(np.eye(2, 3, dtype=np.float32), (pairs, 1, 1))
+
+
+def random_moves(count: int, generator: np.random.Generator) -> Moves:
+    """Returns moves as copies have them: a little turned, scaled and shifted."""
+    turn = generator.uniform(-LARGEST_TURN, LARGEST_TURN, count)
+    scale = np.exp(generator.uniform(-LARGEST_SCALE, LARGEST_SCALE, (2, count)))
+    shift = generator.uniform(-LARGEST_SHIFT, LARGEST_SHIFT, (2, count))
+    rows = [
+        [scale[0] * np.cos(turn), -np.sin(turn), shift[0]],
+        [np.sin(turn), scale[1] * np.cos(turn), shift[1]],
+    ]
+    return np.array(rows, np.float32).transpose(2, 0, 1)
 
 
 def blurred(pictures: Pictures, sigma: float) -> Pictures:
@@ -54,7 +68,7 @@ def register(
         fixed: Their partners.
         moves: Where to start: rows of a matrix that takes coordinates (x, y, 1) of the fixed
             picture to those of the moving one; both go from -1 to 1.
-        steps: Gauss-Newton steps at most.
+        steps: Gauss-Newton steps at most; with 0 the first move is only judged.
 
     Returns:
         The weighted correlation where they overlap, in [-1, 1], and the move; 0 and the first move
@@ -95,9 +109,10 @@ def _registered(
 ) -> tuple[Float32[np.ndarray, " pairs"], Moves]:
     pairs, side, _ = fixed.shape
     coordinates, weights = _grid(side)
-    slopes = _steepest(fixed, coordinates)  # (pairs, 6, pixels)
-    normal = (slopes * weights) @ slopes.transpose(0, 2, 1)
-    inverse = np.linalg.inv(normal + 0.01 * np.eye(6, dtype=np.float32))
+    if steps:
+        slopes = _steepest(fixed, coordinates)  # (pairs, 6, pixels)
+        normal = (slopes * weights) @ slopes.transpose(0, 2, 1)
+        inverse = np.linalg.inv(normal + 0.01 * np.eye(6, dtype=np.float32))
     goal = fixed.reshape(pairs, -1)
     best, at = np.zeros(pairs, np.float32), moves.copy()
     for step in range(steps + 1):
