@@ -11,6 +11,8 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, JPEGExtended12Bit, RLELossless
 
+from flannel.data.gdcm_decoder import decoded_apart
+
 MOST_BITS = 16
 """Bits Stored of radiographs end here (PS3.3 C.8.11.3), and so does the table."""
 
@@ -88,20 +90,27 @@ def stored_values(dataset: pydicom.Dataset) -> np.ndarray:
     syntax = dataset.file_meta.TransferSyntaxUID
     # What JPEG and its successors encode has no unused bits.
     shift = 0 if syntax.is_encapsulated and syntax != RLELossless else high + 1 - bits
-    values = pixel_array(
-        dataset, bits_stored=bits + shift, decoding_plugin=_decoding_plugin(syntax, bits)
-    )
+    decoder = _decoder_of(syntax, bits)
+    if decoder == "gdcm":
+        values = decoded_apart(dataset, bits + shift)
+    else:
+        values = pixel_array(dataset, bits_stored=bits + shift, decoding_plugin=decoder)
     return values >> shift if shift else values
 
 
-def _decoding_plugin(syntax: UID, bits: int) -> str:
-    """Returns Pillow where it can decode, else "" for any other decoder.
+def _decoder_of(syntax: UID, bits: int) -> str:
+    """Returns Pillow where it can decode, else what is there, GDCM last; "" for any.
 
     So what lossy files show does not depend on the decoders that are installed.
     """
-    if not syntax.is_encapsulated or "pillow" not in get_decoder(syntax).available_plugins:
+    if not syntax.is_encapsulated:
         return ""
-    return "" if syntax == JPEGExtended12Bit and bits > 8 else "pillow"
+    decoders = get_decoder(syntax).available_plugins
+    if syntax == JPEGExtended12Bit and bits > 8:
+        decoders = tuple(name for name in decoders if name != "pillow")
+    if "pillow" in decoders:
+        return "pillow"
+    return "gdcm" if decoders == ("gdcm",) else next((d for d in decoders if d != "gdcm"), "")
 
 
 def grey_table(dataset: pydicom.Dataset) -> GreyTable:

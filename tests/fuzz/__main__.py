@@ -50,10 +50,12 @@ def ask_radiographs(work: Path) -> Callable[[np.random.Generator, Path], str]:
 
     def ask(draw: np.random.Generator, folder: Path) -> str:
         place = radiographs.place(draw, folder)
+        pictures = bool(draw.random() < 0.05)
         options = PredictOptions(
             redraws=5,
-            pictures=bool(draw.random() < 0.05),
+            pictures=pictures,
             doubtful=bool(draw.random() < 0.5),
+            dicom=pictures and bool(draw.random() < 0.5),
         )
         report = predict_files(panel, [place], folder / "out", options)
         print(report)

@@ -1,18 +1,23 @@
 """Broken and hostile files for `flannel predict`, drawn at random: good ones, ruined."""
 
+import contextlib
 import io
 import os
 import socket
 import string
 import struct
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
 
+import gdcm
+import jpeg_ls
 import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -20,6 +25,9 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     RLELossless,
     SecondaryCaptureImageStorage,
     generate_uid,
@@ -37,7 +45,8 @@ SUFFIXES = (
 EXTREMES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 SYNTAXES = (
     ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian,
-    DeflatedExplicitVRLittleEndian, RLELossless, JPEGBaseline8Bit, JPEG2000Lossless,
+    DeflatedExplicitVRLittleEndian, RLELossless, JPEGBaseline8Bit, JPEGExtended12Bit,
+    JPEG2000Lossless, JPEGLSLossless, JPEGLosslessSV1,
 )  # fmt: skip
 TAGS = (
     "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
@@ -217,7 +226,7 @@ def _dicom(draw: Draw) -> bytes:
     bits = int(draw.choice([8, 12, 16]))
     stored = levels if bits == 8 else levels.astype(np.uint16) << (bits - 8)
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID = SYNTAXES[int(draw.choice(len(SYNTAXES), p=[0.5, *[0.5 / 6] * 6]))]
+    meta.TransferSyntaxUID = SYNTAXES[int(draw.choice(len(SYNTAXES), p=[0.4, *[0.6 / 9] * 9]))]
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid()
     dataset = pydicom.Dataset()
@@ -228,6 +237,12 @@ def _dicom(draw: Draw) -> bytes:
     dataset.BitsAllocated = stored.dtype.itemsize * 8
     dataset.BitsStored, dataset.HighBit = bits, bits - 1
     dataset.PixelData = stored.tobytes()
+    syntax = meta.TransferSyntaxUID
+    if syntax.is_encapsulated:
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.PixelData = encapsulate([_frame(draw, stored, dataset)])
+        meta.TransferSyntaxUID = syntax
+        dataset["PixelData"].is_undefined_length = True
     for _ in range(int(draw.choice([0, 0, 1, 2, 4]))):
         tag = str(draw.choice(TAGS))
         try:
@@ -246,6 +261,47 @@ def _dicom(draw: Draw) -> bytes:
     except Exception:  # whatever pydicom raises for tags that it does not write
         return b"\0" * 128 + b"DICM" + draw.bytes(200)
     return content.getvalue()
+
+
+def _frame(draw: Draw, stored: np.ndarray, plain: pydicom.Dataset) -> bytes:
+    """Draws the compressed pixels of a frame, perhaps damaged, and of any compression."""
+    picture, content = Image.fromarray(stored), io.BytesIO()
+    form = str(draw.choice(["JPEG", "JPEG2000", "JPEG-LS", "lossless", "RLE"]))
+    if form == "JPEG-LS":
+        with contextlib.suppress(RuntimeError):  # of noise, which grows
+            content.write(bytes(jpeg_ls.encode_array(np.ascontiguousarray(stored))))
+    elif form == "lossless":
+        with contextlib.suppress(ValueError):
+            content.write(_lossless(plain))
+    elif form == "RLE":
+        content.write(bytes(64) + draw.bytes(int(draw.integers(2000))))
+    else:
+        options = {"no_jp2": True} if form == "JPEG2000" else {}
+        (picture if form == "JPEG2000" else picture.convert("L")).save(content, form, **options)
+    frame = bytearray(content.getvalue() or draw.bytes(100))
+    for _ in range(int(draw.choice([0, 0, 0, 1, 3, 20]))):
+        frame[int(draw.integers(len(frame)))] = int(draw.integers(256))
+    return bytes(frame[: len(frame) if draw.random() < 0.7 else int(draw.integers(len(frame)))])
+
+
+def _lossless(dataset: pydicom.Dataset) -> bytes:
+    """Compresses the pixels of a data set as lossless JPEG (PS3.5 A.4.2)."""
+    with tempfile.TemporaryDirectory() as folder:
+        reader, change, writer = (
+            gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter(),
+        )  # fmt: skip
+        pydicom.dcmwrite(f"{folder}/plain.dcm", dataset, enforce_file_format=True)
+        reader.SetFileName(f"{folder}/plain.dcm")
+        reader.Read()
+        syntax = gdcm.TransferSyntax.JPEGLosslessProcess14_1
+        change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+        change.SetInput(reader.GetImage())
+        change.Change()
+        writer.SetFileName(f"{folder}/lossless.dcm")
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        writer.Write()
+        return get_frame(pydicom.dcmread(f"{folder}/lossless.dcm").PixelData, 0, number_of_frames=1)
 
 
 def _lut(draw: Draw) -> pydicom.Dataset:
