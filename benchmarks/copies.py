@@ -1,6 +1,6 @@
 """How long the search for copies takes among many hashes, apart from decoding the files.
 
-Each made-up hash is a random mixture of eight of those given, thresholded again, so that all vary
+Each made-up hash is a random mixture of 32 of those given, thresholded again, so that all vary
 as the hashes of different chests do; every twentieth is the mirror image of another one.
 """
 
@@ -21,7 +21,7 @@ from flannel.data.walk import gather
 from flannel.files import sha256_of
 
 PHANTOMS = 300
-MIXED, AT_ONCE = 8, 1000
+MIXED, AT_ONCE = 32, 1000
 
 
 def known_hashes(folder: Path | None) -> list[bytes]:
