@@ -173,7 +173,7 @@ ifneq ($(MASKS),)
 	  $(segmentation_config) \
 	  --data.folder=$(call quoted,$(MASKS)) $(study) --redo=$(REDO)
 endif
-	$(PY) -m segmentation predict $(study) --checkpoint=$(call quoted,$(or $(CKPT),$(STUDY)/segmentation/$(SEGMENTER)/best.ckpt))
+	$(PY) -m segmentation predict $(study) --segmenter=$(call quoted,$(or $(CKPT),$(STUDY)/segmentation/$(SEGMENTER)/best.ckpt))
 ifneq ($(REFERENCE_MASKS),)
 	$(PY) -m segmentation import $(study) --folder=$(call quoted,$(REFERENCE_MASKS))
 endif
@@ -265,7 +265,7 @@ related: $(READY) ## STUDY_NAME=covid_qu_ex: a study of another paper, on DATA=f
 	@test -f "experiments/related/$(STUDY_NAME)/study.yaml" || { echo "error: say which study: make related STUDY_NAME=$$(cd experiments/related && ls -d */study.yaml | xargs dirname | paste -sd'|')" >&2; exit 2; }
 	$(PY) -m flannel related --name=$(STUDY_NAME) --study=$(call quoted,$(call study_or,runs/related/$(STUDY_NAME))) \
 	  --fold=$(call quoted,$(FOLD)) --learner=$(call quoted,$(LEARNER)) $(call given,arm,ARM) $(call option,seeding,$(SEEDING)) --devices=$(DEVICES) --redo=$(REDO) $(appended) \
-	  $(call option,data,$(DATA)) $(call option,masks,$(MASKS)) $(call option,checkpoint,$(CKPT))
+	  $(call option,data,$(DATA)) $(call option,masks,$(MASKS)) $(call option,segmenter,$(CKPT))
 
 # --- For developers ---
 

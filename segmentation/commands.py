@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
 def predict(
     images: list[Path],
     study: Path | None = None,
-    checkpoint: Path | None = None,
+    segmenter: Path | None = None,
     out: Path | None = None,
     batch_size: int = 4,
     clean: bool = True,
@@ -46,7 +46,7 @@ def predict(
     Args:
         images: Folders of radiographs, and single files, instead of those of the study.
         study: The study's folder; its manifest names the radiographs.
-        checkpoint: A best.ckpt with its config.yaml beside it; the study's only one by default.
+        segmenter: A best.ckpt with its config.yaml beside it; the study's only one by default.
         out: Folder of the masks; the study's masks/ or, for folders of radiographs, ./masks by
             default.
         batch_size: Radiographs per batch.
@@ -78,16 +78,16 @@ def predict(
         radiographs = radiographs_of_study(study)
     else:
         raise MaskError("Name a folder of radiographs, or the study, whose masks are wanted.")
-    if checkpoint is None:
+    if segmenter is None:
         if study is None:
-            raise MaskError("Name a checkpoint, or the study that has trained one.")
-        checkpoint = find_checkpoint(study)
+            raise MaskError("Name a segmenter (--segmenter), or the study that has trained one.")
+        segmenter = find_checkpoint(study)
     slow = emulation(precision, device_of(0))
     if slow:
         print(slow, flush=True)
     report = predict_masks(
         radiographs,
-        load_segmenter(checkpoint),
+        load_segmenter(segmenter),
         folder,
         batch_size,
         MaskOptions(clean, flip, precision),

@@ -101,7 +101,7 @@ def test_folders_of_any_name_are_one_word(study, data, image):
     assert all(f"--study={study}" in command for command in words)
     assert f"--data={data}" in words[0]
     assert f"--data.folder={data}" in words[3]
-    assert f"--checkpoint={study}/segmentation/fc_densenet103/best.ckpt" in words[4]
+    assert f"--segmenter={study}/segmentation/fc_densenet103/best.ckpt" in words[4]
     (answer,) = commands("predict", f"STUDY={study}", f"IMAGE={data}/{image}.png")
     assert answer[3] == f"{data}/{image}.png"
     assert f"--out={study}/opinions/{image}" in answer

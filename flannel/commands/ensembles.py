@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from flannel.commands.recipes import check_appended, config_flags, folds_of, recipe_names
-from flannel.errors import FlannelError, RunError
+from flannel.errors import FlannelError, RunError, sentence_of
 from flannel.files import read_json, whole_file
 from flannel.runs.run import RunFinishedError, RunHeldError, WandbMode
 from flannel.study.repeats import (
@@ -138,11 +138,9 @@ def _made(jobs: Sequence[_Job], wandb: WandbMode | None) -> tuple[set[str], list
     while waiting:
         job = waiting.popleft()
         try:
-            print(f"{job.place}: {_make(job, wandb)}", flush=True)
-            made.add(job.arm)
+            line = _make(job, wandb)
         except RunFinishedError as finished:
-            print(f"{job.place}: {finished}", flush=True)
-            made.add(job.arm)
+            line = str(finished)
         except RunHeldError:
             if job.place in at_work:
                 print(f"{job.place}: another process is making it, and it is left to that one.")
@@ -150,10 +148,15 @@ def _made(jobs: Sequence[_Job], wandb: WandbMode | None) -> tuple[set[str], list
             else:
                 at_work.add(job.place)
                 waiting.append(job)
+            continue
         except MissingPredictionsError as lacking:  # of the other folds
             print(f"{job.place}: not made. {lacking}", flush=True)
-        except FlannelError as fault:
-            failed.append(f"  {job.place}: {fault}")
+            continue
+        except (FlannelError, OSError) as fault:
+            failed.append(f"  {job.place}: {sentence_of(fault)}")
+            continue
+        print(f"{job.place}: {line}", flush=True)
+        made.add(job.arm)
     return made, failed
 
 

@@ -31,7 +31,7 @@ def related(
     data: Path | None = None,
     study: Path | None = None,
     masks: Path | None = None,
-    checkpoint: Path | None = None,
+    segmenter: Path | None = None,
     append: Path | None = None,
     fold: str = "0",
     arm: str = "all",
@@ -51,7 +51,7 @@ def related(
         data: Folder that holds its data sets, or an HDF5 file; its phantom twin when None.
         study: The study folder; runs/related/NAME when None.
         masks: Pairs of radiograph and lung mask to learn from, where a segmenter makes the masks.
-        checkpoint: A segmenter that was trained before, instead.
+        segmenter: One that was trained before, instead.
         append: A folder whose YAML files are appended to the recipes; for phantoms it is the
             study's own `phantoms`, unless another is named.
         fold: A fold, several with commas, or "all".
@@ -87,7 +87,7 @@ def related(
     store(study, plan.phantoms.store_px if made_up else plan.store_px, plan.resize)
     if any(arm != "global" for _, arm in runs):
         apart(
-            partial(lung_masks, plan, data, study, masks, checkpoint, append, made_up, experiments)
+            partial(lung_masks, plan, data, study, masks, segmenter, append, made_up, experiments)
         )
     apart(partial(audit, study))
     importlib.import_module("flannel.learners.learner")  # once here, not once in every run

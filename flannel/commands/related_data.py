@@ -86,7 +86,7 @@ def lung_masks(
         if not made_up:
             raise RunError(
                 "The study's arms need lung masks. Say what a segmenter learns them from "
-                "(--masks folder, MASKS=), or name a trained one (--checkpoint file, CKPT=)."
+                "(--masks folder, MASKS=), or name a trained one (--segmenter file, CKPT=)."
             )
         masks = _phantom_masks(plan, study)
     if masks is not None:

@@ -14,7 +14,7 @@ from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import load_manifest
 from flannel.data.provenance import label_set_of
 from flannel.data.store import Store
-from flannel.errors import FlannelError
+from flannel.errors import FlannelError, check_range
 from flannel.learners.augmentation import Augmentation
 from flannel.learners.datasets import Batch, EpochSampler, Order, RadiographDataset, collate
 from flannel.learners.view_options import ViewOptions, view_options
@@ -122,6 +122,7 @@ class RadiographDataModule(LightningDataModule):
         seed: int = 1,
     ) -> None:
         super().__init__()
+        check_range(0, workers=workers)
         self.view_options = view_options(
             arm=arm,
             batch_size=batch_size,

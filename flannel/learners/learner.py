@@ -14,7 +14,7 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from flannel.data.manifest import load_manifest
 from flannel.data.store import Store
-from flannel.errors import FlannelError
+from flannel.errors import FlannelError, check_range
 from flannel.files import write_json
 from flannel.learners.datamodule import RadiographDataModule
 from flannel.learners.datasets import Batch
@@ -28,6 +28,7 @@ from flannel.metrics.classification import macro_f1_line, measured_splits
 from flannel.progress import announce
 from flannel.runs.cli import RunPlace, StudyCLI, run_stage
 from flannel.runs.epoch_metrics import classification_metrics
+from flannel.runs.refusals import options_refused
 from flannel.runs.run import Run
 from flannel.runs.steps import report
 from flannel.study.contents import fold_inputs
@@ -76,6 +77,8 @@ class BaseLearner(LightningModule):
         views_at_once: int = 64,
     ) -> None:
         super().__init__()
+        check_range(1, views_at_once=views_at_once)
+        check_range(0, l1=l1, auxiliary_weight=auxiliary_weight)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self.views_at_once = views_at_once
@@ -157,7 +160,15 @@ class BaseLearner(LightningModule):
                 f"diagnoses ({', '.join(self.diagnoses)}). Give the network one output for each: "
                 f"--model.network.init_args.classes={len(self.diagnoses)}."
             )
-        each: Tensor = self.loss(logits.float(), target)
+        try:
+            each: Tensor = self.loss(logits.float(), target)
+        except torch.OutOfMemoryError:
+            raise
+        except (ValueError, RuntimeError) as fault:
+            raise TrainingError(
+                f"{type(self.loss).__name__} refuses logits of shape {tuple(logits.shape)} and "
+                f"their classes ({fault}). Expected a loss of class indices as model.loss."
+            ) from fault
         if each.shape != target.shape:
             raise TrainingError(
                 f"{type(self.loss).__name__} gave a tensor of shape {tuple(each.shape)} for "
@@ -248,7 +259,8 @@ class LearnerCLI(StudyCLI):
         model = self.model
         if self.trainer.is_global_zero and isinstance(model, BaseLearner):
             size_px = self.arguments.data.size_px
-            write_network(model.network, size_px, self.run.folder / "network.csv")
+            with options_refused(self.run.folder, between=True):
+                write_network(model.network, size_px, self.run.folder / "network.csv")
 
     def stage_callbacks(self) -> list[Callback]:
         """Returns the picture of the patches, where there are patches."""

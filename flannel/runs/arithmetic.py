@@ -7,12 +7,12 @@ emulates it and is slower by far.
 
 import os
 import platform
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import torch
 
 from flannel.errors import FlannelError
-from flannel.runs.run import Answering
+from flannel.runs.run import Answering, Run
 
 AUTO: Final = "auto"
 AS_TRAINED: Final = "as_trained"
@@ -110,6 +110,54 @@ def check_precision(precision: str, device: torch.device) -> None:
             "trainer.precision is 16-mixed, in which no CPU trains. Say auto, 32-true or "
             "bf16-mixed, or train on a GPU."
         )
+
+
+def settle_precision(
+    asked: object,
+    device: torch.device,
+    before: Run | None,
+    *,
+    training: bool,
+    mixes: bool,
+) -> tuple[object, str]:
+    """Returns the precision of a run, and a line on it for the screen, which may be empty.
+
+    Args:
+        asked: What was given: "auto", one of Lightning's names, or such a name in short.
+        device: Where the run computes.
+        before: The run that goes on or is measured, which keeps what "auto" became in its
+            config.yaml; None where it starts.
+        training: Whether the run trains; if not, it is measured.
+        mixes: Whether the model can train in mixed precision; if not, "auto" is float32.
+
+    Raises:
+        RunError: If the run's config.yaml names no precision.
+        PrecisionError: If there is no such precision, or it cannot be had on the device.
+    """
+    if asked != AUTO:
+        name = lightnings_name(asked)
+        if training and name in PRECISIONS and name not in get_args(Precision):
+            raise PrecisionError(
+                f"trainer.precision is {name}; networks are trained in auto, "
+                f"{', '.join(get_args(Precision))}."
+            )
+        check_precision(name, device)
+        return asked, emulation(name, device)
+    begun = None if before is None else before.precision
+    if before is not None and begun == "16-mixed" and device.type == "cpu" and training:
+        raise PrecisionError(
+            f"{before.folder} was begun in 16-mixed on a GPU, in which no CPU trains. "
+            "Continue it on a GPU, or start it anew with --redo true."
+        )
+    if begun is None:
+        kept = ""
+        precision: str = quickest(device) if mixes else "32-true"
+    else:
+        precision = begun if training else answering_precision(begun, AUTO, device)
+        kept = ", in which the run was begun"
+    slow = emulation(lightnings_name(precision), device)
+    line = f"precision auto: {precision}{kept}"
+    return precision, f"{line}; {slow}" if slow else line
 
 
 def emulation(precision: str, device: torch.device) -> str:

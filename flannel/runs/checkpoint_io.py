@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from flannel.errors import RunError
 from flannel.files import whole_file
 from flannel.runs.checkpoints import CheckpointError, read_checkpoint, read_saved
+from flannel.runs.run import Run
 
 RESUMED = (
     *("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops"),
@@ -81,6 +82,18 @@ def check_resumable(last: Path, best: Path | None, model: nn.Module) -> None:
         ]
         if best.exists() or best.name in {Path(path).name for path in selected}:
             _of_network(model, best)
+
+
+def put_damaged_aside(run: Run, model: nn.Module) -> None:
+    """Lets a run start anew that cannot go on from its state, and prints why and what is where."""
+    if not run.last.exists():
+        return
+    try:
+        check_resumable(run.last, run.best, model)
+    except CheckpointError as fault:
+        aside = [run.put_aside(path) for path in (run.last, run.best) if path.exists()]
+        names = " and ".join(path.name for path in aside)
+        print(f"{fault}\nThe run starts anew; what was there is {names} now.", flush=True)
 
 
 def _of_network(model: nn.Module, path: Path) -> dict[str, Any]:

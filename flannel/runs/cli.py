@@ -1,12 +1,9 @@
 """How a run is started: LightningCLI with a run folder, a fingerprint, and resumable habits."""
 
-import contextlib
-import logging
 import os
 import signal
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +11,7 @@ from typing import Any, cast
 import torch
 from filelock import BaseFileLock
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -26,42 +24,23 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from flannel import __version__
 from flannel.errors import RunError
 from flannel.files import digest_of, read_json, whole_file
-from flannel.runs.arithmetic import (
-    AUTO,
-    PrecisionError,
-    answering_precision,
-    check_precision,
-    device_of_trainer,
-    emulation,
-    lightnings_name,
-    quickest,
-)
+from flannel.runs.arithmetic import device_of_trainer, settle_precision
 from flannel.runs.callbacks import (
     EpochLine,
     RefreshBatchNorm,
     SeedEachEpoch,
     StayStopped,
-    SteadyEarlyStopping,
 )
-from flannel.runs.checkpoint_io import WholeCheckpointIO, check_resumable
-from flannel.runs.checkpoints import CheckpointError, load_weights, read_checkpoint
+from flannel.runs.checkpoint_io import WholeCheckpointIO, check_resumable, put_damaged_aside
+from flannel.runs.checkpoints import load_weights, read_checkpoint
 from flannel.runs.class_paths import RECIPES, as_first_named, present_paths
-from flannel.runs.run import LAST_EPOCH, Run, RunFinishedError, WandbMode, wandb_mode
+from flannel.runs.library_noise import quiet_libraries
+from flannel.runs.options import add_run_options, check_run_options
+from flannel.runs.refusals import options_refused
+from flannel.runs.run import LAST_EPOCH, Run, RunFinishedError
 from flannel.runs.schedules import OneCycle, over_all_steps
 from flannel.runs.signals import Stopped
 from flannel.runs.wandb_runs import log_final_values, wandb_logger, without_machine
-
-# Third-party warnings that are expected here and not actionable for users.
-_LIBRARY_NOISE = (
-    r"(?s).*JSONARGPARSE_DEPRECATION_WARNINGS",
-    r"(?s).*was deprecated in v4\.49\.0",
-    r".*isinstance\(treespec, LeafSpec\)",
-    r".*exists and is not empty",
-    r".*is smaller than the logging interval",
-    r".*does not have many workers",
-    r".*_dataloader.* does not have",
-    r".*`srun` command is available",  # the queue starts the processes of a run, on a cluster too
-)
 
 
 @dataclass(frozen=True)
@@ -129,7 +108,7 @@ class StudyCLI(LightningCLI):
         self._lock: BaseFileLock | None = None
         self._wandb: WandbLogger | None = None
         try:
-            with _hushed_libraries():
+            with quiet_libraries():
                 super().__init__(  # parses, builds and runs
                     model_class,
                     datamodule_class,
@@ -140,6 +119,8 @@ class StudyCLI(LightningCLI):
                     load_from_checkpoint_support=False,
                     args=args,
                 )
+        except MisconfigurationException as fault:
+            raise RunError(f"Lightning refuses the options: {fault}") from fault
         finally:
             if self._lock is not None:
                 self._lock.release()
@@ -162,11 +143,14 @@ class StudyCLI(LightningCLI):
         """Parses the given command line, whatever `sys.argv` holds.
 
         Raises:
+            OptionError: If a number cannot be, for which Lightning has no sentence.
             RunError: If the checkpoint that it names is an address.
             CheckpointError: If it cannot be read. Lightning, which reads it next, has no sentence.
         """
         self.config = parser.parse_args(args and [present_paths(word) for word in args])
-        ckpt_path = self.config[self.config["subcommand"]].get("ckpt_path")
+        arguments = self.config[self.config["subcommand"]]
+        check_run_options(arguments)
+        ckpt_path = arguments.get("ckpt_path")
         if ckpt_path and "://" in str(ckpt_path):
             raise RunError(f"ckpt_path {ckpt_path} is an address; give a file on this machine.")
         if ckpt_path:
@@ -174,50 +158,7 @@ class StudyCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds what every stage knows: study, name, redo, selection, W&B, early stopping."""
-        parser.add_argument("--study", type=Path, default=Path("runs/study"), help="study folder")
-        parser.add_argument("--name", type=str, required=True, help="the run's name in the study")
-        parser.add_argument("--redo", type=bool, default=False, help="replace an existing run")
-        parser.add_argument(
-            "--selection",
-            type=str,
-            default=self._selection,
-            help=f"metric that chooses the epoch, or {LAST_EPOCH}: none does",
-        )
-        parser.add_argument(
-            "--wandb", type=WandbMode, default=wandb_mode(), help="or WANDB_MODE in the environment"
-        )
-        parser.add_argument(
-            "--log_images",
-            type=bool | None,
-            default=None,
-            help="let W&B have pictures that show radiographs; by default only offline",
-        )
-        parser.add_argument(
-            "--refresh_batch_norm",
-            type=int,
-            default=0,
-            help="training batches that BatchNorm's statistics are estimated on; 0 keeps them",
-        )
-        parser.add_argument(
-            "--resume_every",
-            type=int,
-            default=1,
-            help="epochs between the states that a killed run continues from; 0 keeps none",
-        )
-        parser.add_lightning_class_args(SteadyEarlyStopping, "early_stopping")
-        parser.set_defaults({"early_stopping.mode": "max", "early_stopping.patience": 10_000})
-        parser.link_arguments("selection", "early_stopping.monitor", compute_fn=self._watched)
-        parser.link_arguments("study", "data.study")
-        parser.set_defaults(
-            {
-                "trainer.enable_progress_bar": False,
-                "trainer.enable_model_summary": False,
-                "trainer.num_sanity_val_steps": 0,
-                "trainer.use_distributed_sampler": False,  # the data modules shard by themselves
-                "trainer.sync_batchnorm": True,  # over several devices: the recipe's batch
-                "trainer.log_every_n_steps": 10,
-            }
-        )
+        add_run_options(parser, self._selection, self._watched)
 
     def _watched(self, selection: str) -> str:
         """Returns the metric that is shown, and that early stopping would go by."""
@@ -284,35 +225,21 @@ class StudyCLI(LightningCLI):
         )
 
     def _settle_precision(self) -> None:
-        """Puts what "auto" becomes into the arguments, after the word itself was hashed.
-
-        A run that goes on, or is measured again, keeps the arithmetic of its own config.yaml; so
-        do the further processes of a run, whose first one has written it.
-        """
-        options = self.arguments.trainer
-        asked, device = options.precision, device_of_trainer(str(options.accelerator))
-        if asked is None:
-            self._remark = ""
+        """Puts what "auto" becomes into the arguments, after the word itself was hashed."""
+        options, self._remark = self.arguments.trainer, ""
+        if options.precision is None:
             return
-        if asked == AUTO:
-            going_on = self.run.last.is_file() and not self.arguments.redo
-            begun_before = going_on or self.subcommand != "fit" or not _is_first_rank()
-            begun = self.run.precision if begun_before else None
-            kept = ", in which the run was begun" if begun else ""
-            if begun == "16-mixed" and device.type == "cpu" and self.subcommand == "fit":
-                raise PrecisionError(
-                    f"{self.run.folder} was begun in 16-mixed on a GPU, in which no CPU trains. "
-                    "Continue it on a GPU, or start it anew with --redo true."
-                )
-            if begun is not None and self.subcommand != "fit":
-                begun = answering_precision(begun, AUTO, device)
-            options.precision = begun or (quickest(device) if self._mixes else "32-true")
-            self._remark = f"precision auto: {options.precision}{kept}"
-        else:
-            check_precision(lightnings_name(asked), device)
-            self._remark = ""
-        slow = emulation(lightnings_name(options.precision), device)
-        self._remark = "; ".join(part for part in (self._remark, slow) if part)
+        going_on = self.run.last.is_file() and not self.arguments.redo
+        training = self.subcommand == "fit"
+        # The further processes of a run take what its first one has written.
+        keeps = going_on or not training or not _is_first_rank()
+        options.precision, self._remark = settle_precision(
+            options.precision,
+            device_of_trainer(str(options.accelerator)),
+            self.run if keeps else None,
+            training=training,
+            mixes=self._mixes,
+        )
 
     def before_fit(self) -> None:
         """Takes the run's folder into use, now that everything could be built.
@@ -324,7 +251,7 @@ class StudyCLI(LightningCLI):
         if not _is_first_rank():
             return
         if not self.arguments.redo:
-            self._put_damaged_state_aside()
+            put_damaged_aside(self.run, self.model)
         self.run.start(self.arguments.redo)
         with whole_file(self.run.folder / "config.yaml") as beside:
             beside.write_text(self._config_text, encoding="utf-8")
@@ -332,17 +259,6 @@ class StudyCLI(LightningCLI):
         print(f"{word} {self.run.folder}, {time.strftime('%Y-%m-%d %H:%M')}", flush=True)
         if self._remark:
             print(self._remark, flush=True)
-
-    def _put_damaged_state_aside(self) -> None:
-        """Lets a run start anew that cannot go on from its state, and says so."""
-        if not self.run.last.exists():
-            return
-        try:
-            check_resumable(self.run.last, self.run.best, self.model)
-        except CheckpointError as fault:
-            aside = [self.run.put_aside(p) for p in (self.run.last, self.run.best) if p.exists()]
-            names = " and ".join(path.name for path in aside)
-            print(f"{fault}\nThe run starts anew; what was there is {names} now.", flush=True)
 
     def _check_devices(self) -> None:
         ranks, batch_size = self.trainer.world_size, self.arguments.data.get("batch_size")
@@ -360,6 +276,15 @@ class StudyCLI(LightningCLI):
                 "process, or say --trainer.sync_batchnorm=false: each then normalises its share "
                 "of the batch by itself, which the recipe does not."
             )
+
+    def instantiate_classes(self) -> None:
+        """Builds model, data, optimiser and Trainer.
+
+        Raises:
+            RunError: If one of them refuses its options.
+        """
+        with options_refused(self.run.folder, between=True):
+            super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:  # noqa: ANN401  Lightning's signature
         """Builds the Trainer with the run folder's loggers and callbacks."""
@@ -446,7 +371,8 @@ class StudyCLI(LightningCLI):
             check_resumable(Path(ckpt_path), None, model)
         elif self.run.last.is_file():
             ckpt_path = self.run.last
-        self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
+        with options_refused(self.run.folder, between=False):
+            self.trainer.fit(model, datamodule=datamodule, ckpt_path=ckpt_path, weights_only=True)
         if not self.run.best.is_file():
             raise RunError(
                 f"{self.arguments.selection} was never measured, so no epoch could be selected. "
@@ -480,32 +406,23 @@ class StudyCLI(LightningCLI):
                 log_final_values(self._wandb, values)
             self.run.finish()
 
-    def validate(
+    def _measure(
         self,
         model: LightningModule,
         datamodule: LightningDataModule,
         ckpt_path: Any,  # noqa: ANN401  Lightning's signature
         verbose: bool,
     ) -> None:
-        """Measures trained weights on the validation images."""
-        self._load_trained(model)
-        self.trainer.validate(model, datamodule=datamodule, verbose=verbose)
+        """Measures the weights that were named, or the run's, never those of an untrained network.
 
-    def test(
-        self,
-        model: LightningModule,
-        datamodule: LightningDataModule,
-        ckpt_path: Any,  # noqa: ANN401  Lightning's signature
-        verbose: bool,
-    ) -> None:
-        """Measures trained weights on the test images."""
-        self._load_trained(model)
-        self.trainer.test(model, datamodule=datamodule, verbose=verbose)
-
-    def _load_trained(self, model: LightningModule) -> None:
-        """Loads the weights that were named, or the run's; a random network is never measured."""
+        The images are those of the sub-command: of validation or of the test.
+        """
         load_weights(model, read_checkpoint(self._weights)["state_dict"], str(self._weights))
         print(f"weights: {self._weights}", flush=True)
+        measure = self.trainer.test if self.subcommand == "test" else self.trainer.validate
+        measure(model, datamodule=datamodule, verbose=verbose)
+
+    validate = test = _measure
 
 
 def run_stage(start: Callable[[], StudyCLI]) -> int:
@@ -519,17 +436,6 @@ def run_stage(start: Callable[[], StudyCLI]) -> int:
     except RunFinishedError as finished:
         print(finished, flush=True)
     return 0
-
-
-@contextlib.contextmanager
-def _hushed_libraries() -> Iterator[None]:
-    """Keeps from the screen what libraries say to each other."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for message in _LIBRARY_NOISE:
-            warnings.filterwarnings("ignore", message)
-        yield
 
 
 def _is_first_rank() -> bool:

@@ -16,7 +16,7 @@ from flannel.errors import sentence_of, with_causes
 from flannel.runs.run import wandb_mode
 from flannel.runs.signals import Stopped, heeding_signals
 
-RENAMED = {"--learners": "--learner"}
+RENAMED = {"--learners": "--learner", "--checkpoint": "--segmenter"}
 """Options by the names that they had before, and have now."""
 RENAMED_COMMANDS = {"cheats": "shortcuts"}
 """The same of commands."""

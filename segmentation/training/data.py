@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from flannel.data.sources import MaskPair, find_pairs
+from flannel.errors import check_range
 from flannel.files import derived_seed
 from segmentation.structures import Structures
 from segmentation.training.augmentation import Augmentation, augment
@@ -162,6 +163,7 @@ class LungDataModule(LightningDataModule):
         workers: int = 0,
     ) -> None:
         super().__init__()
+        check_range(0, workers=workers)
         self.folder = pairs_folder(study, folder)
         self.structures: Structures = structures
         self.size_px = size_px

@@ -36,7 +36,7 @@ def test_help_of_predict_is_quick(capsys):
         "except SystemExit: print('torch' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "--checkpoint" in ran.stdout
+    assert "--segmenter" in ran.stdout
     assert "Folders of radiographs" in ran.stdout
     assert ran.stdout.strip().endswith("False")
 
@@ -85,7 +85,7 @@ def test_masks_of_a_folder(phantoms, tmp_path, write_run, capsys, monkeypatch):
     write_run(tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     images = str(phantoms / "lung_masks" / "images")
-    checkpoint = ["--checkpoint", str(tmp_path / "run" / "best.ckpt")]
+    checkpoint = ["--segmenter", str(tmp_path / "run" / "best.ckpt")]
     assert main(["predict", images, *checkpoint]) == 0
     assert "8 masks made" in capsys.readouterr().out
     assert len(list((tmp_path / "masks").glob("phantom-*.png"))) == 8
@@ -94,7 +94,7 @@ def test_masks_of_a_folder(phantoms, tmp_path, write_run, capsys, monkeypatch):
     assert main([*words, *checkpoint]) == 0
     assert (tmp_path / "other" / "overlays" / "phantom-00001.jpg").is_file()
     assert main(["predict", images]) == 1
-    assert "Name a checkpoint" in capsys.readouterr().err
+    assert "Name a segmenter" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -106,6 +106,12 @@ def test_an_option_is_read_by_its_former_name(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("--learners is called --learner now.\nerror: ")
 
 
+def test_a_segmenter_is_named_by_one_option_everywhere(tmp_path, capsys):
+    words = ["related", "--name=cnn13", f"--study={tmp_path}", "--checkpoint=x", "--devices=0"]
+    assert main(words) == 1
+    assert capsys.readouterr().err.startswith("--checkpoint is called --segmenter now.\nerror: ")
+
+
 def test_a_mode_that_wandb_does_not_know_is_refused_by_every_command(capsys, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "onlin")
     assert main(["compare"]) == 1

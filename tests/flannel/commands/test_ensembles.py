@@ -99,6 +99,19 @@ def test_an_ensemble_that_fails_does_not_stop_the_others(base_study, make, capsy
     assert "global/mean/fold0: Learners global/expert0 and global/expert2 predicted diff" in fault
 
 
+def test_a_file_that_cannot_be_written_does_not_stop_the_others(base_study, make, capsys):
+    for arm in ("global", "patched"):
+        base_study.experts(arm=arm)
+    blocked = base_study.folder / "ensemble" / "global"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("a file where a folder is expected")
+    assert make("--form=mean", "--fold=0") == 1
+    assert made(base_study) == ["patched/mean/fold0"]
+    fault = capsys.readouterr().err
+    assert "global/mean/fold0: " in fault
+    assert "a file is where a folder is expected" in fault or "may be where a folder" in fault
+
+
 def test_an_arm_that_was_asked_for_and_cannot_be_made_is_an_error(base_study, make, capsys):
     base_study.experts()
     assert make("--form=mean", "--fold=0", "--arm=global,patched") == 1

@@ -216,7 +216,7 @@ def test_a_terminated_training_says_so_and_its_weights_are_used_by_nothing(tmp_p
     )
     assert not json.loads((run / "fingerprint.json").read_text())["finished"]
     predict = ["predict", str(tmp_path / "pairs"), f"--out={tmp_path / 'masks'}"]
-    for place in (f"--checkpoint={run / 'best.ckpt'}", f"--study={tmp_path / 'study'}"):
+    for place in (f"--segmenter={run / 'best.ckpt'}", f"--study={tmp_path / 'study'}"):
         assert main([*predict, place]) == 1
         assert "finished" in capsys.readouterr().err
     assert main(["test", *words[1:]]) == 1
