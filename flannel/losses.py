@@ -78,9 +78,9 @@ class FocalLoss(nn.Module):
 class SquaredError(nn.Module):
     """Squared error of softmax probabilities, averaged over the classes: Keras's loss of paper 003.
 
-    Of two classes it is (p - y)^2, with p the probability of the second one and y 1 where that is
-    the true one, so that a network with a single sigmoid output is trained as the paper says (see
-    `flannel.networks.FrozenNetwork`). It gives one loss a view.
+    Of two classes it is (p - y)^2: p is the probability of the second one, and y is 1 where that is
+    the true one. So a network with a single sigmoid output is trained as the paper says
+    (`flannel.networks.FrozenNetwork`). It gives one loss a view.
     """
 
     def forward(

@@ -24,30 +24,31 @@ def decided(
 ) -> Bool[Tensor, " images"]:
     """Returns for each image whether its majority is known before all its patches voted.
 
-    With `error` 0 it is known for certain: whatever the patches to come say, the leading class
-    keeps the largest confidence, and no other draws level with it, for who wins a tie is known
-    only in the end (up to float32's rounding where votes are no whole numbers). A patch with
-    equal outputs counts as one to come, for the same reason. With
-    more, a wrong majority is risked: over all moments at which one may stop, the leader is another
-    class than that of all patches with a probability of at most `error`, if the patches come in
-    random order. That is the sampling without replacement of Waudby-Smith and Ramdas (NeurIPS
-    2020), whose ratio of prior to posterior is a martingale, between the leader and each other
-    class in turn, as PPR-1v1 of Jain et al. (AISTATS 2022) does for sampling with replacement.
+    With `error` 0 it is known for certain, up to float32's rounding where votes are no whole
+    numbers. Whatever the remaining patches vote, the leading class keeps the largest confidence,
+    and no other draws level: who wins a tie is known only at the end. For the same reason a patch
+    with equal outputs counts as a remaining one.
+
+    With more, a wrong majority is risked. If patches come in random order, the probability of ever
+    stopping while the leader is another class than that of all patches is at most `error`. That is
+    the sampling without replacement of Waudby-Smith and Ramdas (NeurIPS 2020), whose ratio of prior
+    to posterior is a martingale. Here it is taken between the leader and each other class in turn,
+    as PPR-1v1 of Jain et al. (AISTATS 2022) does for sampling with replacement.
 
     Args:
-        logits: Outputs for the patches that were asked, before softmax.
+        logits: Outputs for the patches that were evaluated, before softmax.
         patches: How many there are in all, K.
         rule: How patches vote (`patching.vote.vote`).
         error: In [0, 1); above 0 votes must be whole ones, those of the rule "share".
         weights: How much each of all patches counts, those to come too; all alike when None.
 
     Raises:
-        OptionError: If more patches were asked than there are, the error is not in [0, 1), or one
-            above 0 meets votes that cannot be counted.
+        OptionError: If more patches were evaluated than there are, the error is not in [0, 1), or
+            one above 0 meets votes that cannot be counted.
     """
     seen = logits.shape[1]
     if not 1 <= seen <= patches:
-        raise OptionError(f"{seen} patches were asked of {patches}; expected 1 to {patches}.")
+        raise OptionError(f"{seen} patches were evaluated of {patches}; expected 1 to {patches}.")
     if not 0 <= error < 1:
         raise OptionError(f"error is {error}; expected a probability, 0 or more and less than 1.")
     if error and (rule != "share" or weights is not None):
@@ -117,8 +118,8 @@ def _surely(
     """Returns whether every final count with another majority is too unlikely to be believed.
 
     Only votes for two classes are looked at at a time: the leader's, s of them, and another's, t.
-    Suppose that in the end they have S <= T. The ratio of a uniform prior of S, 1 / (S + T + 1), to
-    its posterior is [1 / (s + t + 1)] / [C(S, s) C(T, t) / C(S + T, s + t)]. Where it exceeds
+    Suppose that in the end they have S <= T. The uniform prior of S is 1 / (S + T + 1). Its ratio
+    to the posterior is [1 / (s + t + 1)] / [C(S, s) C(T, t) / C(S + T, s + t)]. Where it exceeds
     (classes - 1) / error for all such S and T, this other class has no majority and no tie.
     """
     images, classes = counts.shape

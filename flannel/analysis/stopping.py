@@ -36,10 +36,10 @@ def study_stopping(runs: Sequence[PatchRun], repeats: int = 20, seed: int = 1) -
         seed: Of the orders; the same ones for every run.
 
     Returns:
-        Rows of `COLUMNS`: the mean number of patches asked of K, the share that was spared, for
-        which share of images and orders the majority is that of all K, by how much confidences
-        differ from those of all K (root mean square over images, orders and diagnoses), and macro
-        F1 with and without stopping.
+        Rows of `COLUMNS`: the mean number of patches evaluated, the share that was spared, and the
+        macro F1 with and without stopping. Agreement is the share of images and orders whose
+        majority is that of all K. The difference of confidences is a root mean square over images,
+        orders and diagnoses.
     """
     rows = []
     for patched in runs:

@@ -35,9 +35,9 @@ def manifest(
     Args:
         data: Folder that holds the downloaded data sets.
         study: The study folder.
-        protocol: "patient" keeps patients and duplicates together, "paper" shuffles images as the
-            original, "nested" rotates the test set too, "given" takes the source's own split,
-            "leave-source-out" tests on each source in turn, "external" on all there is, without
+        protocol: "patient" keeps patients and duplicates together; "paper" shuffles images as the
+            original; "nested" rotates the test set too; "given" takes the source's own split.
+            "leave-source-out" tests on each source in turn; "external" on all there is, without
             folds, for `flannel evaluate` (docs/protocols.md).
         mapping: "flannel" labels as the original, "wide" takes all viral and bacterial findings;
             the others are those of studies with three or two classes (docs/data_sets.md).

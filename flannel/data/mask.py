@@ -25,9 +25,9 @@ def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
     transparency counts instead where the colours are the same everywhere (`is_alpha_mask`).
 
     Raises:
-        RadiographError: If the file cannot be read, holds labels or grey levels between the two
-            of a mask in more than 5 % of its pixels (a smoothed outline has fewer), or its colours
-            and its transparency show two different masks.
+        RadiographError: If the file cannot be read, holds labels, or its colours and its
+            transparency show two different masks. Also if more than 5 % of its pixels lie between
+            the two levels of a mask; a smoothed outline has fewer.
     """
     checked_start(path)
     picture = open_picture(path)

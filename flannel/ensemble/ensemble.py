@@ -151,8 +151,8 @@ class PredictionsDataModule(LightningDataModule):
 class Ensemble(LightningModule):
     """Trains the combination of the base learners with focal loss.
 
-    A step of 20 rows takes less time than a turn of the Trainer's loop, so the loader hands over
-    all training rows of an epoch, in its order, and `training_step` walks through them in batches.
+    A step of 20 rows takes less time than a turn of the Trainer's loop. So the loader hands over
+    all training rows of an epoch in its order, and `training_step` walks through them in batches.
 
     Args:
         diagnoses: The label set, in order; filled from the data.

@@ -110,7 +110,7 @@ def test_agreeing_patches_are_enough_early_and_rounds_are_whole():
 
 def test_what_cannot_be_counted_is_a_sentence():
     logits = voting_for(0, 1, 2)
-    with pytest.raises(ValueError, match="3 patches were asked of 2"):
+    with pytest.raises(ValueError, match="3 patches were evaluated of 2"):
         decided(logits, 2)
     with pytest.raises(ValueError, match=r"error is 1.5"):
         decided(logits, 3, error=1.5)

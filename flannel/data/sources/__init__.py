@@ -111,10 +111,10 @@ def _pairs_of_folder(folder: Path) -> list[MaskPair]:
     if jsrt.is_here(folder):
         return jsrt.pairs(folder)
     raise SourceError(
-        f"{folder} fits no known layout of lung masks; expected images/ with masks/ or with "
-        "masks/left_lung/ and masks/right_lung/, JSRT .IMG files with SCR folders 'left lung' and "
-        "'right lung', Montgomery's CXR_png/ with ManualMask/, COVID-QU-Ex's 'Lung Segmentation "
-        "Data'/, several of these in sub-folders, or a CSV file with the columns image and mask."
+        f"{folder} fits no known layout of lung masks. Expected images/ with masks/ or with "
+        "masks/left_lung/ and masks/right_lung/; JSRT .IMG files with SCR folders 'left lung' and "
+        "'right lung'; Montgomery's CXR_png/ with ManualMask/; COVID-QU-Ex's 'Lung Segmentation "
+        "Data'/; several of these in sub-folders; or a CSV file with the columns image and mask."
     )
 
 
