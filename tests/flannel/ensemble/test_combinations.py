@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from flannel.ensemble import NeuralWeightModule
-from flannel.ensemble.combinations import LinearCombination
+from flannel.ensemble.combinations import LinearCombination, combined
 
 
 def test_combined_scores_equal_the_original(golden):
@@ -28,6 +28,22 @@ def test_weights_by_hand_for_two_learners_and_two_classes():
     w0, w1 = np.tanh(0.7 * 0.6), np.tanh(-0.5)
     expected = [w0 * 0.3 + w1 * 0.6, w0 * 0.7 + w1 * 0.4]
     np.testing.assert_allclose(module(p).detach().numpy()[0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", [NeuralWeightModule, LinearCombination])
+def test_confidences_are_the_softmax_of_the_scores(form):
+    module = form(3, 4).eval()
+    probabilities = np.random.default_rng(1).dirichlet(np.ones(4), (6, 3)).astype(np.float32)
+    confidences, weights = combined(module, probabilities)
+    scores = module(torch.from_numpy(probabilities)).detach().numpy()
+    expected = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(confidences, expected, rtol=1e-6)
+    if form is LinearCombination:
+        assert weights is None
+    else:
+        np.testing.assert_allclose(
+            (weights[:, :, None] * probabilities).sum(axis=1), scores, rtol=1e-5, atol=1e-7
+        )
 
 
 @pytest.mark.parametrize("learners", [1, 3, 10])

@@ -44,6 +44,15 @@ def plain_patches(store, image_id, view, drawn):
     return patches, centres, coverage(lungs, centres, WINDOW_PX)[-1].float()
 
 
+@pytest.mark.parametrize("lung_box", [False, True])
+def test_views_are_counted_as_they_are_cut(store, lung_box):
+    patches = PatchView((WINDOW_PX,), 16, "uniform", "inside", True, lung_box=lung_box)
+    for view, count in ((patches, 5 + lung_box), (WholeView(32, 32), 1)):
+        pixels, places = view.views(store, store.image_ids[0], draw(False))
+        assert view.count(5) == count == len(pixels) == len(places.centres)
+        assert view.patched == (view is patches)
+
+
 @pytest.mark.parametrize("centres", ["uniform", "relaxed", "independent"])
 @pytest.mark.parametrize("border", ["inside", "padded", "stretched"])
 def test_patches_equal_those_of_the_whole_radiograph(store, centres, border):

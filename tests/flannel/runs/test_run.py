@@ -8,13 +8,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from flannel.errors import RunError
-from flannel.files import derived_seed, digest_of
+from flannel.files import derived_seed, digest_of, read_json
 from flannel.runs.run import (
     WANDB_MODES,
+    Fingerprint,
     Run,
     RunFinishedError,
     RunHeldError,
     lock_folder,
+    parts_of,
     read_fingerprint,
     wandb_mode,
 )
@@ -84,6 +86,33 @@ def test_redo_clears_the_folder(tmp_path):
     run.start(redo=True)
     assert not run.last.exists()
     assert read_fingerprint(run.folder)
+
+
+def test_a_fingerprint_is_read_as_it_was_written(tmp_path):
+    assert read_fingerprint(tmp_path) is None
+    with pytest.raises(RunError, match="holds no run"):
+        parts_of(tmp_path)
+    for finished in (False, True):
+        Fingerprint(finished, PARTS).write(tmp_path)
+        assert read_fingerprint(tmp_path) == Fingerprint(finished, PARTS)
+    assert parts_of(tmp_path) == PARTS
+    assert Fingerprint(True, {"a": "1", "b": "2"}).changed({"b": "3", "c": "4"}) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"finished": true}', '{"parts": {}}', '{"finished": 1, "parts": 2}']
+)
+def test_a_damaged_fingerprint_is_a_sentence(tmp_path, content):
+    (tmp_path / "fingerprint.json").write_text(content)
+    with pytest.raises(RunError, match=r"is no fingerprint .* --redo true"):
+        read_fingerprint(tmp_path)
+
+
+def test_the_cost_of_a_run_is_in_tenths_of_seconds(tmp_path):
+    run = Run(tmp_path, PARTS)
+    run.write_cost({"stage": "base", "fold": 2}, {"seconds": 12.345}, {"device": "cpu"})
+    cost = {"stage": "base", "fold": 2, "seconds": 12.3, "device": "cpu"}
+    assert read_json(tmp_path / "cost.json") == cost
 
 
 def test_redo_empties_a_log_that_a_queue_is_writing_to(tmp_path):

@@ -9,8 +9,11 @@ from flannel.study.predictions import (
     PredictionsError,
     aligned_probabilities,
     load_predictions,
+    prediction_row,
+    predictions_table,
     probability_columns,
     save_predictions,
+    unusual_sums,
 )
 
 
@@ -27,6 +30,30 @@ def table():
     )
     frame[probability_columns(FLANNEL)] = [[0.1, 0.2, 0.3, 0.4], [1, 0, 0, 0], [0.25] * 4]
     return frame
+
+
+def test_rows_are_joined_to_their_identity(table):
+    confidences = np.array([0.1, 0.2, 0.3, 0.4])
+    rows = [
+        prediction_row("a", confidences, FLANNEL, 100, 0.5),
+        prediction_row("c", confidences[::-1], FLANNEL, 0, float("nan")),
+    ]
+    joined = predictions_table(table, rows)
+    assert joined["image_id"].tolist() == ["a", "c"]
+    assert joined["diagnosis"].tolist() == ["Normal", "Viral pneumonia"]
+    np.testing.assert_array_equal(joined[probability_columns(FLANNEL)].loc[0], confidences)
+    assert joined["patches"].tolist() == [100, 0]
+    assert joined["coverage"].isna().tolist() == [False, True]
+    with pytest.raises(ValueError, match="zip"):
+        prediction_row("a", confidences, FLANNEL[:3], 0, 0.0)
+
+
+def test_probabilities_that_do_not_sum_to_one_are_named():
+    sums = {"one": np.array([1.0, 1.0005]), "two": np.array([0.5, 1.2]), "none": np.array([])}
+    assert unusual_sums(sums) == [
+        "The probabilities of two sum to 0.50 to 1.20 instead of 1 (as mean sigmoids do) and are "
+        "used unchanged."
+    ]
 
 
 def test_what_is_written_is_read_back_sorted(table, tmp_path):
