@@ -160,7 +160,7 @@ def with_earlier_splits(
         earlier, before = load_manifest(path), load_provenance(path).choices
     except ManifestError:
         return table, ""
-    ours, theirs = (one.set_index("image_id") for one in (table, earlier))
+    ours, theirs = (manifest.set_index("image_id") for manifest in (table, earlier))
     reasons = [
         f"{name} was {getattr(before, name)} and is {getattr(choices, name)}"
         for name in ("protocol", "seed", "mapping", "selection", "near_duplicates", "run")

@@ -119,8 +119,8 @@ def flow_table(
 
 def _before(flow: Flow | None, included: int) -> Iterator[dict[str, object]]:
     """Yields what was found and left out; NaN where no count was written."""
-    found = np.nan if flow is None else included + flow.radiographs
-    yield {"step": "found in the data sets", "radiographs": found}
+    total = np.nan if flow is None else included + flow.radiographs
+    yield {"step": "found in the data sets", "radiographs": total}
     if flow is None:
         yield {"step": "left out", "radiographs": np.nan}
         return

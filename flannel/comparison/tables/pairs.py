@@ -39,8 +39,8 @@ SEVERAL_TRAININGS = " The difference is of these trainings, one in each fold."
 
 def trainings_sentence(measurements: Measurements) -> str:
     """Returns a sentence on how many trainings a difference is of."""
-    one = all(len(pair.shared_folds) == 1 for pair in measurements.pairs)
-    return ONE_TRAINING if one else SEVERAL_TRAININGS
+    single = all(len(pair.shared_folds) == 1 for pair in measurements.pairs)
+    return ONE_TRAINING if single else SEVERAL_TRAININGS
 
 
 def differences_table(measurements: Measurements) -> Table | None:

@@ -35,13 +35,13 @@ def trainings_table(measurements: Measurements) -> Table | None:
     Returns:
         None where no recipe was trained with several seeds.
     """
-    found = _by_recipe(measurements.comparison)
-    if all(len({seed for _, seed in results}) < 2 for results in found.values()):
+    by_recipe = _by_recipe(measurements.comparison)
+    if all(len({seed for _, seed in results}) < 2 for results in by_recipe.values()):
         return None
-    rows = {key: _measured(measurements, results) for key, results in found.items()}
+    rows = {key: _measured(measurements, results) for key, results in by_recipe.items()}
     lines: list[Line] = []
     numbers: list[dict[str, object]] = []
-    for name, learner, trainings, parts in _parts(rows, found):
+    for name, learner, trainings, parts in _parts(rows, by_recipe):
         text = _difference if "→" in name else score_cell
         folds = {fold for fold, _ in trainings}
         seeds = {seed for _, seed in trainings}
@@ -84,13 +84,13 @@ def trainings_table(measurements: Measurements) -> Table | None:
 
 def _by_recipe(comparison: Comparison) -> dict[tuple[str, str], dict[Training, Result]]:
     """Returns the trainings of each arm and recipe; shortcut baselines are not trained anew."""
-    found: dict[tuple[str, str], dict[Training, Result]] = {}
+    by_recipe: dict[tuple[str, str], dict[Training, Result]] = {}
     for result in comparison.trainings:
         run = result.run
         if run.arm != SHORTCUT:
-            trainings = found.setdefault((run.arm, recipe_of(run.learner)), {})
+            trainings = by_recipe.setdefault((run.arm, recipe_of(run.learner)), {})
             trainings[run.fold, seed_of(run.learner)] = result
-    return found
+    return by_recipe
 
 
 def _measured(
@@ -98,19 +98,19 @@ def _measured(
 ) -> tuple[list[Training], Measured]:
     """Measures the trainings of a recipe in the resamples of the comparison."""
     order = sorted(results)
-    tables = {place: results[one].predictions for place, one in enumerate(order)}
+    tables = {place: results[training].predictions for place, training in enumerate(order)}
     diagnoses = measurements.comparison.diagnoses
     return order, measured(tables, measurements.draws, diagnoses, ranks=False)
 
 
 def _parts(
     rows: Mapping[tuple[str, str], tuple[list[Training], Measured]],
-    found: Mapping[tuple[str, str], Mapping[Training, Result]],
+    by_recipe: Mapping[tuple[str, str], Mapping[Training, Result]],
 ) -> Iterator[tuple[str, str, Sequence[Training], VarianceParts]]:
     """Yields arm or arms, recipe, trainings and variance: scores first, then differences."""
-    for (arm, recipe), (trainings, one) in rows.items():
+    for (arm, recipe), (trainings, row) in rows.items():
         places = range(len(trainings))
-        yield arm, recipe, trainings, _variance(trainings, *_of(one, places))
+        yield arm, recipe, trainings, _variance(trainings, *_of(row, places))
     arms = list(dict.fromkeys(arm for arm, _ in rows))
     for (first, second), recipe in (
         (pair, recipe)
@@ -119,12 +119,12 @@ def _parts(
     ):
         if (first, recipe) not in rows or (second, recipe) not in rows:
             continue
-        (before, one), (after, other) = rows[first, recipe], rows[second, recipe]
-        shared = [training for training in before if training in found[second, recipe]]
+        (before, first_row), (after, second_row) = rows[first, recipe], rows[second, recipe]
+        shared = [training for training in before if training in by_recipe[second, recipe]]
         if not shared:
             continue
-        low, low_drawn = _of(one, [before.index(training) for training in shared])
-        high, high_drawn = _of(other, [after.index(training) for training in shared])
+        low, low_drawn = _of(first_row, [before.index(training) for training in shared])
+        high, high_drawn = _of(second_row, [after.index(training) for training in shared])
         parts = _variance(shared, high - low, high_drawn - low_drawn)
         yield f"{first} → {second}", recipe, shared, parts
 
@@ -133,10 +133,10 @@ def _difference(value: float) -> str:
     return difference_cell(value, (np.nan, np.nan))
 
 
-def _of(one: Measured, places: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def _of(row: Measured, places: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Returns macro F1 of trainings, and of each in every resample, (trainings, resamples)."""
-    values = one.values(MACRO, "f1", list(places))
-    return values, one.resampled[MACRO, "f1"][list(places)]
+    values = row.values(MACRO, "f1", list(places))
+    return values, row.resampled[MACRO, "f1"][list(places)]
 
 
 def _variance(
