@@ -26,14 +26,14 @@ SHOWN_PX = 256
 
 @dataclass(frozen=True)
 class AnswerCache:
-    """A folder of answers, a file for each batch that a learner was asked, and of saliency maps.
+    """A folder of answers, a file for each batch of a learner, and of saliency maps.
 
-    Their names say what they depend on: the learner, K, the radiographs, their masks and where the
-    asking ends. What was asked otherwise is therefore never found, and is asked anew.
+    A file's name depends on the learner, K, the radiographs, their masks and when a vote stops. So
+    answers to anything else are never found, and are computed again.
 
     Attributes:
         folder: Where they lie.
-        panel: Who is asked.
+        panel: Whose answers are cached.
         store: Holds the radiographs.
     """
 
@@ -42,10 +42,10 @@ class AnswerCache:
     store: Store
 
     def predict(self, learner: TrainedLearner, image_ids: Sequence[str]) -> Iterator[Answer]:
-        """Answers for each image, in the order given, from the folder as far as it has them.
+        """Predicts each image, in the order given, from the folder as far as it has answers.
 
-        The batches are those of an asking without interruption, so that the numbers are too. Where
-        no answer is missing, the network is not even built.
+        The batches are those of a prediction without interruption, so that the numbers are too.
+        Where no answer is missing, the network is not even built.
 
         Args:
             learner: One of the panel's.
@@ -56,14 +56,14 @@ class AnswerCache:
         folder = self._folder(learner)
         files = [folder / f"{digest_of(list(part))}.npz" for part in parts]
         cached = [_read_answers(path) for path in files]
-        missing = [i for part, kept in zip(parts, cached, strict=True) if not kept for i in part]
+        missing = [i for part, hit in zip(parts, cached, strict=True) if not hit for i in part]
         if len(missing) < len(image_ids):
             known = len(image_ids) - len(missing)
-            announce(f"{learner.name} has answered {known} of {len(image_ids)} already.")
-        asked = self.panel.ready(learner).predict(self.store, missing) if missing else iter(())
-        for part, path, kept in zip(parts, files, cached, strict=True):
-            answers = kept or list(islice(asked, len(part)))
-            if not kept:
+            announce(f"{learner.name} has predicted {known} of {len(image_ids)} already.")
+        predicted = self.panel.ready(learner).predict(self.store, missing) if missing else iter(())
+        for part, path, hit in zip(parts, files, cached, strict=True):
+            answers = hit or list(islice(predicted, len(part)))
+            if not hit:
                 _write_answers(answers, path)
             yield from answers
 
@@ -130,12 +130,12 @@ def _read_answers(path: Path) -> list[Answer]:
     """Returns the answers of a file; none where it is missing, or was damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            kept = dict(file)
+            arrays = dict(file)
     except (OSError, ValueError, EOFError, BadZipFile):
         return []
-    ends = kept["views"].cumsum()[:-1]
+    ends = arrays["views"].cumsum()[:-1]
     logits, centres, windows_px, weights = (
-        np.split(kept[name], ends) for name in ("logits", "centres", "windows_px", "weights")
+        np.split(arrays[name], ends) for name in ("logits", "centres", "windows_px", "weights")
     )
     return [
         Answer(
@@ -145,10 +145,10 @@ def _read_answers(path: Path) -> list[Answer]:
                 torch.from_numpy(centres[row]),
                 torch.from_numpy(windows_px[row]),
                 torch.from_numpy(weights[row]),
-                torch.tensor(kept["coverage"][row]),
-                torch.from_numpy(kept["box"][row]),
+                torch.tensor(arrays["coverage"][row]),
+                torch.from_numpy(arrays["box"][row]),
             ),
-            confidences=kept["confidences"][row],
+            confidences=arrays["confidences"][row],
         )
-        for row, image_id in enumerate(kept["image_id"])
+        for row, image_id in enumerate(arrays["image_id"])
     ]

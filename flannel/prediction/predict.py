@@ -171,9 +171,9 @@ def predict_files(
     try:
         _start(out, parts, options.redo)
         prepared = prepare_radiographs(trained, inbox.table, out / WORK / "store", out / MASKS)
-        kept = AnswerCache(out / WORK / "answers", panel, prepared.store)
+        cache = AnswerCache(out / WORK / "answers", panel, prepared.store)
         copies = copies_of_used(trained, prepared.table, out / WORK / "hashes.csv")
-        results, shown = _predict(kept, prepared, copies, options)
+        results, shown = _predict(cache, prepared, copies, options)
         if options.pictures:
             drawings = [
                 Drawing(result, shown.get(result.image_id, []), out / picture_name(result.image_id))
@@ -265,10 +265,10 @@ def _start(out: Path, parts: dict[str, str], redo: bool) -> None:
 
 
 def _predict(
-    kept: AnswerCache, prepared: Prepared, copies: Sequence[str], options: PredictOptions
+    cache: AnswerCache, prepared: Prepared, copies: Sequence[str], options: PredictOptions
 ) -> tuple[list[RadiographResult], dict[str, list[Shown]]]:
     """Asks every learner about every radiograph, with one network in memory at a time."""
-    trained, store = kept.panel.trained, prepared.store
+    trained, store = cache.panel.trained, prepared.store
     paths = dict(zip(prepared.table["image_id"], prepared.table["path"], strict=True))
     doubts = {
         image_id: tuple(_doubts(trained, prepared, image_id, Path(path), image_id in copies))
@@ -282,7 +282,7 @@ def _predict(
         able = [i for i in asked if not learner.needs_mask or store.has_mask(i)]
         if not able:
             continue
-        answering = kept.predict(learner, able)
+        answering = cache.predict(learner, able)
         for answer in progress(answering, len(able), f"Predicting with {learner.name}"):
             answers[answer.image_id][learner.name] = answer
         patched = learner.view_options.view.patched
@@ -290,7 +290,7 @@ def _predict(
             kinds.add(patched)
             of_learner = [answers[image_id][learner.name] for image_id in able]
             for answer, part in zip(
-                of_learner, _shown(kept, learner, of_learner, options), strict=True
+                of_learner, _shown(cache, learner, of_learner, options), strict=True
             ):
                 shown.setdefault(answer.image_id, []).append(part)
     sha256 = dict(zip(prepared.table["image_id"], prepared.table["sha256"], strict=True))
@@ -331,13 +331,13 @@ def _doubts(
 
 
 def _shown(
-    kept: AnswerCache, learner: TrainedLearner, answers: Sequence[Answer], options: PredictOptions
+    cache: AnswerCache, learner: TrainedLearner, answers: Sequence[Answer], options: PredictOptions
 ) -> Iterator[Shown]:
     """Returns what the pictures show of a learner: its patches, and where it found what it says."""
     view = learner.view_options.view
     heats: list[Path | None] = [None] * len(answers)
     if options.saliency:
-        maps = progress(kept.maps(learner, answers), len(answers), f"Saliency of {learner.name}")
+        maps = progress(cache.maps(learner, answers), len(answers), f"Saliency of {learner.name}")
         try:
             heats = list(maps)
         except SaliencyError as fault:

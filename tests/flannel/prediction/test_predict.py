@@ -160,7 +160,7 @@ def test_a_killed_prediction_asks_no_network_twice(study, tmp_path, monkeypatch,
     masks = {path: path.stat().st_mtime_ns for path in (out / "masks").glob("*-*.png")}
     assert len(masks) == 3
     predict_files(panel, files, out, options)
-    assert "patched/small has answered 3 of 3 already" in capsys.readouterr().err
+    assert "patched/small has predicted 3 of 3 already" in capsys.readouterr().err
     maps = [count for (kind, *_), count in done.items() if kind == "explained"]
     assert maps == [3, 3]
     once = [count for (kind, *_), count in done.items() if kind != "explained"]
