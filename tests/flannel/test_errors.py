@@ -29,7 +29,7 @@ OF_THE_PROGRAM = {
     "flannel/data/greyscale.py",
     "flannel/data/pictures.py",
     "flannel/data/store/store.py",
-    "flannel/metrics/intervals.py",
+    "flannel/uncertainty.py",
     "segmentation/training/measures.py",
 }
 # A header's value, which becomes part of the RadiographError of its file.

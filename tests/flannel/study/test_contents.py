@@ -13,7 +13,7 @@ NO_SHORTCUT = (
 )
 FEW = (
     "Few groups of patients are tested (2 COVID-19, 2 Viral pneumonia, 2 Bacterial pneumonia, "
-    "2 Normal): the intervals of their numbers are rough estimates."
+    "2 Normal): their numbers and the macro means have no interval."
 )
 
 
