@@ -124,9 +124,9 @@ def near_duplicates(hashes: Sequence[bytes]) -> list[tuple[int, int, float]]:
     equal = [pair for same in rows.values() for pair in combinations(same, 2)]
     different = list(rows.values())
     pairs = [(i, j, 1.0) for i, j in equal] + [
-        (min(one, other), max(one, other), likeness)
+        (min(row, copy), max(row, copy), likeness)
         for (i, j), likeness in _same(list(rows), None).items()
-        for one, other in product(different[i], different[j])
+        for row, copy in product(different[i], different[j])
     ]
     return sorted(pairs)
 
@@ -195,13 +195,13 @@ def _chosen(first: Sequence[bytes], second: Sequence[bytes] | None) -> Iterator[
     i, j, even, odd = i[best], j[best], even[best], odd[best]
     for mirrored, alike in ((False, np.abs(even + odd)), (True, np.abs(even - odd))):
         near = alike >= least
-        for one, other in product(range(4), range(4)):
-            pairs = near & (left.quarters[i] == one) & (right.quarters[j] == other)
+        for turn, other_turn in product(range(4), range(4)):
+            pairs = near & (left.quarters[i] == turn) & (right.quarters[j] == other_turn)
             yield _Pairs(
                 left.rows[i[pairs]],
                 right.rows[j[pairs]],
-                _Position(one),
-                _Position(other, mirrored),
+                _Position(turn),
+                _Position(other_turn, mirrored),
             )
 
 

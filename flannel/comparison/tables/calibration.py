@@ -68,16 +68,16 @@ def recalibration_table(measurements: Measurements) -> Table | None:
     for row in measurements.rows:
         if row.stage == "shortcut":
             continue
-        found = {name: _recalibrations(row, name) for name in diagnoses}
+        by_diagnosis = {name: _recalibrations(row, name) for name in diagnoses}
         cells = [
             f"{number_cell(mean.intercept)} / {number_cell(mean.slope)}"
-            for mean in (_mean(folds) for folds in found.values())
+            for mean in (_mean(folds) for folds in by_diagnosis.values())
         ]
         opens = bool(lines) and lines[-1].cells[0] != row.arm
         lines.append(Line((row.arm, row.learner, *cells), _kind(row), opens))
         numbers += [
             {"arm": row.arm, "learner": row.learner, "class": name, "fold": fold, **asdict(fitted)}
-            for name, folds in found.items()
+            for name, folds in by_diagnosis.items()
             for fold, fitted in zip(row.tests, folds, strict=True)
         ]
     if not lines:
