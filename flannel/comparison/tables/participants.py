@@ -12,7 +12,7 @@ from flannel.study.design import NOT_STATED, SETTING, design, flow_table, partic
 
 
 def participants_tables(
-    study: Path, diagnoses: Sequence[str], folds: Sequence[int], primary: str = NOT_STATED
+    study: Path, diagnoses: Sequence[str], folds: Sequence[int], primary: str = ""
 ) -> list[Table]:
     """Lists design, flow and participants of a study; the last two need its manifest.
 
@@ -20,7 +20,7 @@ def participants_tables(
         study: The study's folder.
         diagnoses: The label set.
         folds: Shown is the first; the numbers behind the tables are of all.
-        primary: The primary comparison.
+        primary: The primary comparison; "" for what compares nothing.
     """
     tables = [_design(study, primary)]
     path = study / "manifest.csv"
@@ -34,7 +34,7 @@ def participants_tables(
 
 
 def _design(study: Path, primary: str) -> Table:
-    items = {**design(study), "primary comparison": primary}
+    items = design(study) | ({"primary comparison": primary} if primary else {})
     return Table(
         name="design",
         title="Design",

@@ -107,8 +107,8 @@ def runs_table(runs: Sequence[StudyRun]) -> Table | None:
     return Table(
         name="trained_runs",
         title="Seed, epochs, device and precision of every training",
-        caption="The chosen epoch has the best value of what epochs are selected by, on the "
-        "validation radiographs; epochs count from 1.",
+        caption="Epochs count from 1. The chosen epoch is the first with the best selection "
+        "metric on the validation radiographs.",
         head=tuple(rows[0]),
         lines=tuple(lines),
         numbers=pd.DataFrame(rows),
