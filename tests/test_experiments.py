@@ -75,6 +75,8 @@ def test_a_base_recipe_runs_for_a_step(phantom_study, experiments, arm, name):
         ("patched", "resnet18", "matched"),
         ("patched", "covid_net", None),
         ("global", "efficientnet_b4", None),
+        ("global", "efficientnet_lite0", None),
+        ("patched", "efficientnet_lite1", "matched"),
     ],
 )
 def test_the_other_base_recipes_run_for_a_step(phantom_study, experiments, arm, name, append):

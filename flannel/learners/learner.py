@@ -22,9 +22,10 @@ from flannel.learners.inference import for_inference, inference_dtype, logits_in
 from flannel.learners.network_summary import write_network
 from flannel.learners.patch_pictures import PatchPictures
 from flannel.learners.prediction_writer import BatchPrediction, PredictionsWriter
-from flannel.learners.views import normalise
+from flannel.learners.views import STATISTICS, normalise
 from flannel.losses import balanced_weights
 from flannel.metrics.classification import macro_f1_line, measured_splits
+from flannel.networks import TimmNetwork
 from flannel.progress import announce
 from flannel.runs.cli import RunPlace, StudyCLI, run_stage
 from flannel.runs.epoch_metrics import classification_metrics
@@ -96,8 +97,10 @@ class BaseLearner(LightningModule):
         self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
 
     def setup(self, stage: str) -> None:
-        """Takes the class weights from the fold's training images."""
+        """Sets the class weights of the fold, and the input's normalisation of a `TimmNetwork`."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, RadiographDataModule) and isinstance(self.network, TimmNetwork):
+            self.network.take_normalised(*STATISTICS[data.view_options.normalisation])
         if self.class_weights is not None and isinstance(data, RadiographDataModule):
             counts = torch.tensor([data.class_counts()[name] for name in self.diagnoses])
             self.weight_of_class = balanced_weights(counts)

@@ -30,12 +30,12 @@ PatchWeights = Literal["equal", "area"]
 Greyscale = Literal["plain", "equalised"]
 Normalisation = Literal["imagenet", "half", "levels"]
 
-# Mean and deviation by which grey values in [0, 1] are normalised, per network channel.
-_STATISTICS: dict[Normalisation, tuple[tuple[float, ...], tuple[float, ...]]] = {
+STATISTICS: dict[Normalisation, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "levels": ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)),
 }
+"""Mean and deviation by which grey values in [0, 1] are normalised, per network channel."""
 
 
 class PatchLocations(NamedTuple):
@@ -324,7 +324,7 @@ def normalise(
     """
     levels = torch.arange(256, dtype=torch.float32, device=pixels.device) / 255
     # Number by number: a tensor of them would be copied to the device once that has nothing to do.
-    statistics = zip(*_STATISTICS[normalisation], strict=True)
+    statistics = zip(*STATISTICS[normalisation], strict=True)
     channels = [(levels - mean) / deviation for mean, deviation in statistics]
     table = torch.stack(channels, dim=1).to(dtype)  # (256, 3)
     return F.embedding(pixels.squeeze(-3).int(), table).movedim(-1, -3)

@@ -5,6 +5,7 @@ from flannel.networks.covid_net import CovidNet
 from flannel.networks.darkcovidnet import DarkCovidNet
 from flannel.networks.frozen import FrozenNetwork
 from flannel.networks.imagenet import ImageNetNetwork, WeightsError, replace_head
+from flannel.networks.timm_network import TimmNetwork
 
 __all__ = [
     "CNN13",
@@ -12,6 +13,7 @@ __all__ = [
     "DarkCovidNet",
     "FrozenNetwork",
     "ImageNetNetwork",
+    "TimmNetwork",
     "WeightsError",
     "replace_head",
 ]

@@ -137,9 +137,22 @@ def _pretrained(architecture: str, weights: str) -> dict[str, Tensor]:
         )
     else:
         content = path.read_bytes()
+    return {_today(key): value for key, value in read_state(content, path).items()}
+
+
+def read_state(content: bytes, path: Path) -> dict[str, Tensor]:
+    """Reads a state dictionary that torch has saved.
+
+    Args:
+        content: The bytes of the file.
+        path: The file, for the error.
+
+    Raises:
+        WeightsError: If it is none, or holds more than weights.
+    """
     try:
         state = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
-        return {_today(key): value for key, value in state.items()}
+        return dict(state.items())
     except Exception as fault:  # whatever PyTorch raises for bytes that are no weights
         raise WeightsError(
             f"{path} holds no weights by their names ({type(fault).__name__}), or more than that. "
