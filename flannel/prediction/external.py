@@ -16,8 +16,10 @@ from flannel.data.manifest import load_manifest
 from flannel.data.outputs import mark_as_output
 from flannel.data.provenance import (
     Choices,
+    Flow,
     label_set_of,
     load_provenance,
+    provenance_of,
     save_with_provenance,
 )
 from flannel.data.store import Store
@@ -46,6 +48,9 @@ from flannel.study.predictions import (
     predictions_table,
     save_predictions,
 )
+
+USED = "file or copy that the evaluated fold learned from or chose by"
+"""Why a radiograph of a cohort is not evaluated."""
 
 
 class EvaluationError(FlannelError):
@@ -88,7 +93,7 @@ def evaluate_cohort(panel: Panel, manifest: Path, out: Path, redo: bool = False)
     table, notes = _cohort(trained, manifest)
     choices = _choices(trained, manifest)
     _claim(out, panel, table, redo)
-    save_with_provenance(table, out / "manifest.csv", choices)
+    save_with_provenance(table, out / "manifest.csv", choices, _flow(manifest, table))
     prepared = prepare_radiographs(trained, table, out / "store", out / "masks")
     notes += [f"left out: {fault}" for fault in prepared.faults]
     for learner in trained.learners:
@@ -128,6 +133,22 @@ def _cohort(trained: Trained, manifest: Path) -> tuple[pd.DataFrame, list[str]]:
     if table.empty:
         raise EvaluationError(f"{manifest} holds no radiograph that the fold did not learn from.")
     return table.astype({"fold": "Int64"}).reset_index(drop=True), notes
+
+
+def _flow(manifest: Path, kept: pd.DataFrame) -> Flow | None:
+    """Returns what is not in the evaluation: what its cohort lacks, and copies of used radiographs.
+
+    None where nothing was written of what the cohort lacks.
+    """
+    provenance = provenance_of(manifest.parent)
+    if provenance is None or provenance.flow is None:
+        return None
+    cohort = load_manifest(manifest)
+    dropped = cohort[~cohort["image_id"].isin(kept["image_id"])]
+    left_out = {source: dict(reasons) for source, reasons in provenance.flow.left_out.items()}
+    for source, count in dropped["source"].value_counts().sort_index().items():
+        left_out.setdefault(str(source), {})[USED] = int(count)
+    return replace(provenance.flow, left_out=left_out)
 
 
 def _choices(trained: Trained, manifest: Path) -> Choices:

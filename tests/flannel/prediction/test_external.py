@@ -14,7 +14,13 @@ from flannel.bundle.read import open_trained
 from flannel.comparison.results import read_comparison
 from flannel.data.diagnosis import COVID_NORMAL, FLANNEL
 from flannel.data.manifest import load_manifest, save_manifest
-from flannel.data.provenance import label_set_of
+from flannel.data.provenance import (
+    Choices,
+    Flow,
+    label_set_of,
+    provenance_of,
+    save_with_provenance,
+)
 from flannel.files import sha256_of
 from flannel.prediction.external import EvaluationError, evaluate_cohort
 from flannel.prediction.predictors import Panel
@@ -74,13 +80,18 @@ def test_copies_of_training_radiographs_are_left_out_by_study_and_bundle(
         ImageOps.mirror(Image.open(old).convert("L")).save(new, quality=85)
     tested = table[table["split"] == "test"].head(4)
     again = used.assign(path=list(map(str, paths)), sha256=[sha256_of(path) for path in paths])
-    save_manifest(pd.concat([again, tested]), tmp_path / "manifest.csv")
+    flow = Flow({"ccx": {"view L": 3}}, unusable=1)
+    cohort = tmp_path / "manifest.csv"
+    save_with_provenance(pd.concat([again, tested]), cohort, Choices("patient", 1, "flannel"), flow)
     for place in (trained_study, bundle):
         panel = Panel(open_trained(place, arms=["global"]))
         done = evaluate_cohort(panel, tmp_path / "manifest.csv", tmp_path / f"of-{place.name}")
         assert done.radiographs == 4
         assert "10 radiographs of the cohort are copies" in " ".join(done.notes)
         assert all(image_id in " ".join(done.notes) for image_id in used["image_id"])
+        after = provenance_of(done.folder).flow
+        assert after.radiographs == 3 + 1 + 10
+        assert after.left_out["ccx"]["view L"] == 3
 
 
 def test_a_bundle_without_hashes_measures_the_same(trained_study, bundle, tmp_path):
