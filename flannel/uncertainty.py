@@ -229,7 +229,7 @@ def area_interval(
     lost = undefined(drawn)
     if lost:
         return Interval(value, np.nan, np.nan, lost)
-    areas = np.linspace(0.0005, 0.9995, 2000)
+    areas = 1 / (1 + np.exp(-np.linspace(-16, 16, 4000)))
     size = (ill.effective + well.effective) / 2 - 1
 
     def variance(area: np.ndarray) -> np.ndarray:
@@ -248,23 +248,6 @@ def area_interval(
     return Interval(value, min(float(low), value), max(float(high), value))
 
 
-def logit_interval(value: float, drawn: Float[np.ndarray, " resamples"], groups: float) -> Interval:
-    """Returns the interval of a number in (0, 1) on the logit scale, by Student's t.
-
-    Args:
-        value: The number.
-        drawn: The number in every resample, linearised.
-        groups: Groups of patients, one more than the degrees of freedom.
-    """
-    from scipy.special import expit, logit
-
-    error = _error(drawn, groups)
-    if not error or not 0 < value < 1:
-        return Interval(value, np.nan, np.nan, "no interval: the same in every resample")
-    half = student(groups - 1) * error / (value * (1 - value))
-    return Interval(value, float(expit(logit(value) - half)), float(expit(logit(value) + half)))
-
-
 @dataclass(frozen=True)
 class Difference:
     """A difference with its 95 % interval and the p value that belongs to it.
@@ -279,32 +262,31 @@ class Difference:
 
 
 def paired_difference(
-    value: float, drawn: Float[np.ndarray, " resamples"], groups: float, step: float = 0.0
+    value: float, drawn: Float[np.ndarray, " resamples"], groups: float, change: float = 1.0
 ) -> Difference:
-    """Returns a difference of two numbers, by Student's t.
+    """Returns a difference of two shares, by Student's t.
 
     Bonett and Price (2012) add one pair that only the first got right and one that only the second
     got right; here each is a group of patients. So two rows that are right on the same radiographs
     have an interval around 0 that gets shorter with the number of groups.
 
     Args:
-        value: The difference.
+        value: The difference, in [-1, 1].
         drawn: The difference in every resample.
-        groups: Groups of patients, one more than the degrees of freedom.
-        step: How much one group can change either number; 0 adds no groups.
+        groups: Groups of patients.
+        change: How much a number changes if all groups turn from right to wrong.
     """
-    from scipy.special import stdtr
+    from scipy.special import stdtr, stdtrit
 
     lost = undefined(drawn)
     if lost:
         return Difference(Interval(value, np.nan, np.nan, lost), np.nan)
-    error = float(np.hypot(_error(drawn, groups), np.sqrt(2) * step))
-    if error <= 0:
-        note = "no interval: the same in every resample"
-        return Difference(Interval(value, np.nan, np.nan, note), np.nan)
-    half = student(groups - 1) * error
-    p = 2 * float(stdtr(groups - 1, -abs(value) / error))
-    return Difference(Interval(value, value - half, value + half), p)
+    freedom = groups + 2 - 1
+    squares = groups**2 * float(np.nanvar(drawn)) + 2 * change**2
+    error = float(np.sqrt(squares / (groups + 2) / freedom))
+    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
+    p = 2 * float(stdtr(freedom, -abs(value) / error))
+    return Difference(Interval(value, max(-1.0, value - half), min(1.0, value + half)), p)
 
 
 def resampled_difference(value: float, drawn: Float[np.ndarray, " resamples"]) -> Difference:
@@ -327,19 +309,6 @@ def undefined(drawn: Float[np.ndarray, " resamples"]) -> str:
     if lost <= UNDEFINED_SHARE * len(drawn):
         return ""
     return f"no interval: undefined in {lost} of {len(drawn)} resamples"
-
-
-def student(freedom: float) -> float:
-    """Returns the two-sided quantile of Student's t at `LEVEL`."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, (1 + LEVEL) / 2))
-
-
-def _error(drawn: np.ndarray, groups: float) -> float:
-    """Returns the standard error, for a sample of so many groups; 0 but for rounding is 0."""
-    error = float(np.nanstd(drawn) * np.sqrt(groups / (groups - 1)))
-    return error if error > 1e-9 else 0.0
 
 
 def _rows_at_once(groups: int) -> int:

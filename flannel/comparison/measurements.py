@@ -13,7 +13,8 @@ from flannel.comparison.results import Comparison
 from flannel.metrics.calibration import Calibration, calibrate
 from flannel.metrics.classification import MACRO
 from flannel.metrics.intervals import Measured, measured
-from flannel.metrics.significance import differences, holm, paired_tests
+from flannel.metrics.paired_tests import paired_tests
+from flannel.metrics.significance import differences, holm
 from flannel.study.contents import ENSEMBLE, OUT_OF_FOLD, SHORTCUT, Stage
 from flannel.uncertainty import GroupDraws, draw_groups
 
@@ -93,7 +94,7 @@ class Pair:
 
     @cached_property
     def tests(self) -> pd.DataFrame:
-        """McNemar's and DeLong's tests (`significance.paired_tests`)."""
+        """McNemar's and DeLong's tests (`paired_tests.paired_tests`)."""
         return paired_tests(self.first.tests, self.second.tests, self.first.measured.diagnoses)
 
     @property

@@ -15,7 +15,6 @@ several folds test is drawn as often in all of them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -47,7 +46,6 @@ from flannel.uncertainty import (
     Interval,
     area_interval,
     few_groups,
-    logit_interval,
     paired_difference,
     percentiles,
     resampled_difference,
@@ -55,6 +53,9 @@ from flannel.uncertainty import (
 )
 
 UNKNOWN = "unknown"
+NO_RANKED = "no interval: see DeLong's test over groups"
+"""Intervals of differences of areas are too short in simulation, where the areas are near 1."""
+
 Key = tuple[str, str]
 
 
@@ -149,22 +150,23 @@ class Measured:
             return Difference(Interval(second - first, np.nan, np.nan, few), np.nan)
         drawn = other.drawn(name, measure, folds) - self.drawn(name, measure, folds)
         if measure in RANKED:
-            return paired_difference(second - first, drawn, self._ranked_groups(name))
+            return Difference(Interval(second - first, np.nan, np.nan, NO_RANKED), np.nan)
         key = (name, measure)
         if key not in self.extents:
             return resampled_difference(second - first, drawn)
         groups = min(row.extents[key].effective for row in both)
-        # A group that turns from right to wrong changes F1 = 2 TP / (2 TP + FP + FN) by this.
-        step = (1 - (first + second) / 4 if measure == "f1" else 1.0) / groups
-        return paired_difference(second - first, drawn, groups, step)
+        # F1 = 2 TP / (2 TP + FP + FN) changes by less than a share if groups turn wrong.
+        change = 1 - (first + second) / 4 if measure == "f1" else 1.0
+        return paired_difference(second - first, drawn, groups, change)
 
     def _interval(self, name: str, measure: str, value: float, drawn: np.ndarray) -> Interval:
         """Chooses the interval that covers the truth in simulation (docs/statistics.md)."""
         if name in self.diagnoses and measure == "roc_auc":
             ill, well = self.extents[name, "recall"], self.extents[name, "specificity"]
             return area_interval(value, drawn, ill, well)
-        if measure in RANKED:
-            return logit_interval(value, drawn, self._ranked_groups(name))
+        if name in self.diagnoses and measure == "average_precision":
+            ill = self.extents[name, "recall"]
+            return share_interval(value, drawn, replace(ill, images=ill.effective))
         if (name, measure) not in self.extents:
             return percentiles(value, drawn)
         extent = self.extents[name, measure]
@@ -183,12 +185,6 @@ class Measured:
             if few:
                 return few
         return ""
-
-    def _ranked_groups(self, name: str) -> float:
-        """Returns as how many groups the rarer side of a ranking counts, over all for "macro"."""
-        names = [name] if name in self.diagnoses else self.diagnoses
-        sides = (self.extents[key] for key in product(names, ("recall", "specificity")))
-        return min(side.effective for side in sides if side.groups)
 
     def table(self) -> pd.DataFrame:
         """Lists every number: class, measure, mean, deviation, low, high, folds, note.

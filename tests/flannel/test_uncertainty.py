@@ -10,7 +10,6 @@ from flannel.uncertainty import (
     area_interval,
     draw_groups,
     few_groups,
-    logit_interval,
     paired_difference,
     percentiles,
     resampled_difference,
@@ -79,7 +78,7 @@ def test_the_interval_of_a_share_is_jeffreys_of_as_many_trials():
     trials = 0.8 * 0.2 / drawn.var()
     expected = stats.beta(0.8 * trials + 0.5, 0.2 * trials + 0.5).ppf([0.025, 0.975])
     assert (found.low, found.high) == pytest.approx(expected.tolist())
-    assert trials == pytest.approx(100, rel=0.05)
+    assert trials == pytest.approx(100, rel=0.03)
     # No more trials than radiographs, however little the resamples differ.
     capped = share_interval(0.8, 0.8 + 0.001 * drawn, Extent(50, 50, 50))
     expected = stats.beta(40.5, 10.5).ppf([0.025, 0.975])
@@ -114,36 +113,35 @@ def test_the_interval_of_an_area_solves_newcombes_equation():
     assert perfect.note == "no error in 10 groups of patients"
 
 
-def test_the_logit_interval_by_hand():
-    drawn = np.array([0.7, 0.9] * 50)  # the deviation is 0.1
-    found = logit_interval(0.8, drawn, groups=11)
-    half = stats.t(10).ppf(0.975) * 0.1 * np.sqrt(11 / 10) / 0.16
-    assert np.log(found.high / (1 - found.high)) == pytest.approx(np.log(4) + half)
-    assert np.log(found.low / (1 - found.low)) == pytest.approx(np.log(4) - half)
-    assert not logit_interval(1.0, np.ones(10), groups=11).exists
-
-
 def test_a_paired_difference_by_hand():
     drawn = np.array([0.0, 0.2] * 50)
-    found = paired_difference(0.1, drawn, groups=11, step=0.05)
-    error = np.sqrt(0.01 * 11 / 10 + 2 * 0.05**2)
-    half = stats.t(10).ppf(0.975) * error
+    found = paired_difference(0.1, drawn, groups=8, change=0.5)
+    error = np.sqrt((8**2 * 0.01 + 2 * 0.5**2) / 10 / 9)  # eight groups and two more
+    half = stats.t(9).ppf(0.975) * error
     assert (found.interval.low, found.interval.high) == pytest.approx((0.1 - half, 0.1 + half))
-    assert found.p == pytest.approx(2 * stats.t(10).sf(0.1 / error))
+    assert found.p == pytest.approx(2 * stats.t(9).sf(0.1 / error))
+
+
+def test_a_paired_difference_of_independent_pairs_is_bonett_and_prices():
+    """Their table: 5 and 11 discordant of 60 pairs, each raised by one of 62."""
+    pairs = np.repeat([1, -1, 0], [11, 5, 44])
+    draws = draw_groups([str(place) for place in range(60)], resamples=20_000)
+    drawn = draws.sums(pairs[:, None].astype(float))[:, 0] / 60
+    found = paired_difference(6 / 60, drawn, groups=60)
+    more, fewer = 12 / 62, 6 / 62
+    half = 1.96 * np.sqrt((more + fewer - (more - fewer) ** 2) / 62)
+    assert found.interval.high - found.interval.low == pytest.approx(2 * half, rel=0.03)
 
 
 def test_rows_that_are_right_alike_differ_by_less_with_more_groups():
     widths = []
     for groups in (10, 40):
-        found = paired_difference(0.0, np.zeros(100), groups, step=1 / groups)
+        found = paired_difference(0.0, np.zeros(100), groups)
         assert found.interval.low < 0 < found.interval.high
         assert found.p == 1
         widths.append(found.interval.high)
-    assert widths[1] < widths[0] / 4
-    # Nothing is known of a rank that no resample changes.
-    unknown = paired_difference(0.1, np.full(100, 0.1), groups=10)
-    assert not unknown.interval.exists
-    assert np.isnan(unknown.p)
+    assert widths[1] < widths[0] / 3
+    assert paired_difference(0.0, np.zeros(100), groups=1).interval.high == 1
 
 
 def test_a_resampled_difference_has_a_p_value_only_with_its_interval():

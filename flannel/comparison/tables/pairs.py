@@ -25,7 +25,7 @@ NO_PRIMARY = (
 )
 NO_ARMS = "All numbers are exploratory. "
 HOLM = (
-    "The p value is that of the difference in macro F1, by bootstrap, after Holm's correction over "
+    "The p value is that of the difference in macro F1, after Holm's correction over "
     "the lines of one family."
 )
 
@@ -86,7 +86,7 @@ def _declared(measurements: Measurements) -> str:
 
 
 def tests_table(measurements: Measurements) -> Table | None:
-    """Lists p values of the pairs of ensembles: bootstrap, McNemar and DeLong, None without one.
+    """Lists p values of the pairs of ensembles: difference, McNemar and DeLong, None without one.
 
     The primary comparison is shown for every diagnosis, the others over all. Where there is no
     ensemble, the base learners' pairs are shown.
@@ -127,10 +127,10 @@ def tests_table(measurements: Measurements) -> Table | None:
     return Table(
         name="tests",
         title="Tests of the differences",
-        caption="The first p value is that of the difference in F1, by bootstrap. McNemar's exact "
+        caption="The first p value is that of the difference in F1. McNemar's exact "
         "test compares the numbers of right predictions (in the line macro: over all diagnoses), "
         "DeLong's test the areas under the ROC curve. Both use probabilities averaged over folds "
-        "and treat radiographs as independent. Holm corrects over the diagnoses of one test, and "
+        "and swap or count groups of patients. Holm corrects over the diagnoses of one test, and "
         "in the line macro over the family. Numbers by diagnosis of the other pairs are in "
         "tests.csv and differences.csv." + trainings_sentence(measurements),
         head=(
