@@ -138,8 +138,8 @@ def _caption(split: Reported, related: Related) -> str:
     names = "; ".join(dict.fromkeys(sources["source"]))
     published = f"Published: {names}." if names else "The papers print nothing on these images."
     return (
-        "The first fold and the first repeat of each run; in brackets the 95 % interval, by "
-        f"bootstrap over groups of patients. {published}"
+        "The first fold and the first repeat of each run; in brackets the 95 % interval over "
+        f"groups of patients, or a bound (≥, ≤) where none or all are wrong. {published}"
     )
 
 
