@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from flannel.data.copies import SAME, copies_among, near_duplicates
+from flannel.data.copies import SAME, _described, _fitted, copies_among, near_duplicates
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.duplicates import HASH_BYTES, perceptual_hash
 from flannel.data.phantom import draw_phantom
@@ -89,6 +89,29 @@ def test_a_copy_of_each_kind_is_found_and_is_the_right_one(kind):
 def test_phantoms_of_different_seeds_are_no_copies():
     assert near_duplicates(hashes()) == []
     assert copies_among(hashes(), [hash_of(phantom(seed)) for seed in range(1000, 1020)]) == {}
+
+
+@pytest.mark.slow
+def test_a_changed_copy_of_another_phantom_is_no_copy():
+    @settings(max_examples=12, deadline=None)
+    @given(seed=st.integers(1000, 1100), change=st.one_of(*MOVES.values()), saving=SAVINGS)
+    def check(seed: int, change: Change, saving: tuple[float, float, int]) -> None:
+        assert copies_among(hashes(), [hash_of(saved(change(phantom(seed)), *saving))]) == {}
+
+    check()
+
+
+@pytest.mark.slow
+def test_a_mirror_image_differs_in_the_sign_of_its_odd_numbers_only():
+    basis = _fitted(hashes())
+    upright = _described(hashes(), basis)
+    mirrored = _described([hash_of(ImageOps.mirror(phantom(seed))) for seed in range(8)], basis)
+    even, odd = (
+        (mine[:8] * theirs[:8]).sum(axis=1)
+        for mine, theirs in ((upright.even, mirrored.even), (upright.odd, mirrored.odd))
+    )
+    assert (even - odd).min() > 0.8  # 1 but for a margin that is cut in one of them only
+    assert (even + odd).max() < 0.8
 
 
 @pytest.mark.slow
