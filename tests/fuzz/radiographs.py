@@ -63,7 +63,7 @@ SPECIAL = (
     "/dev/full",
     "/dev/random",
     "/proc/self/mem",
-    "/",
+    "/dev",
     "~",
     "-",
     "",
