@@ -19,7 +19,7 @@ FLOORS = (
     ("comparison",),
     ("prediction",),
     ("bundle", "analysis"),
-    ("commands",),
+    ("commands", "loaded", "lungs"),
     ("__main__",),
 )
 

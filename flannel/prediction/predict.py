@@ -306,6 +306,7 @@ def _predict(
                 mask_flag=mask.quality.flag if mask else None,
                 doubts=doubts[image_id],
                 predictions=predictions_for(trained, answers[image_id], options.redraws),
+                answers=answers[image_id],
             )
         )
     return results, shown

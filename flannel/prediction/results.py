@@ -1,7 +1,7 @@
 """Predictions for one radiograph, and how far other patches would move them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -54,6 +54,7 @@ class RadiographResult:
         mask_flag: What is odd about its lung mask; "" for nothing, None where there is no mask.
         doubts: What speaks against believing an answer.
         predictions: Learners and ensembles, in the order of the tables; none where withheld.
+        answers: What each learner says of its views, by the learners' names.
     """
 
     image_id: str
@@ -62,6 +63,7 @@ class RadiographResult:
     mask_flag: str | None
     doubts: tuple[Doubt, ...]
     predictions: tuple[Prediction, ...]
+    answers: Mapping[str, Answer] = field(default_factory=dict, repr=False, compare=False)
 
 
 def predictions_for(
