@@ -12,7 +12,7 @@ from flannel.files import read_json, whole_file
 from flannel.runs.run import FINGERPRINT, is_unfinished
 from segmentation.checkpoint import MaskError, load_segmenter
 from segmentation.inference import Precision, ready_network
-from segmentation.training.measures import MEASURES, mean_interval
+from segmentation.training.measures import MEASURES, interval_words, mean_interval
 
 EVERYWHERE = "all"
 TIMED_BATCH = 4
@@ -37,8 +37,8 @@ def compare_segmenters(
     Returns:
         A row for each run and origin of test pairs (and `all` where there are several): means of
         `MEASURES`, the Jaccard index's 95 % interval, its mean difference to `against` with the
-        interval, parameters, and images per second on this machine. Intervals are by bootstrap
-        over patients.
+        interval, parameters, and images per second on this machine. Intervals are over
+        groups of patients.
 
     Raises:
         MaskError: If there is no finished run, `against` is none of them, or no test radiograph
@@ -108,10 +108,7 @@ def save_comparison(table: pd.DataFrame, folder: Path) -> str:
 
 def _interval(table: pd.DataFrame, name: str) -> list[str]:
     return [
-        "" if pd.isna(mean) else f"{mean:.4f} ({low:.4f} to {high:.4f})"
-        for mean, low, high in zip(
-            table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True
-        )
+        "" if pd.isna(row[name]) else interval_words(row, name) for row in table.to_dict("records")
     ]
 
 
@@ -156,7 +153,8 @@ def _row(table: pd.DataFrame, base: pd.DataFrame | None) -> dict[str, float | in
     _, row["jaccard_low"], row["jaccard_high"] = mean_interval(table["jaccard"].to_numpy(), groups)
     difference: Sequence[float | None] = (None, None, None)
     if base is not None:
-        difference = mean_interval((table["jaccard"] - base["jaccard"]).to_numpy(), groups)
+        apart = (table["jaccard"] - base["jaccard"]).to_numpy()
+        difference = mean_interval(apart, groups, within_one=False)
     names = ("difference", "difference_low", "difference_high")
     return row | dict(zip(names, difference, strict=True))
 

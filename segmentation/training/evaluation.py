@@ -55,7 +55,7 @@ def measure(
     return table
 
 
-def summary(table: pd.DataFrame, prefix: str) -> dict[str, float | int]:
+def summary(table: pd.DataFrame, prefix: str) -> dict[str, float | int | None]:
     """Sums up measured radiographs: means, intervals of the Jaccard index, the worst.
 
     Args:
@@ -63,10 +63,11 @@ def summary(table: pd.DataFrame, prefix: str) -> dict[str, float | int]:
         prefix: What the names begin with, such as `test`.
 
     Returns:
-        `<prefix>/jaccard` and so on; intervals are 95 %, by bootstrap over patients.
+        `<prefix>/jaccard` and so on; intervals are 95 %, over groups of patients, None where
+        there is none.
     """
     groups = table["group"].tolist()
-    measures: dict[str, float | int] = {f"{prefix}/radiographs": len(table)}
+    measures: dict[str, float | int | None] = {f"{prefix}/radiographs": len(table)}
     for name in MEASURES:
         mean, low, high = mean_interval(table[name].to_numpy(), groups)
         measures[f"{prefix}/{name}"] = mean

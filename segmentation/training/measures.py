@@ -1,10 +1,12 @@
 """How well a mask agrees with the truth: Jaccard index, Dice, boundary distance, and intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
+
+from flannel.uncertainty import FEWEST_GROUPS, LEVEL, Extent
 
 MEASURES = ("jaccard", "jaccard_native", "dice", "hausdorff95")
 """Columns of `measures.csv`; the first two are the Jaccard index at the network's size and at the
@@ -60,33 +62,54 @@ def _outline(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height
 
 
 def mean_interval(
-    values: Float[np.ndarray, " images"],
-    groups: Sequence[str],
-    resamples: int = 2000,
-    seed: int = 1,
-) -> tuple[float, float, float]:
-    """Returns a mean over images and its 95 % interval, by bootstrap over groups.
+    values: Float[np.ndarray, " images"], groups: Sequence[str], within_one: bool = True
+) -> tuple[float, float | None, float | None]:
+    """Returns a mean over images and its 95 % interval over groups of patients.
+
+    Student's t with the linearised variance of a mean over groups, on the logit scale for values
+    in [0, 1]. It holds where failures like those of other patients are among the images.
 
     Args:
         values: One for each image.
-        groups: The patient, or whatever must be drawn together, of each image.
-        resamples: Draws of as many groups as there are, with replacement.
-        seed: Seed of the draws.
+        groups: The patient, or whatever belongs together, of each image.
+        within_one: Whether all values lie in [0, 1]; False for differences.
 
     Returns:
-        Mean, lower and upper bound (2.5th and 97.5th percentile).
+        Mean, lower and upper bound; None for the bounds if there are fewer than `FEWEST_GROUPS`
+        groups, or their means do not differ.
 
     Raises:
         ValueError: If there is no image, or not one group for each.
     """
+    from scipy.special import expit, logit, stdtrit
+
     if not len(values) or len(values) != len(groups):
         raise ValueError(
             f"{len(values)} values and {len(groups)} groups: expected as many, and one at least."
         )
+    mean = float(np.mean(values))
     _, place = np.unique(np.asarray(groups), return_inverse=True)
-    sums = np.bincount(place, weights=values)
-    counts = np.bincount(place)
-    draws = np.random.default_rng(seed).integers(len(sums), size=(resamples, len(sums)))
-    means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(np.mean(values)), float(low), float(high)
+    extent = Extent.of(np.bincount(place))
+    shares = np.bincount(place, weights=values - mean) / len(values)
+    if extent.groups < FEWEST_GROUPS or np.abs(shares).max() < 1e-12:
+        return mean, None, None
+    freedom = max(extent.effective - 1, 1.0)
+    error = np.sqrt((shares**2).sum() * extent.groups / (extent.groups - 1))
+    half = float(stdtrit(freedom, (1 + LEVEL) / 2) * error)
+    if not within_one:
+        return mean, mean - half, mean + half
+    middle, half = float(logit(mean)), half / (mean * (1 - mean))
+    return mean, float(expit(middle - half)), float(expit(middle + half))
+
+
+def interval_words(measures: Mapping[str, object], name: str) -> str:
+    """Writes a mean with its interval: `0.9512 (0.9433 to 0.9581)`.
+
+    Args:
+        measures: Holds the name, and it with `_low` and `_high`; None or NaN for no interval.
+        name: Of the mean.
+    """
+    mean, low, high = (measures[name + end] for end in ("", "_low", "_high"))
+    if not isinstance(low, float) or np.isnan(low):
+        return f"{mean:.4f} (no interval)"
+    return f"{mean:.4f} ({low:.4f} to {high:.4f})"

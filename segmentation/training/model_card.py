@@ -9,6 +9,7 @@ import torch
 from flannel.data.sources import CONVENTIONS
 from flannel.files import whole_file
 from segmentation.training.data import LungDataModule
+from segmentation.training.measures import interval_words
 from segmentation.training.pairs import SPLITS
 from segmentation.training.task import LungSegmenter
 
@@ -17,7 +18,7 @@ def write_model_card(
     folder: Path,
     data: LungDataModule,
     model: LungSegmenter,
-    measures: Mapping[str, float | int | str],
+    measures: Mapping[str, float | int | str | None],
     epochs: int,
     precision: str,
     version: str,
@@ -37,8 +38,7 @@ def write_model_card(
     names = sorted({origin for members in origins.values() for origin in members})
 
     def interval(name: str) -> str:
-        mean, low, high = (measures[name + end] for end in ("", "_low", "_high"))
-        return f"{mean:.4f} ({low:.4f} to {high:.4f})"
+        return interval_words(measures, name)
 
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("segmentation.training"),

@@ -14,6 +14,7 @@ from flannel.runs.cli import RunPlace, StudyCLI, run_stage
 from flannel.runs.run import Run
 from segmentation.training.data import LungDataModule, pairs_folder
 from segmentation.training.evaluation import measure, summary
+from segmentation.training.measures import interval_words
 from segmentation.training.model_card import write_model_card
 from segmentation.training.overlays import ValidationOverlays
 from segmentation.training.task import LungSegmenter
@@ -75,7 +76,7 @@ def write_measures(cli: StudyCLI, run: Run) -> None:
     tables = {split: measure(model, data, split, cli.trainer) for split in ("val", "test")}
     with whole_file(run.folder / "measures.csv") as beside:
         pd.concat(tables.values()).to_csv(beside, index=False, float_format="%.6g")
-    measures: dict[str, float | int | str] = {
+    measures: dict[str, float | int | str | None] = {
         "parameters": sum(p.numel() for p in model.network.parameters()),
         "size_px": data.size_px,
         "structures": data.structures,
@@ -99,8 +100,6 @@ def write_measures(cli: StudyCLI, run: Run) -> None:
         version=run.parts["code"],
     )
     print(
-        f"test Jaccard index {measures['test/jaccard']:.4f} "
-        f"({measures['test/jaccard_low']:.4f} to {measures['test/jaccard_high']:.4f}), "
-        f"see {run.folder}",
+        f"test Jaccard index {interval_words(measures, 'test/jaccard')}, see {run.folder}",
         flush=True,
     )

@@ -142,5 +142,8 @@ def _beside(ours: int, printed: int | None) -> str:
 
 
 def _jaccard(row: pd.Series, split: str) -> str:
-    mean, low, high = (float(row[f"{split}_jaccard{end}"]) for end in ("", "_low", "_high"))
+    mean, low, high = (
+        np.nan if pd.isna(row[f"{split}_jaccard{end}"]) else float(row[f"{split}_jaccard{end}"])
+        for end in ("", "_low", "_high")
+    )
     return score_cell(mean, interval=(low, high), digits=(4, 4))

@@ -56,7 +56,7 @@ def test_measures_by_hand(tmp_path, trainer):
     summed = summary(table, "test")
     assert summed["test/jaccard"] == pytest.approx(11 / 18, abs=0.01)
     assert summed["test/jaccard_worst"] == pytest.approx(1 / 3, abs=0.01)
-    assert summed["test/jaccard_low"] <= summed["test/jaccard"] <= summed["test/jaccard_high"]
+    assert summed["test/jaccard_low"] is None  # three patients are too few
 
 
 def test_several_structures_are_measured_each(tmp_path, trainer):

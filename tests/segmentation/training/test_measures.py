@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.spatial.distance import cdist
 
-from segmentation.training.measures import dice, hausdorff95, jaccard, mean_interval
+from segmentation.training.measures import dice, hausdorff95, interval_words, jaccard, mean_interval
 
 
 def mask(*rows: str) -> np.ndarray:
@@ -81,6 +82,24 @@ def test_images_of_one_patient_carry_less_than_images_of_many():
     values_by_patient = np.repeat(np.tile([0.0, 1.0], 10), 20)
     _, low, high = mean_interval(values_by_patient, list(patients))
     assert high - low > 3 * 0.098
-    assert mean_interval(values, list(patients)) == pytest.approx((0.5, 0.5, 0.5))
+    # Twenty patients with the same mean tell nothing of how much patients differ.
+    assert mean_interval(values, list(patients)) == (0.5, None, None)
+    assert mean_interval(np.array([0.9, 0.8, 0.7]), ["a", "b", "c"])[1:] == (None, None)
     with pytest.raises(ValueError, match="3 values and 2 groups"):
         mean_interval(np.zeros(3), ["a", "b"])
+
+
+def test_the_interval_stays_within_one_and_is_students_on_the_logit_scale():
+    values = np.array([0.99, 0.97, 0.98, 0.5, 0.96, 0.95])
+    mean, low, high = mean_interval(values, list("abcdef"))
+    assert 0 < low < mean < high < 1
+    half = stats.t(5).ppf(0.975) * values.std(ddof=1) / np.sqrt(6) / (mean * (1 - mean))
+    ends = np.log(mean / (1 - mean)) + np.array([-half, half])
+    assert (low, high) == pytest.approx(tuple(1 / (1 + np.exp(-ends))))
+    named = {"dice": mean, "dice_low": low, "dice_high": high}
+    assert interval_words(named, "dice") == f"{mean:.4f} ({low:.4f} to {high:.4f})"
+    nothing = {"dice": 0.5, "dice_low": None, "dice_high": None}
+    assert interval_words(nothing, "dice") == "0.5000 (no interval)"
+    _, low, high = mean_interval(values - 0.9, list("abcdef"), within_one=False)
+    half = stats.t(5).ppf(0.975) * values.std(ddof=1) / np.sqrt(6)
+    assert (low, high) == pytest.approx((mean - 0.9 - half, mean - 0.9 + half))
