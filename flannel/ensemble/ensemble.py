@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -269,7 +270,7 @@ def conclude(cli: StudyCLI, run: Run) -> None:
 class EnsembleCLI(StudyCLI):
     """StudyCLI that counts the learners for the model."""
 
-    def add_arguments_to_parser(self, parser):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the study's arguments, and the links from the data to the model."""
         super().add_arguments_to_parser(parser)
         parser.link_arguments("data.learners", "model.learners", compute_fn=len)

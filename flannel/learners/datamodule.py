@@ -227,8 +227,7 @@ class RadiographDataModule(LightningDataModule):
             collate_fn=collate,
             # Its own, because opening a loader would otherwise draw from dropout's generator.
             generator=torch.Generator(),
-            # BatchNorm cannot learn from a batch of one.
-            drop_last=training and len(sampler) % size == 1,
+            drop_last=training and _ends_with_one(len(sampler), size),
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
         )
@@ -261,8 +260,7 @@ class RadiographDataModule(LightningDataModule):
         """
         micro_batch = self._micro_batch()
         in_epoch = sum(self.class_counts().values()) // self._rank()[1]
-        if in_epoch % micro_batch == 1:
-            in_epoch -= 1  # which the loader drops
+        in_epoch -= _ends_with_one(in_epoch, micro_batch)  # which the loader drops
         step = micro_batch * self.accumulate
         begin = batch_idx // self.accumulate * step
         return images / min(step, in_epoch - begin)
@@ -282,6 +280,11 @@ class RadiographDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Returns every image of the fold, train, val and test, with all patches."""
         return self._loader(SPLITS, "predict")
+
+
+def _ends_with_one(images: int, batch: int) -> bool:
+    """Returns whether the last batch would be one image, from which BatchNorm cannot learn."""
+    return images % batch == 1
 
 
 def view_options_of(options: Mapping[str, object]) -> ViewOptions:
