@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from jsonargparse import Namespace
 from lightning.pytorch import Callback
+from lightning.pytorch.cli import LightningArgumentParser
 
 from flannel.data.sources import find_pairs
 from flannel.files import digest_of, sha256_of, whole_file, write_json
@@ -21,9 +22,9 @@ from segmentation.training.task import LungSegmenter
 
 
 class LungsCLI(StudyCLI):
-    """StudyCLI that tells the model what the data tell apart, and draws overlays."""
+    """StudyCLI that gives the model the structures of the data, and draws overlays."""
 
-    def add_arguments_to_parser(self, parser):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the study's arguments, and the link from the data's structures to the model."""
         super().add_arguments_to_parser(parser)
         parser.link_arguments("data.structures", "model.structures")
