@@ -52,7 +52,7 @@ def augment(
         radiograph: Grey values in 0..255.
         target: PatchLocations in `classes_of(structures)`.
         augmentation: The bounds.
-        structures: What the target tells apart.
+        structures: Which structures the target holds.
         generator: Decides the draw.
     """
     flip = augmentation.flip and generator.random() < 0.5

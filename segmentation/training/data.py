@@ -49,7 +49,7 @@ class LungDataset(Dataset[LungBatch]):
         prepared: Pairs in memory.
         positions: Which of them belong here.
         augmentation: How far a draw may depart; None leaves every radiograph as it is.
-        structures: What the targets tell apart.
+        structures: Which structures the targets hold.
         seed: With epoch and stem, decides the departure.
     """
 
@@ -129,7 +129,7 @@ class LungDataModule(LightningDataModule):
         study: The study's folder.
         folder: Folder of the pairs, in any layout that `find_pairs` knows, or a CSV file that
             lists them; the study's `lung_masks` by default.
-        structures: What the segmenter tells apart.
+        structures: Which structures are segmented.
         size_px: Side of the network's input; 256 is the paper's.
         batch_size: Radiographs per step over all devices together; 2 is the paper's.
         split: See `split_pairs`.

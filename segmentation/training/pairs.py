@@ -169,7 +169,7 @@ def prepare_pairs(
     Args:
         pairs: What to read.
         size_px: Side of the prepared radiographs and targets.
-        structures: What the targets tell apart.
+        structures: Which structures the targets hold.
         strict: Refuse bad files instead of leaving their pairs out.
 
     Raises:
