@@ -104,7 +104,7 @@ def test_participants_are_counted_by_part_and_diagnosis():
             "fold": pd.array([pd.NA] * 3 + [0, 1, 1], "Int64"),
         }
     )
-    masks = pd.DataFrame({"image_id": list("abd"), "flag": ["", "empty", "small"]})
+    masks = pd.DataFrame({"image_id": ["a", "b", "d"], "flag": ["", "empty", "small"]})
     rows = participants_table(table, masks, 0, FLANNEL).set_index(["part", "diagnosis"])
     assert list(rows.index) == [
         ("training", "Normal"), ("validation", "COVID-19"), ("test", "COVID-19"),
