@@ -1,4 +1,4 @@
-"""Class paths of earlier versions, which recipes, finished studies and bundles still name."""
+"""Recipes of earlier versions: class paths that have moved, and options that were added since."""
 
 import re
 from typing import Any
@@ -20,6 +20,12 @@ RECIPES = "recipes"
 SHORTENED = {"flannel.ensemble": "flannel.ensemble.combinations"}
 """Rooms that export a class, by which jsonargparse names it instead of by its module."""
 
+ADDED = {
+    "repeats": None, "grey_outside": False, "shading": 0.0, "blur_px": 0.0, "noise": 0.0,
+    "marks": 0,
+}  # fmt: skip
+"""Options that earlier versions lacked, with the value at which a training is the same as then."""
+
 _FIRST = {new: old for old, new in MOVED.items()}
 _FIRST |= {room: _FIRST[module] for room, module in SHORTENED.items()}
 
@@ -34,12 +40,16 @@ def present_paths(text: str) -> str:
 
 
 def as_first_named(value: Any) -> Any:  # noqa: ANN401  a tree of plain values
-    """Returns a config with every class path as its first version named it.
+    """Returns a config with class paths as the first version named them, and no unused new option.
 
     A fingerprint hashes these, so that a run of an earlier version is still known as finished.
     """
     if isinstance(value, dict):
-        return {key: as_first_named(item) for key, item in value.items()}
+        return {
+            key: as_first_named(item)
+            for key, item in value.items()
+            if key not in ADDED or item != ADDED[key]
+        }
     if isinstance(value, list | tuple):
         return [as_first_named(item) for item in value]
     return _renamed(value, _FIRST) if isinstance(value, str) else value

@@ -22,6 +22,7 @@ PROJECT = "patched-flannel"
 MACHINE_KEYS = {
     "study", "redo", "wandb", "log_images", "resume_every", "config", "ckpt_path", "num_nodes",
     "devices", "strategy", "accelerator", "workers", "weights_only", "logger", "default_root_dir",
+    "begin_from",  # what the file holds is an input of the run, wherever it lies
 }  # fmt: skip
 
 

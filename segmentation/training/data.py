@@ -40,6 +40,8 @@ class Draw(NamedTuple):
 
     epoch: int
     position: int
+    turn: int = 0
+    """Counts the draws of a radiograph that an epoch repeats."""
 
 
 class LungDataset(Dataset[LungBatch]):
@@ -82,27 +84,31 @@ class LungDataset(Dataset[LungBatch]):
         if self.augmentation is None:
             return LungBatch(radiograph, target)
         stem = self.prepared.pairs[position].stem
-        generator = np.random.default_rng(derived_seed(self.seed, draw.epoch, stem))
+        turn = [draw.turn] if draw.turn else []
+        generator = np.random.default_rng(derived_seed(self.seed, draw.epoch, stem, *turn))
         return LungBatch(
             *augment(radiograph, target, self.augmentation, self.structures, generator)
         )
 
 
 class EpochSampler(Sampler[Draw]):
-    """Draws each radiograph once an epoch, in an order that only (seed, epoch) decides.
+    """Draws each radiograph of an epoch in an order that only (seed, epoch) decides.
 
     Lightning calls `set_epoch`, also when a run is resumed. Ranks take turns along the order; in
     training the few left over are dropped so that all ranks take as many steps.
 
     Args:
-        length: Number of radiographs.
+        counts: How often an epoch draws each radiograph.
         seed: Decides the order with the epoch; None keeps the given order (validation, test).
         rank: This process.
         ranks: Number of processes.
     """
 
-    def __init__(self, length: int, seed: int | None, rank: int = 0, ranks: int = 1) -> None:
-        self.length, self.seed, self.rank, self.ranks = length, seed, rank, ranks
+    def __init__(
+        self, counts: Sequence[int], seed: int | None, rank: int = 0, ranks: int = 1
+    ) -> None:
+        self.draws = [(place, turn) for place, count in enumerate(counts) for turn in range(count)]
+        self.seed, self.rank, self.ranks = seed, rank, ranks
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -111,15 +117,15 @@ class EpochSampler(Sampler[Draw]):
 
     def __len__(self) -> int:
         if self.seed is not None:
-            return self.length // self.ranks
-        return len(range(self.rank, self.length, self.ranks))
+            return len(self.draws) // self.ranks
+        return len(range(self.rank, len(self.draws), self.ranks))
 
     def __iter__(self) -> Iterator[Draw]:
-        order = list(range(self.length))
+        order = list(self.draws)
         if self.seed is not None:
             np.random.default_rng(derived_seed(self.seed, self.epoch)).shuffle(order)
-        for position in order[self.rank :: self.ranks][: len(self)]:
-            yield Draw(self.epoch, position)
+        for position, turn in order[self.rank :: self.ranks][: len(self)]:
+            yield Draw(self.epoch, position, turn)
 
 
 class LungDataModule(LightningDataModule):
@@ -139,9 +145,14 @@ class LungDataModule(LightningDataModule):
         mixed_conventions: Allow masks that follow different conventions.
         seed: Seed of the split, of the order of training and of the augmentation.
         augmentation: How far training radiographs may be changed; the paper's are not.
+        repeats: How often an epoch draws each training pair of an origin, at least once; once by
+            default.
         licence: Licence of the data, for the model card.
         strict: Refuse bad files instead of listing them and leaving them out.
         workers: Processes that build batches; the pairs lie in memory, so 0 does well.
+
+    Raises:
+        OptionError: If an origin would be drawn less than once.
     """
 
     def __init__(
@@ -158,12 +169,14 @@ class LungDataModule(LightningDataModule):
         mixed_conventions: bool = False,
         seed: int = 1,
         augmentation: Augmentation | None = None,
+        repeats: Mapping[str, int] | None = None,
         licence: str = "",
         strict: bool = False,
         workers: int = 0,
     ) -> None:
         super().__init__()
         check_range(0, workers=workers)
+        check_range(1, **{f"repeats of {name}": count for name, count in (repeats or {}).items()})
         self.folder = pairs_folder(study, folder)
         self.structures: Structures = structures
         self.size_px = size_px
@@ -175,6 +188,7 @@ class LungDataModule(LightningDataModule):
         self.mixed_conventions = mixed_conventions
         self.seed = seed
         self.augmentation = augmentation
+        self.repeats = dict(repeats or {})
         self.licence = licence
         self.strict = strict
         self.workers = workers
@@ -185,12 +199,18 @@ class LungDataModule(LightningDataModule):
         """Reads, prepares and splits the pairs, once.
 
         Raises:
-            LungPairError: If there are no pairs, two share a stem, their conventions differ, or a
-                split is left empty.
+            LungPairError: If there are no pairs, two share a stem, their conventions differ, a
+                split is left empty, or an origin that is repeated has no pairs.
         """
         if self.datasets:
             return
         pairs = find_pairs(self.folder)
+        origins = sorted({pair.origin for pair in pairs})
+        if unknown := sorted({*self.repeats} - {*origins}):
+            raise LungPairError(
+                f"repeats names {', '.join(unknown)}, but the pairs come from "
+                f"{', '.join(origin or '(unnamed)' for origin in origins)}."
+            )
         split = split_pairs(
             pairs, self.split, self.shares, self.group_pattern, self.train_on, self.seed
         )
@@ -250,10 +270,14 @@ class LungDataModule(LightningDataModule):
         self, name: str, shuffle_seed: int | None, rank: int, ranks: int
     ) -> DataLoader[LungBatch]:
         dataset = self.datasets[name]
+        counts = [
+            self.repeats.get(pair.origin, 1) if shuffle_seed is not None else 1
+            for pair in dataset.pairs
+        ]
         return DataLoader(
             dataset=dataset,
             batch_size=max(1, self.batch_size // ranks),
-            sampler=EpochSampler(len(dataset), shuffle_seed, rank, ranks),
+            sampler=EpochSampler(counts, shuffle_seed, rank, ranks),
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
             # Without its own, starting an epoch would draw from the generator of dropout.

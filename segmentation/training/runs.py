@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from flannel.data.sources import find_pairs
 from flannel.files import digest_of, sha256_of, whole_file, write_json
+from flannel.runs.checkpoints import read_hashed
 from flannel.runs.cli import RunPlace, StudyCLI, run_stage
 from flannel.runs.run import Run
 from segmentation.training.data import LungDataModule, pairs_folder
@@ -49,17 +50,23 @@ def main(arguments: list[str]) -> int:
 
 
 def place_of(arguments: Namespace, study: Path) -> RunPlace:
-    """Finds a segmentation run's folder, and hashes the pairs that its result hangs on."""
+    """Finds a segmentation run's folder, and hashes the pairs and weights that it depends on.
+
+    Raises:
+        CheckpointError: If the weights that the training begins from cannot be read.
+    """
     pairs = find_pairs(pairs_folder(study, arguments.data.folder))
     files = [path for pair in pairs for path in pair.files]
     with ThreadPoolExecutor() as threads:
         hashes = list(threads.map(sha256_of, files))
     named = [[path.name, digest] for path, digest in zip(files, hashes, strict=True)]
+    begin_from = arguments.model.begin_from
+    begun = {} if begin_from is None else {"begin_from": read_hashed(begin_from)[1]}
     known = [[pair.stem, pair.origin, pair.patient, pair.split, pair.convention] for pair in pairs]
     return RunPlace(
         folder=f"segmentation/{arguments.name}",
         labels={"stage": "segmentation", "learner": arguments.name},
-        inputs={"pairs": digest_of([named, known])},
+        inputs={"pairs": digest_of([named, known]), **begun},
     )
 
 

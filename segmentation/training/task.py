@@ -1,23 +1,26 @@
 """How the lung segmenter learns and is measured."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, cast
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from flannel.errors import FlannelError
+from flannel.runs.checkpoints import checkpoint_weights, load_weights
+from flannel.runs.schedules import OneCycle, over_all_steps
 from segmentation.checkpoint import channels_last
 from segmentation.structures import Structures, classes_of, lung_channels
 from segmentation.training.data import LungBatch
 from segmentation.training.measures import jaccard
 
 Loss = Literal["cross_entropy", "jaccard", "dice", "lovasz"]
-Schedule = Literal["plateau", "steps"]
+Schedule = Literal["plateau", "steps", "one_cycle"]
 
 
 class SegmenterError(FlannelError):
@@ -70,11 +73,15 @@ class LungSegmenter(LightningModule):
         learning_rate: Of Adam; 1e-4 is the paper's.
         weight_decay: Of Adam.
         schedule: `plateau` divides the learning rate when the validation loss stalls; `steps` at
-            the milestones.
+            the milestones; `one_cycle` lets it rise over the first tenth of the training and fall
+            to nothing (Smith and Topin 2019).
         patience: Epochs without a lower validation loss before the learning rate is divided.
         milestones: Epochs at which `steps` divides.
+        begin_from: The `best.ckpt` of another run of the same network, from whose weights the
+            training begins.
 
     Raises:
+        CheckpointError: If those weights cannot be read or do not fit.
         SegmenterError: If there is not one weight for each class, weights meet another loss than
             cross-entropy, or a choice is unknown.
     """
@@ -90,9 +97,10 @@ class LungSegmenter(LightningModule):
         schedule: Schedule = "plateau",
         patience: int = 10,
         milestones: Sequence[int] = (70, 80, 90),
+        begin_from: Path | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["network"])
+        self.save_hyperparameters(ignore=["network", "begin_from"])
         self.structures: Structures = structures
         self.classes = classes_of(structures)
         self.loss = _loss(loss, class_weights, self.classes)
@@ -101,6 +109,9 @@ class LungSegmenter(LightningModule):
         self.schedule: Schedule = schedule
         self.patience = patience
         self.milestones = list(milestones)
+        if begin_from is not None:
+            load_weights(network, checkpoint_weights(begin_from, "network."), str(begin_from))
+            network.train()
         self.network = channels_last(network)
         self.val_metrics = _metrics(self.classes)
         self.test_metrics = _metrics(self.classes)
@@ -177,8 +188,20 @@ class LungSegmenter(LightningModule):
                 )
             case "steps":
                 schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, self.milestones)
+            case "one_cycle":
+                one_cycle = OneCycle(
+                    optimiser,
+                    self.learning_rate,
+                    pct_start=0.1,
+                    base_momentum=0.9,  # Adam's own throughout
+                    max_momentum=0.9,
+                )
+                in_steps = cast(LRSchedulerConfigType, over_all_steps(one_cycle, self))
+                return {"optimizer": optimiser, "lr_scheduler": in_steps}
             case _:
-                raise SegmenterError(f"schedule is {self.schedule!r}: expected plateau or steps.")
+                raise SegmenterError(
+                    f"schedule is {self.schedule!r}: expected plateau, steps or one_cycle."
+                )
         return {
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "monitor": "val/loss", "interval": "epoch"},

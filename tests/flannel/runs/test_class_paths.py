@@ -1,6 +1,8 @@
 """What earlier versions named in YAML is still found, and nothing else than that."""
 
+import dataclasses
 import importlib
+import inspect
 
 import pytest
 import yaml
@@ -10,7 +12,17 @@ from torch import nn
 from flannel.ensemble.combinations import NeuralWeightModule
 from flannel.prediction.trained import COMBINATIONS
 from flannel.runs.checkpoints import CheckpointError, build_module
-from flannel.runs.class_paths import MOVED, RECIPES, SHORTENED, as_first_named, present_paths
+from flannel.runs.class_paths import (
+    ADDED,
+    MOVED,
+    RECIPES,
+    SHORTENED,
+    as_first_named,
+    present_paths,
+)
+from segmentation.training.augmentation import Augmentation
+from segmentation.training.data import LungDataModule
+from segmentation.training.task import LungSegmenter
 
 OF_BEFORE = {
     "flannel.baselines.Logistic": "flannel.ensemble.baselines.Logistic",
@@ -54,6 +66,25 @@ def test_a_fingerprint_hashes_the_first_names():
         "data": ["a", 1, None],
     }
     assert as_first_named(as_first_named(config)) == as_first_named(config)
+
+
+def test_a_fingerprint_hashes_a_new_option_only_where_it_is_used():
+    before = {"model": {"patience": 5}, "data": {"augmentation": {"flip": True, "zoom": 0.0}}}
+    today = {
+        "model": {"patience": 5},
+        "data": {"repeats": None, "augmentation": {"flip": True, "zoom": 0.0, "noise": 0.0}},
+    }
+    assert as_first_named(today) == before
+    used = {"data": {"repeats": {"adults": 2}, "augmentation": {"marks": 1}}}
+    assert as_first_named(used) == used
+
+
+def test_new_options_of_segmenters_have_the_values_of_before():
+    defaults = {field.name: field.default for field in dataclasses.fields(Augmentation)}
+    for callable_ in (LungSegmenter, LungDataModule):
+        parameters = inspect.signature(callable_).parameters.values()
+        defaults |= {parameter.name: parameter.default for parameter in parameters}
+    assert defaults | ADDED == defaults
 
 
 def test_recipes_of_before_are_read(tmp_path):

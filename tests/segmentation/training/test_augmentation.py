@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from segmentation.training.augmentation import Augmentation, augment
+from segmentation.training.augmentation import Augmentation, augment, draw_marks, expose_and_mark
 
 SIDE = 32
 
@@ -86,3 +86,56 @@ def test_a_mirrored_left_lung_is_a_right_one(radiograph):
     assert turned[0].tolist() == [3, 1, 0, 2]
     _, turned = augment(torch.zeros(1, 2, 4), target % 2, mirror, "lungs", Extreme())
     assert turned[0].tolist() == [0, 1, 0, 1]
+
+
+def test_grey_comes_in_from_outside(radiograph):
+    """In half of the draws; else black."""
+    outside = set()
+    for seed in range(20):
+        changed, target = moved(
+            radiograph, np.random.default_rng(seed), zoom=3.0, grey_outside=True
+        )
+        edge = torch.cat([changed[0, 0], changed[0, -1]])
+        if len(edge.unique()) == 1:  # zoomed out
+            outside.add(float(edge[0]))
+            assert target[0].eq(0).all()
+    assert 0.0 in outside
+    assert len(outside) > 3
+
+
+@pytest.mark.parametrize(
+    "bounds", [{"shading": 0.3}, {"blur_px": 2.0}, {"noise": 20.0}, {"marks": 3}]
+)
+def test_grey_values_depart_where_the_target_stays(radiograph, bounds):
+    departed = [moved(radiograph, np.random.default_rng(seed), **bounds) for seed in range(10)]
+    assert all(torch.equal(target, (radiograph[0] > 100).long()) for _, target in departed)
+    assert all(changed.shape == radiograph.shape for changed, _ in departed)
+    assert all(changed.min() >= 0 and changed.max() <= 255 for changed, _ in departed)
+    assert sum(not torch.equal(changed, radiograph) for changed, _ in departed) >= 5
+
+
+def test_noise_has_the_deviation_asked_for():
+    """Uniformly between nothing and the bound, so half of it on average."""
+    grey = torch.full((1, 64, 64), 127.0)
+    bound = Augmentation(noise=10.0)
+    spread = [
+        float(expose_and_mark(grey, bound, np.random.default_rng(seed)).std()) for seed in range(50)
+    ]
+    assert np.mean(spread) == pytest.approx(5, abs=1.2)
+    assert max(spread) < 10.5
+
+
+def test_shading_is_smooth_and_bounded():
+    grey = torch.full((1, 64, 64), 127.0)
+    shaded = expose_and_mark(grey, Augmentation(shading=0.2), np.random.default_rng(3))
+    assert shaded.std() > 1
+    assert (shaded[:, 1:] - shaded[:, :-1]).abs().max() < 10
+    assert (shaded - grey).abs().max() < 0.2 * 255 * 1.5  # bicubic overshoot
+
+
+def test_marks_are_black_or_white_and_few(radiograph):
+    assert torch.equal(draw_marks(radiograph, 0, np.random.default_rng(0)), radiograph)
+    marked = draw_marks(torch.full((1, 128, 128), 99.0), 3, np.random.default_rng(1))
+    changed = marked[marked != 99]
+    assert 0 < len(changed) < 0.3 * marked.numel()
+    assert ((changed < 99) | (changed > 99)).all()

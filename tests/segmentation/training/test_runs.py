@@ -243,3 +243,36 @@ def test_a_trained_segmenter_is_measured_with_its_weights(tmp_path, capsys):
     (tmp_path / "pickled.ckpt").write_bytes(b"\x80\x04K\x01.")
     assert main(["test", *words[1:], f"--ckpt_path={tmp_path / 'pickled.ckpt'}"]) == 1
     assert "nothing in it was run" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_begins_from_another_s_weights_and_knows_them_by_their_hash(tmp_path, capsys):
+    write_phantoms(tmp_path / "pairs", 6, seed=1, size=64)
+    words = recipe(tmp_path, data={"folder": str(tmp_path / "pairs")})
+    assert main(words) == 0
+    first = tmp_path / "study" / "segmentation" / "small" / "best.ckpt"
+    weights = tmp_path / "first.ckpt"
+    weights.write_bytes(first.read_bytes())
+    tuned = [
+        *words, "--name=tuned", "--trainer.max_epochs=1", "--model.schedule=one_cycle",
+        "--model.learning_rate=1e-9", f"--model.begin_from={weights}",
+    ]  # fmt: skip
+    assert main(tuned) == 0
+    states = [
+        torch.load(path, weights_only=True)["state_dict"]
+        for path in (first, tmp_path / "study" / "segmentation" / "tuned" / "best.ckpt")
+    ]
+    for name, value in states[0].items():
+        if name.endswith(("weight", "bias")):
+            torch.testing.assert_close(value, states[1][name], atol=1e-6, rtol=0)
+    capsys.readouterr()
+    assert main(tuned) == 0
+    assert "skipped" in capsys.readouterr().out
+    moved = weights.rename(tmp_path / "moved.ckpt")
+    assert main([*tuned[:-1], f"--model.begin_from={moved}"]) == 0
+    torch.save({"state_dict": states[1]}, moved)
+    assert main([*tuned[:-1], f"--model.begin_from={moved}"]) == 1
+    assert "was finished with another begin_from" in capsys.readouterr().err
+    moved.unlink()
+    assert main([*tuned[:-1], f"--model.begin_from={moved}"]) == 1
+    assert "moved.ckpt is missing" in capsys.readouterr().err

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import lightning.pytorch as lightning
 import pytest
 import torch
@@ -5,6 +7,7 @@ from torch import nn
 
 from flannel.data.sources.mask_pairs import write_phantoms
 from flannel.runs.callbacks import SeedEachEpoch
+from flannel.runs.checkpoints import CheckpointError
 from segmentation.fc_densenet import FCDenseNet
 from segmentation.training.augmentation import Augmentation
 from segmentation.training.data import LungBatch, LungDataModule
@@ -81,6 +84,39 @@ def test_learning_rate_is_divided_at_the_milestones_of_the_code():
     assert [rates[e] for e in (69, 70, 80, 90)] == pytest.approx([1e-4, 1e-5, 1e-6, 1e-7])
     with pytest.raises(SegmenterError, match="'cosine'"):
         LungSegmenter(Constant(), schedule="cosine").configure_optimizers()
+
+
+def test_one_cycle_rises_over_a_tenth_of_the_training_and_falls_to_nothing():
+    segmenter = LungSegmenter(Constant(), learning_rate=1e-3, schedule="one_cycle")
+    segmenter.trainer = SimpleNamespace(estimated_stepping_batches=101, max_epochs=1)
+    configured = segmenter.configure_optimizers()
+    optimiser, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+    assert configured["lr_scheduler"]["interval"] == "step"
+    rates = []
+    for _ in range(101):
+        rates.append(optimiser.param_groups[0]["lr"])
+        assert optimiser.param_groups[0]["betas"] == (0.9, 0.999)
+        optimiser.step()
+        schedule.step() if len(rates) < 101 else None
+    assert rates[0] == pytest.approx(1e-3 / 25)
+    assert rates.index(max(rates)) in (9, 10)
+    assert max(rates) == pytest.approx(1e-3, rel=1e-2)
+    assert rates[-1] == pytest.approx(1e-3 / 25 / 1e4)
+
+
+def test_begins_from_the_weights_of_another_run(tmp_path):
+    first, second = Constant(), Constant()
+    first.bias.data = torch.tensor([1.0, 2.0])
+    saved = {f"network.{name}": value for name, value in first.state_dict().items()}
+    torch.save({"state_dict": saved}, tmp_path / "best.ckpt")
+    segmenter = LungSegmenter(second, begin_from=tmp_path / "best.ckpt")
+    assert segmenter.network.bias.tolist() == [1.0, 2.0]
+    assert segmenter.network.training
+    assert "begin_from" not in segmenter.hparams
+    with pytest.raises(CheckpointError, match="do not fit"):
+        LungSegmenter(Constant(4), begin_from=tmp_path / "best.ckpt")
+    with pytest.raises(CheckpointError, match="missing"):
+        LungSegmenter(second, begin_from=tmp_path / "none.ckpt")
 
 
 @pytest.mark.filterwarnings("ignore:You are trying to `self.log")
