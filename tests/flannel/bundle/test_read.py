@@ -20,6 +20,8 @@ from flannel.files import digest_of
 from flannel.networks import ImageNetNetwork
 from flannel.prediction.predictors import Panel
 from flannel.prediction.trained import TrainedError
+from segmentation import shipped
+from segmentation.checkpoint import load_segmenter
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +45,16 @@ def test_everything_comes_back(trained, bundle):
     assert torch.equal(trained.segmenter.network(radiograph), back.segmenter.network(radiograph))
     assert back.segmenter.sha256 == trained.segmenter.sha256
     assert back.segmenter.classes == trained.segmenter.classes
+
+
+def test_the_segmenter_of_the_package_comes_back(trained, base_study, tmp_path):
+    trained = replace(trained, segmenter=load_segmenter())
+    write_bundle(trained, base_study.folder, tmp_path / "model.flannel")
+    back = trained_of_bundle(tmp_path / "model.flannel").segmenter
+    radiograph = 255 * torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(back.network(radiograph), trained.segmenter.network(radiograph))
+    assert back.sha256 == shipped.SHA256
 
 
 def test_arms_and_learners_are_chosen(bundle):

@@ -30,6 +30,8 @@ from flannel.prediction.trained_study import trained_of_study
 from flannel.runs.run import RunFinishedError
 from flannel.study.contents import form_name
 from flannel.study.predictions import load_predictions, probability_columns
+from segmentation import shipped
+from segmentation.__main__ import main as segment
 from segmentation.checkpoint import MaskError
 from segmentation.masks.pipeline import PLAIN, MaskOptions, save_options
 
@@ -62,6 +64,19 @@ def test_mask_options_are_read_beside_the_masks_or_searched(trained_study, tmp_p
     (study / "masks" / "made_with.json").write_text('{"mirrored": true}')
     with pytest.raises(MaskError, match="does not hold the options of masks"):
         trained_of_study(study)
+
+
+def test_masks_by_the_segmenter_of_the_package_are_recognised(trained_study, tmp_path):
+    """Whether the study has trained a segmenter of its own or not."""
+    study = Path(shutil.copytree(trained_study, tmp_path / "study"))
+    words = ["predict", f"--study={study}", "--redo=true"]
+    assert segment([*words, f"--segmenter={shipped.WEIGHTS}", "--flip=true"]) == 0
+    trained = trained_of_study(study)
+    assert (trained.segmenter.sha256, trained.masks) == (shipped.SHA256, MaskOptions(flip=True))
+    shutil.rmtree(study / "segmentation")
+    assert segment(words) == 0
+    trained = trained_of_study(study)
+    assert (trained.segmenter.sha256, trained.masks, trained.notes) == (shipped.SHA256, PLAIN, ())
 
 
 def test_the_studys_own_tables_are_reproduced_from_the_raw_files(trained_study, tmp_path):
