@@ -184,6 +184,12 @@ def load_manifest(path: Path) -> pd.DataFrame:
     return table.sort_values("image_id", ignore_index=True)
 
 
+def patients_of(table: pd.DataFrame) -> pd.Series:
+    """Names every radiograph's patient, with the source in front; its group where none is known."""
+    known = table["patient_id"] != ""
+    return table["source"] + " " + table["patient_id"].where(known, table["group"])
+
+
 def _source_rows(
     folder: Path, names: Sequence[str] | None
 ) -> tuple[list[SourceRow], dict[str, list[Path]]]:

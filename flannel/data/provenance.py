@@ -9,9 +9,17 @@ import pandas as pd
 
 from flannel.data.diagnosis import FLANNEL, LABEL_SETS
 from flannel.data.folds import splits_of_fold
-from flannel.data.manifest import ManifestError, ManifestReport, load_manifest, save_manifest
+from flannel.data.manifest import (
+    ManifestError,
+    ManifestReport,
+    load_manifest,
+    patients_of,
+    save_manifest,
+)
 from flannel.data.outputs import mark_as_output
 from flannel.files import sha256_of, whole_file
+
+PARTS = ("train", "val", "test")
 
 DRAWN_BY_GROUP = ("patient", "nested", "leave-source-out")
 """The protocols whose splits follow from radiographs, groups, diagnoses and choices alone."""
@@ -88,7 +96,8 @@ class Provenance:
     Attributes:
         choices: What was chosen.
         sources: Radiographs by source and diagnosis.
-        folds: For each fold, what it is named after and how many radiographs each split has.
+        folds: For each fold, what it is named after, and how many radiographs and patients each
+            split has.
         sha256: Of `manifest.csv`.
         flow: What is not in the manifest, and why; None in manifests of earlier versions.
     """
@@ -116,6 +125,7 @@ def save_with_provenance(
     """
     save_manifest(table, path)
     counts = pd.crosstab(table["source"], table["diagnosis"])
+    patients = patients_of(table)
     folds: dict[str, dict[str, str | int]] = {}
     for fold in sorted(table["fold"].dropna().unique()):
         used = splits_of_fold(table, int(fold))
@@ -123,7 +133,8 @@ def save_with_provenance(
         names = {"left out": tested[0]} if choices.protocol == "leave-source-out" else {}
         folds[str(fold)] = {
             **names,
-            **{s: int((used == s).sum()) for s in ("train", "val", "test")},
+            **{s: int((used == s).sum()) for s in PARTS},
+            **{f"{s} patients": int(patients[used == s].nunique()) for s in PARTS},
         }
     provenance = Provenance(
         choices=choices,

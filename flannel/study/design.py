@@ -7,9 +7,9 @@ from types import MappingProxyType
 import numpy as np
 import pandas as pd
 
-from flannel.data.audit.leaks import patients_of
 from flannel.data.audit.tables import view_family
 from flannel.data.folds import splits_of_fold
+from flannel.data.manifest import patients_of
 from flannel.data.provenance import Choices, Flow, provenance_of
 
 NOT_STATED = "not stated"

@@ -167,20 +167,25 @@ def operating_points_table(measurements: Measurements) -> Table | None:
         return None
     return Table(
         name="operating_points",
-        title=f"{covid} at {SPECIFICITY:.0%} specificity",
+        title=f"{covid} at {_per_cent(SPECIFICITY)} specificity",
         caption=f"The threshold on the probability of {covid} was chosen on each fold's "
-        f"validation radiographs, for a specificity of {SPECIFICITY:.0%}. Shown is its result on "
-        "the test radiographs: mean over folds, with the 95 % interval over groups of patients. "
+        f"validation radiographs, for a specificity of {_per_cent(SPECIFICITY)}. Shown is its "
+        "result on the test radiographs: mean over folds, with the 95 % interval over groups of "
+        "patients. "
         "PPV / NPV: positive and negative predictive value at the stated prevalence, from the mean "
         "sensitivity and specificity; the prevalence of the test set follows from how it was "
         "collected.",
         head=(
             "arm", "learner", "sensitivity", "specificity", "thresholds",
-            *(f"PPV / NPV at {prevalence:.0%}" for prevalence in PREVALENCES),
+            *(f"PPV / NPV at {_per_cent(prevalence)}" for prevalence in PREVALENCES),
         ),
         lines=tuple(lines),
         numbers=pd.DataFrame(numbers),
     )  # fmt: skip
+
+
+def _per_cent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %")
 
 
 def _predictive(point: OperatingPoint, prevalence: float) -> str:

@@ -39,9 +39,9 @@ def cost_table(costs: Sequence[Cost]) -> Table | None:
     return Table(
         name="cost",
         title="Cost",
-        caption="Minutes of all runs of a stage and arm, of these for training and for "
-        "predicting, and of one run on average; last, how many times as long a run takes as one "
-        f"of the arm {YARDSTICK}, over the learners and folds that both have on the same device.",
+        caption="Minutes of a stage and arm: of all runs, for training, for predicting, and of one "
+        f"run on average. Last: how many times as long a run takes as one of the arm {YARDSTICK}, "
+        "over the learners and folds that both have on the same device.",
         head=(
             "stage", "arm", "runs", "minutes", "training", "predicting", "per run",
             f"× {YARDSTICK}", "device",

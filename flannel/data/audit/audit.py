@@ -13,7 +13,6 @@ from flannel.data.audit.leaks import (
     duplicate_pairs,
     find_leaks,
     fold_rows,
-    patients_of,
 )
 from flannel.data.audit.shortcuts import Shortcut, find_shortcuts
 from flannel.data.audit.tables import (
@@ -32,6 +31,7 @@ from flannel.data.audit.tables import (
     size_rows,
 )
 from flannel.data.likeness import joined_groups
+from flannel.data.manifest import patients_of
 from flannel.data.store import Store
 
 

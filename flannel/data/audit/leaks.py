@@ -10,6 +10,7 @@ import pandas as pd
 from flannel.data.copies import near_duplicates
 from flannel.data.folds import splits_of_fold
 from flannel.data.likeness import joined_groups
+from flannel.data.manifest import patients_of
 
 SPLITS = ("train", "val", "test")
 KINDS = ("patient", "group", "duplicate")
@@ -150,11 +151,6 @@ def find_leaks(table: pd.DataFrame, pairs: Sequence[DuplicatePair]) -> list[Leak
             in_order = tuple(part for part in SPLITS if part in parts)
             leaks.append(Leak(kind, name, sizes[name], tuple(by_fold), in_order))
     return leaks
-
-
-def patients_of(table: pd.DataFrame) -> pd.Series:
-    """Names every radiograph's patient, with the source in front."""
-    return table["source"] + " " + table["patient_id"]
 
 
 def _assigned(table: pd.DataFrame) -> dict[int, pd.Series]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image, UnidentifiedImageError
 
-from flannel.data.audit.leaks import patients_of
 from flannel.data.diagnosis import LABEL_SETS
 from flannel.data.findings import MAPPINGS
+from flannel.data.manifest import patients_of
 
 ADULT_YEARS = 18
 PIXELS = {

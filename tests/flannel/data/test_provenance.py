@@ -37,7 +37,11 @@ def test_what_was_chosen_is_read_again(table, tmp_path):
     assert load_provenance(path) == saved
     assert saved.choices == choices
     assert saved.sources == {source: dict.fromkeys(FLANNEL, 10) for source in ("ccx", "kcx")}
-    assert saved.folds["0"] == {"train": 48, "val": 16, "test": 16}
+    # No patient is named, so each group is one; all radiographs are of other groups.
+    assert saved.folds["0"] == {
+        "train": 48, "val": 16, "test": 16,
+        "train patients": 48, "val patients": 16, "test patients": 16,
+    }  # fmt: skip
     assert json.loads((tmp_path / "manifest.json").read_text())["sha256"] == sha256_of(path)
 
 
@@ -45,10 +49,9 @@ def test_folds_of_sources_are_named(table, tmp_path):
     table = assign_folds(table, "leave-source-out")
     choices = Choices("leave-source-out", 407, "flannel")
     folds = save_with_provenance(table, tmp_path / "m.csv", choices).folds
-    assert folds == {
-        str(fold): {"left out": source, "train": 32, "val": 8, "test": 40}
-        for fold, source in enumerate(("ccx", "kcx"))
-    }
+    for fold, source in enumerate(("ccx", "kcx")):
+        counts = {"left out": source, "train": 32, "val": 8, "test": 40}
+        assert folds[str(fold)].items() >= counts.items()
 
 
 def test_a_record_of_another_manifest_is_refused(table, tmp_path):

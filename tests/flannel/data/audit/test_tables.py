@@ -27,7 +27,8 @@ def table(tmp_path) -> pd.DataFrame:
         ("ccx", "2", NORMAL, "PA", "development", "sixty", "", 40, 20),
         ("kcx", "1", NORMAL, "AP", "development", "4", "F", 40, 90),
     ]
-    return pd.DataFrame(rows, columns=COLUMNS).assign(path=str(tmp_path / "no.png"))
+    table = pd.DataFrame(rows, columns=COLUMNS).assign(path=str(tmp_path / "no.png"))
+    return table.assign(group=table["source"] + "-" + table["patient_id"])
 
 
 def test_counts_stand_as_in_the_papers_table(table):
@@ -66,6 +67,12 @@ def test_ages_that_are_no_numbers_are_unknown(table):
     assert (covid.age, covid.minors, covid.sexes) == ((70, 70.75, 71.5), 0, {"M": 2})
     assert (rows["ccx", NORMAL].age_known, rows["ccx", NORMAL].age) == (0, None)
     assert rows["kcx", NORMAL].minors == 1
+
+
+def test_without_a_patient_each_group_counts_as_one(table):
+    unnamed = table.assign(patient_id="", group=["a", "b", "c", "d"])
+    assert {row.patients for row in people_rows(unnamed)} == {1, 2}
+    assert people_rows(unnamed)[0].patients == 2
 
 
 def test_sizes_are_summed_up_by_source(table):
