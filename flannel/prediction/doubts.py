@@ -53,7 +53,7 @@ INVERTED = Doubt("inverted grey values")
 UPSIDE_DOWN = Doubt("upside down")
 ON_ITS_SIDE = Doubt("turned on its side")
 UNLIKE = Doubt("unlike the radiographs of the training")
-COPY = Doubt("a copy of a radiograph that the fold was trained or selected on", grave=False)
+COPY = Doubt("copy of a training or validation radiograph", grave=False)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """One radiograph with what was predicted: lungs, patches by vote, saliency, probabilities."""
 
 import os
+import textwrap
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from flannel.study.patches import Patches
 
 TITLES = 58
 """Letters of a file's name in the title."""
+LONGEST_LINE = 90
+"""Letters of a line of doubts in the title."""
 DOTS_PER_INCH = 110
 ROW_INCHES = 0.17
 """Height of a row of the table of what everybody says, at least."""
@@ -157,7 +160,8 @@ def _title(result: RadiographResult, first: Prediction | None, diagnoses: Sequen
     if result.known is not None and result.known.split:
         lines.append(f"one of the study's own radiographs ({result.known.split})")
     if result.doubts:
-        lines.append("Doubt: " + "; ".join(doubt.name for doubt in result.doubts))
+        doubts = "; ".join(doubt.name for doubt in result.doubts)
+        lines += textwrap.wrap(f"Doubt: {doubts}", LONGEST_LINE)
     return "\n".join(lines)
 
 
