@@ -5,12 +5,14 @@ import re
 import shutil
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fastapi.testclient import TestClient
 from PIL import Image, ImageOps
 
 from flannel.__main__ import main
@@ -22,6 +24,7 @@ from flannel.files import read_json
 from flannel.learners.grad_cam import GradCam
 from flannel.prediction import picture as opinion
 from flannel.prediction.answer_cache import AnswerCache
+from flannel.prediction.app import create_app, opinion_on
 from flannel.prediction.doubts import COPY
 from flannel.prediction.predict import PredictError, PredictOptions, predict_files
 from flannel.prediction.predictors import Panel, ReadyLearner
@@ -294,6 +297,18 @@ def test_the_command_names_copies_of_training_radiographs(study, bundle, tmp_pat
         }  # fmt: skip
         same = rows[rows["file"].str.endswith("same.png")]
         assert set(same["split"]) <= split
+
+
+def test_the_page_names_a_copy_of_a_training_radiograph(study, tmp_path):
+    table = load_manifest(study / "manifest.csv")
+    with Image.open(table[table["split"] == "development"]["path"].iloc[0]) as picture:
+        ImageOps.mirror(picture.convert("L")).save(tmp_path / "mirrored.jpg")
+    panel = Panel(trained_of_study(study, arms=["global"]))
+    page = create_app(partial(opinion_on, panel), str(study), FLANNEL, 1)
+    client = TestClient(page, base_url="http://127.0.0.1:8765")
+    answer = client.post("/", files={"radiograph": (tmp_path / "mirrored.jpg").read_bytes()})
+    assert answer.status_code == 200
+    assert f"Doubt: {COPY.name}." in answer.text
 
 
 def test_what_a_study_lacks_is_said(study, tmp_path):
