@@ -35,7 +35,7 @@ SEGMENTER ?= fc_densenet103
 SEGMENTERS ?= fc_densenet103 unet_resnet18
 APPEND ?=
 REDO   ?= false
-DATA   ?=
+DATA   ?= data/radiographs
 MASKS  ?=
 REFERENCE_MASKS ?=
 CKPT   ?=
@@ -66,6 +66,14 @@ given = $(if $(filter-out file default undefined,$(origin $(2))),$(call option,$
 study = --study=$(call quoted,$(STUDY))
 study_or = $(if $(filter runs/study,$(call hidden,$(STUDY))),$(1),$(STUDY))
 appended = $(call option,append,$(APPEND))
+
+# Whether the study has a manifest; a stage that needs one first makes what `make data` makes.
+made := $(or $(FLANNEL_MANIFEST),$(shell test -f $(call quoted,$(STUDY)/manifest.csv) && echo made))
+# What lungs are learnt from: a trained segmenter before any masks, named masks before those in data/.
+masks_there := data/lung_masks
+learnt_from := $(if $(CKPT),,$(or $(MASKS),$(shell test -d $(masks_there) && echo $(masks_there))))
+named = $(filter command line,$(origin $(1)))
+unlearnt := $(strip $(foreach name,MASKS SEGMENTER APPEND REDO,$(if $(call named,$(name)),$(name)=$($(name)))))
 
 # A word that was meant for another would be passed over in silence: the nearest one is named.
 nearest = $(shell $(PYTHON) -c 'import difflib, sys; names = {name.lower(): name for name in sys.argv[2:]}; print(names[difflib.get_close_matches(sys.argv[1].lower(), names, 1, 0)[0]])' $(call quoted,$(1)) $(2))
@@ -154,8 +162,7 @@ setup: $(READY) ## build .venv from the lock file; CPU=1: without CUDA, 1.5 GB i
 # --- The stages, each reading what the one before left in STUDY ---
 
 .PHONY: data
-data: $(READY) ## DATA=folder: raw sources -> manifest.csv, folds, store, audit.html
-	$(if $(DATA),,@echo "error: say which folder holds the data sets: make data DATA=folder" >&2; exit 2)
+data: $(READY) ## raw sources in DATA (data/radiographs) -> manifest.csv, folds, store, audit.html
 	$(PY) -m flannel manifest --data=$(call quoted,$(DATA)) $(study) --protocol=$(SPLIT) --mapping=$(MAPPING) --seed=$(SEED) \
 	  --strict=$(STRICT) $(if $(LISTS),$(call option,lists,$(LISTS)) --run=$(RUN))
 	$(PY) -m flannel store $(study) --size_px=$(SIZE) --resize=$(RESIZE) --renew=$(RENEW)
@@ -166,14 +173,19 @@ audit: $(READY) ## audit.html: contents of the cohort, leaks between its splits,
 	$(PY) -m flannel audit $(study)
 
 .PHONY: segment
-segment: $(READY) ## MASKS=folder: train the lung segmenter on it (or CKPT=file), write all masks, audit again
-	$(if $(MASKS)$(CKPT),,@echo "error: say what to learn lungs from: make segment MASKS=folder, or CKPT=file" >&2; exit 2)
-ifneq ($(MASKS),)
+segment: $(READY) ## all lung masks, by CKPT=file, by training on MASKS=folder (data/lung_masks), or by the shipped network
+	$(if $(made),,$(MAKE) data)
+ifneq ($(and $(CKPT),$(unlearnt)),)
+	@echo $(call quoted,$(CKPT) finds the lungs; not used here: $(unlearnt))
+endif
+ifneq ($(learnt_from),)
+	@echo $(call quoted,$(SEGMENTER) learns lungs from $(learnt_from).) "FC-DenseNet103 takes up to five hours for 138 radiographs" \
+	  "on two CPU cores (estimated); CKPT=file takes a trained segmenter."
 	$(PY) -m segmentation fit --config=experiments/segmentation/$(SEGMENTER).yaml \
 	  $(segmentation_config) \
-	  --data.folder=$(call quoted,$(MASKS)) $(study) --redo=$(REDO)
+	  --data.folder=$(call quoted,$(learnt_from)) $(study) --redo=$(REDO)
 endif
-	$(PY) -m segmentation predict $(study) --segmenter=$(call quoted,$(or $(CKPT),$(STUDY)/segmentation/$(SEGMENTER)/best.ckpt))
+	$(PY) -m segmentation predict $(study) $(call option,segmenter,$(or $(CKPT),$(if $(learnt_from)$(call named,SEGMENTER),$(STUDY)/segmentation/$(SEGMENTER)/best.ckpt)))
 ifneq ($(REFERENCE_MASKS),)
 	$(PY) -m segmentation import $(study) --folder=$(call quoted,$(REFERENCE_MASKS))
 endif
@@ -191,11 +203,13 @@ segmenters: $(READY) ## MASKS=folder: train several segmenters on it and put the
 
 .PHONY: base-models
 base-models: $(READY) ## FOLD=0: five base learners in the arms global and patched, one run per GPU
+	$(if $(made),,$(MAKE) data)
 	$(PY) -m flannel base-models $(study) --fold=$(call quoted,$(FOLD)) --arm=$(call quoted,$(ARM)) --learner=$(call quoted,$(LEARNER)) \
 	  --seeds=$(call quoted,$(SEEDS)) $(call option,seeding,$(SEEDING)) --devices=$(DEVICES) --redo=$(REDO) $(appended)
 
 .PHONY: matched
 matched: $(READY) ## one recipe for the arms global, masked and patched: STUDY's data, in STUDY_matched
+	$(if $(made),,$(MAKE) data)
 	mkdir -p $(call quoted,$(STUDY)_matched)
 	for part in manifest.csv manifest.json store masks; do \
 	  test ! -e $(call quoted,$(STUDY))/$$part || ln -sfn $(call quoted,$(call shown,$(abspath $(call hidden,$(STUDY)))))/$$part $(call quoted,$(STUDY)_matched)/$$part; \
@@ -204,6 +218,7 @@ matched: $(READY) ## one recipe for the arms global, masked and patched: STUDY's
 
 .PHONY: ensemble
 ensemble: $(READY) ## FLANNEL and its baselines for every arm and fold that has its base predictions; FORM=all for more
+	$(if $(made),,$(MAKE) data)
 	$(PY) -m flannel ensembles $(study) $(call given,fold,FOLD) $(call given,arm,ARM) $(call given,learner,LEARNER) \
 	  $(call given,seeds,SEEDS) $(call option,seeding,$(SEEDING)) --redo=$(REDO) $(call option,form,$(FORM)) $(appended)
 
@@ -241,6 +256,7 @@ patch-study: $(READY) ## how many patches are needed: F1, spread and coverage by
 	$(PY) -m flannel patches $(study)
 
 .PHONY: study
+study: export FLANNEL_MANIFEST := made
 study: ## all stages in a row: DATA=folder MASKS=folder
 	$(MAKE) data
 	$(MAKE) segment
@@ -265,7 +281,7 @@ related: $(READY) ## STUDY_NAME=covid_qu_ex: a study of another paper, on DATA=f
 	@test -f "experiments/related/$(STUDY_NAME)/study.yaml" || { echo "error: say which study: make related STUDY_NAME=$$(cd experiments/related && ls -d */study.yaml | xargs dirname | paste -sd'|')" >&2; exit 2; }
 	$(PY) -m flannel related --name=$(STUDY_NAME) --study=$(call quoted,$(call study_or,runs/related/$(STUDY_NAME))) \
 	  --fold=$(call quoted,$(FOLD)) --learner=$(call quoted,$(LEARNER)) $(call given,arm,ARM) $(call option,seeding,$(SEEDING)) --devices=$(DEVICES) --redo=$(REDO) $(appended) \
-	  $(call option,data,$(DATA)) $(call option,masks,$(MASKS)) $(call option,segmenter,$(CKPT))
+	  $(call given,data,DATA) $(call option,masks,$(MASKS)) $(call option,segmenter,$(CKPT))
 
 # --- For developers ---
 

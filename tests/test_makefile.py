@@ -24,9 +24,12 @@ def make(*words, **environment):
     )  # fmt: skip
 
 
-def commands(*words):
-    """The commands of this project that make would run: the words after the python."""
-    shown = make(*words)
+def commands(*words, manifest="made"):
+    """The commands of this project that make would run: the words after the python.
+
+    Shown as for a study that has a manifest, unless that is to be looked for.
+    """
+    shown = make(*words, FLANNEL_MANIFEST=manifest)
     assert shown.returncode == 0, shown.stderr
     lines = [shlex.split(line) for line in shown.stdout.replace("\\\n", " ").splitlines()]
     ours = (["-m", "flannel"], ["-m", "segmentation"])
@@ -109,6 +112,41 @@ def test_folders_of_any_name_are_one_word(study, data, image):
     assert f"--out={study}.flannel" in bundle
 
 
+@pytest.mark.parametrize("target", ["segment", "base-models", "ensemble"])
+def test_a_stage_that_finds_no_manifest_makes_it_first(target, tmp_path):
+    data = ["manifest", "store", "audit"]
+    words = (target, f"STUDY={tmp_path}", "CKPT=c" if target == "segment" else "FOLD=0")
+    first = commands(*words, manifest="")
+    assert [command[2] for command in first[:3]] == data
+    assert "--data=data/radiographs" in first[0]
+    (tmp_path / "manifest.csv").touch()
+    assert commands(*words, manifest="") == first[3:]
+
+
+def test_lungs_are_found_by_a_file_before_masks_and_by_named_masks_before_those_there(tmp_path):
+    names = lambda *words: [line[2] for line in commands("segment", *words)]  # noqa: E731
+    assert names("CKPT=c.ckpt", "MASKS=m") == ["predict", "audit"]
+    assert names("MASKS=m") == ["fit", "predict", "audit"]
+    assert "--segmenter=c.ckpt" in commands("segment", "CKPT=c.ckpt", "MASKS=m")[0]
+    there = tmp_path / "data" / "lung_masks"
+    there.mkdir(parents=True)
+    for name in ("Makefile", "experiments"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shown = make("segment", "-C", str(tmp_path), FLANNEL_MANIFEST="made").stdout
+    assert "--data.folder=data/lung_masks" in shown
+    assert "up to five hours" in shown
+    there.rmdir()
+    shown = make("segment", "-C", str(tmp_path), FLANNEL_MANIFEST="made").stdout
+    assert " fit " not in shown
+    assert "segmentation predict --study=runs/study \n" in shown
+
+
+def test_no_radiograph_in_data_can_be_committed():
+    for path, ignored in (("data/radiographs/a.png", 0), ("flannel/data/radiograph.py", 1)):
+        command = ["git", "check-ignore", "--quiet", "--no-index", path]
+        assert subprocess.run(command, cwd=ROOT, check=False).returncode == ignored
+
+
 def test_recipes_are_appended_from_a_folder_with_a_space(tmp_path):
     folder = tmp_path / "my recipes"
     folder.mkdir()
@@ -165,7 +203,7 @@ def test_a_variable_reaches_the_commands_of_a_target_or_is_refused(target, tmp_p
     (tmp_path / "segmentation.yaml").touch()
     words = [f"{name}={value}" for name, value in values.items()]
     # Called by another make, nothing is refused: a stage of `make study` is given what all take.
-    shown = make(target, *words, MAKELEVEL="1")
+    shown = make(target, *words, MAKELEVEL="1", FLANNEL_MANIFEST="made")
     assert shown.returncode == 0, shown.stderr
     used = {name for name, value in values.items() if value in shown.stdout}
     taken = make(target, *(word for word in words if word.partition("=")[0] in used))

@@ -14,6 +14,7 @@ from flannel.data.headers import Header, header_of, is_dicom_file
 from flannel.data.inspection import FileFacts, inspect_files
 from flannel.data.likeness import joined_groups
 from flannel.data.names import LONGEST_BYTES, image_id, is_file_name, shown
+from flannel.data.open_sets import how_to_get_radiographs
 from flannel.data.projections import AP, FRONTAL, PA, projection_of_words
 from flannel.data.sources import SOURCES
 from flannel.data.walk import NAMES_SHOWN, Left, folders_in, left_in_words, walk
@@ -199,7 +200,10 @@ def _source_rows(
         The rows, and what no row is about, by reason.
     """
     if not folder.is_dir():
-        raise ManifestError(f"{folder} is not a folder; expected one that holds the data sets.")
+        raise ManifestError(
+            f"{folder} is not a folder; expected one that holds the data sets.\n"
+            f"{how_to_get_radiographs(folder)}"
+        )
     unknown = [name for name in names or () if name not in SOURCES]
     if unknown:
         raise ManifestError(f"Source {unknown[0]!r} is unknown; choose {_either(SOURCES)}.")
@@ -219,7 +223,7 @@ def _source_rows(
         raise ManifestError(
             f"No known data set was found in {folder} or one level below; expected metadata.csv "
             "with images/ (ccx), chest_xray/ with train, val or test (kcx), radiographs.csv, or "
-            "another layout of docs/data_sets.md."
+            f"another layout of docs/data_sets.md.\n{how_to_get_radiographs(folder)}"
         )
     return rows, _passed_over(folder, used, inside, {os.path.normpath(row.path) for row in rows})
 

@@ -7,6 +7,7 @@ from types import MappingProxyType, ModuleType
 
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.findings import SourceError
+from flannel.data.open_sets import how_to_get_lung_masks
 from flannel.data.sources import (
     alifrahman,
     ccx,
@@ -86,10 +87,12 @@ def find_pairs(folder: Path) -> list[MaskPair]:
     else:
         raise SourceError(
             f"{folder} is not a folder and not a CSV file; expected a folder with images and lung "
-            "masks, or a table of them."
+            f"masks, or a table of them.\n{how_to_get_lung_masks(folder)}"
         )
     if not pairs:
-        raise SourceError(f"{folder} holds no image that has a lung mask.")
+        raise SourceError(
+            f"{folder} holds no image that has a lung mask.\n{how_to_get_lung_masks(folder)}"
+        )
     return pairs
 
 
