@@ -12,8 +12,11 @@ from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
+    HTJ2K,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -38,6 +41,8 @@ from flannel.data.jpeg import jpeg_damage
 
 FILE_META_GROUP = b"\x02\x00"
 
+BEYOND_GDCM = (HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL)
+"""Compressions that the extra `dicom` cannot decode."""
 NEEDED = (
     "PhotometricInterpretation", "SamplesPerPixel", "Rows", "Columns", "BitsAllocated",
     "BitsStored", "PixelRepresentation",
@@ -155,10 +160,14 @@ def _check_decoder(path: Path, dataset: pydicom.Dataset) -> None:
     if syntax == JPEGExtended12Bit and whole_number_of(dataset, "BitsStored") > 8:
         decoders -= {"pillow"}
     if not decoders:
+        extra = "pip install 'patched-flannel[dicom]', or pip install -e '.[dicom]' here"
         raise RadiographError(
             f"{path} is a DICOM file compressed as {syntax.name}, and no decoder for it is "
-            "installed. Install one (pip install 'patched-flannel[dicom]', or pip install -e "
-            "'.[dicom]' here), or export the file uncompressed."
+            + (
+                "known. Export the file uncompressed."
+                if syntax in BEYOND_GDCM
+                else f"installed. Install one ({extra}), or export the file uncompressed."
+            )
         )
 
 

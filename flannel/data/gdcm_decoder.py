@@ -32,7 +32,8 @@ def decoded_apart(dataset: pydicom.Dataset, bits_stored: int) -> np.ndarray:
         if name in dataset:
             pixels[name] = dataset[name]
     pydicom.dcmwrite(content, pixels)
-    command = [sys.executable, "-m", "flannel.data.gdcm_decoder", str(bits_stored)]
+    # -P: nothing of the current folder is imported, nor of this file's.
+    command = [sys.executable, "-P", __file__, str(bits_stored)]
     try:
         process = subprocess.run(
             command,

@@ -7,6 +7,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders import JPEGLSLosslessDecoder
 from pydicom.uid import (
+    HTJ2K,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -89,6 +90,10 @@ def test_a_dicom_without_its_decoder_names_the_extra_in_a_sentence(tmp_path, mon
         read_levels(path)
     assert "patched-flannel[dicom]" in str(fault.value)
     assert "\n" not in str(fault.value)
+    dataset.file_meta.TransferSyntaxUID = HTJ2K
+    dataset.save_as(path)
+    with pytest.raises(RadiographError, match="no decoder for it is known"):
+        read_levels(path)
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, JPEGLosslessSV1, RLELossless])
