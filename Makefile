@@ -130,7 +130,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 	@echo
 	@echo "variables: STUDY=$(STUDY) FOLD=$(FOLD)|all ARM=$(ARM) LEARNER=$(LEARNER) SEEDS=$(SEEDS)|1,2,3 DEVICES=$(DEVICES)"
-	@echo "           SPLIT=$(SPLIT)|paper|nested|given|leave-source-out|external MAPPING=$(MAPPING)|wide|... SIZE=$(SIZE)"
+	@echo "           SPLIT=$(SPLIT)|paper|nested|given|leave-source-out|external MAPPING=$(MAPPING)|wide|folders|FILE.csv|... SIZE=$(SIZE)"
 	@echo "           RESIZE=$(RESIZE)|letterbox STUDY_NAME=covid_qu_ex|... APPEND=folder REDO=$(REDO) WANDB_MODE=offline|online|disabled"
 
 # The environment, built once from the lock file. CPU=1 leaves CUDA out: uv knows where PyTorch's builds for CPUs are;
@@ -163,7 +163,7 @@ setup: $(READY) ## build .venv from the lock file; CPU=1: without CUDA, 1.5 GB i
 
 .PHONY: data
 data: $(READY) ## raw sources in DATA (data/radiographs) -> manifest.csv, folds, store, audit.html
-	$(PY) -m flannel manifest --data=$(call quoted,$(DATA)) $(study) --protocol=$(SPLIT) --mapping=$(MAPPING) --seed=$(SEED) \
+	$(PY) -m flannel manifest --data=$(call quoted,$(DATA)) $(study) --protocol=$(SPLIT) --mapping=$(call quoted,$(MAPPING)) --seed=$(SEED) \
 	  --strict=$(STRICT) $(if $(LISTS),$(call option,lists,$(LISTS)) --run=$(RUN))
 	$(PY) -m flannel store $(study) --size_px=$(SIZE) --resize=$(RESIZE) --renew=$(RENEW)
 	$(MAKE) audit

@@ -38,6 +38,7 @@ from flannel.bundle.values import (
 )
 from flannel.bundle.weights import check_answer, check_network, read_weights
 from flannel.data.choices import Squaring
+from flannel.data.diagnosis import LabelError, coloured
 from flannel.data.duplicates import HASH_BYTES
 from flannel.data.store.layout import Settings
 from flannel.errors import FlannelError
@@ -126,6 +127,7 @@ def read_entries(listed: Listed) -> Trained:
         name=str(listed.folder),
         fold=count(contents["fold"]),
         diagnoses=diagnoses,
+        colours=_colours(contents.get("colours", []), diagnoses),
         store=settings,
         segmenter=None if segmenter is None else _segmenter(table(segmenter), listed),
         masks=MaskOptions(**arguments_of(MaskOptions, contents["masks"])),
@@ -135,6 +137,17 @@ def read_entries(listed: Listed) -> Trained:
         hashes=_hashes(contents.get("hashes"), listed),
         notes=sentences(contents["notes"]),
     )
+
+
+def _colours(value: object, diagnoses: tuple[str, ...]) -> tuple[str, ...]:
+    """Reads a colour for each diagnosis; bundles of earlier versions have none."""
+    colours = sentences(value)
+    if colours and len(colours) != len(diagnoses):
+        raise EntryError(f"{len(colours)} colours for {len(diagnoses)} diagnoses")
+    try:
+        return tuple(coloured(diagnoses, dict(zip(diagnoses, colours, strict=False))).values())
+    except LabelError as fault:
+        raise EntryError(str(fault)) from fault
 
 
 def _learner(entry: Entry, store: Settings, listed: Listed) -> TrainedLearner:

@@ -63,6 +63,7 @@ def write_bundle(
             "name": study.resolve().name,
             "fold": trained.fold,
             "diagnoses": list(trained.diagnoses),
+            "colours": list(trained.palette.values()),
             "store": asdict(trained.store),
             "masks": asdict(trained.masks),
             "segmenter": _segmenter_entry(trained.segmenter, beside),

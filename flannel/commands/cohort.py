@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Literal
 
 from flannel.data.choices import Protocol, Squaring
-from flannel.data.diagnosis import MappingName
 from flannel.errors import LARGEST_SEED, RunError, check_range
 from flannel.files import write_folder_once
 
@@ -16,7 +15,7 @@ def manifest(
     data: Path,
     study: Path = Path("runs/study"),
     protocol: Protocol = "patient",
-    mapping: MappingName = "flannel",
+    mapping: str = "flannel",
     folds: int = 5,
     seed: int = 1,
     strict: bool = False,
@@ -36,11 +35,15 @@ def manifest(
         data: Folder that holds the downloaded data sets.
         study: The study folder.
         protocol: "patient" keeps patients and duplicates together; "paper" shuffles images as the
-            original; "nested" rotates the test set too; "given" takes the source's own split.
+            original; "nested" rotates the test set too; "given" takes the source's own split, and
+            so does "patient" where a table has the column fold.
             "leave-source-out" tests on each source in turn; "external" on all there is, without
             folds, for `flannel evaluate` (docs/protocols.md).
         mapping: "flannel" labels as the original, "wide" takes all viral and bacterial findings;
-            the others are those of studies with three or two classes (docs/data_sets.md).
+            covid_qu_ex, darkcovidnet and covid_normal are those of studies with three or two
+            classes. "folders" takes the names of class folders, or the column of a table, for the
+            diagnoses; a CSV table with the columns finding and diagnosis translates them
+            (docs/data_sets.md).
         folds: Number of validation folds.
         seed: Of the protocol's shuffling.
         strict: Refuse the cohort when a file is unreadable, instead of listing it.
@@ -60,7 +63,7 @@ def manifest(
     check_range(1, per_class=per_class)
     check_range(2, folds=folds)
     from flannel import __version__
-    from flannel.data.folds import assign_folds
+    from flannel.data.folds import assign_folds, gives_folds
     from flannel.data.likeness import joined_near_duplicates
     from flannel.data.manifest import build_manifest
     from flannel.data.original_cohorts import (
@@ -101,6 +104,10 @@ def manifest(
     if per_class is not None:
         table = balanced_subset(table, per_class, seed)
         print(f"{len(table)} radiographs with at most {per_class} of each diagnosis")
+    if original is None and gives_folds(table):
+        used = protocol in ("patient", "given")
+        protocol = "given" if used else protocol
+        print(f"The table's own folds are {'taken' if used else 'not used'}: protocol {protocol}.")
     if original is None:
         table = assign_folds(table, protocol, seed=seed, folds=folds, allow_absent=allow_absent)
     else:
@@ -112,7 +119,7 @@ def manifest(
     choices = Choices(
         protocol=protocol,
         seed=seed,
-        mapping=mapping,
+        mapping=Path(mapping).name,
         selection=selection if per_class is None else f"{selection}, {per_class} per class",
         near_duplicates=near_duplicates and original is None,
         run="" if original is None else run,
@@ -123,7 +130,7 @@ def manifest(
         print(remark)
     # Imported lists may hold a radiograph twice, under two labels.
     flow = flow_of(report, max(0, labelled - len(table)), copies)
-    save_with_provenance(table, study / "manifest.csv", choices, flow)
+    save_with_provenance(table, study / "manifest.csv", choices, flow, report.colours)
     with whole_file(study / "manifest.txt") as beside:
         beside.write_text(f"{report.text()}\n", encoding="utf-8")
     print(f"manifest: {study / 'manifest.csv'}")

@@ -14,6 +14,7 @@ from flannel.commands.recipes import check_appended, config_flags, folds_of, rec
 from flannel.errors import FlannelError, RunError, sentence_of
 from flannel.files import read_json, whole_file
 from flannel.runs.run import RunFinishedError, RunHeldError, WandbMode
+from flannel.study.contents import ARMS
 from flannel.study.repeats import (
     FIRST_SEED,
     Seeding,
@@ -55,7 +56,8 @@ def ensembles(
             `experiments/ensemble/baselines`, several with commas, or "all".
         append: A folder whose `ensemble.yaml` is appended to the recipe of a trained form.
         experiments: The folder of the recipes.
-        learner: "all" of the recipe, or base learners with commas, for a partial study.
+        learner: "all" of the recipe, or base learners with commas: of the recipe, or any that the
+            study has in the recipe's arms.
         seeds: Seeds of the base learners with commas, or "all" that the study has. The ensembles of
             seed 2 combine learners of seed 2 and are called `flannel_seed2`.
         seeding: As of `flannel base-models`.
@@ -76,7 +78,10 @@ def ensembles(
     trained = _seeds_in(study) if seeds == "all" else seeds_of(seeds)
     for one_arm, seed in product(arms, trained):
         recipes = {name: _command(folder, append, one_arm, name) for name in _forms(folder, form)}
-        names = [repeat_name(name, seed) for name in _narrowed(folder / f"{one_arm}.yaml", learner)]
+        narrowed = _narrowed(study, folder / f"{one_arm}.yaml", learner)
+        if not narrowed:
+            continue
+        names = [repeat_name(name, seed) for name in narrowed]
         ready, lacking = _parted(study, names, folds_of(study, fold))
         skipped += [f"{repeat_name(one_arm, seed)}: {sentence}" for sentence in lacking]
         for number, (one_form, command) in product(ready, recipes.items()):
@@ -230,11 +235,14 @@ def _forms(folder: Path, form: str) -> list[str]:
     return [*recipe_names(folder / "forms"), *recipe_names(folder / "baselines")]
 
 
-def _narrowed(recipe: Path, learner: str) -> list[str]:
-    """Returns the learners of an arm's recipe, or those of them that were asked for.
+def _narrowed(study: Path, recipe: Path, learner: str) -> list[str]:
+    """Returns the learners of an arm's recipe, or those that were asked for.
+
+    Learners that the recipe does not list are those of the same name in its arms, if the study has
+    them. A recipe that is no arm, but a list of its own, takes no others.
 
     Raises:
-        RunError: If there is no such recipe, or it lists no learner of that name.
+        RunError: If there is no such recipe, or neither it nor the study has a learner of a name.
     """
     if not recipe.is_file():
         known = ", ".join(recipe_names(recipe.parent)) or "none found"
@@ -242,11 +250,18 @@ def _narrowed(recipe: Path, learner: str) -> list[str]:
     listed = list(yaml.safe_load(recipe.read_text(encoding="utf-8"))["data"]["learners"])
     if learner == "all":
         return listed
-    asked = learner.split(",")
+    asked = list(dict.fromkeys(learner.split(",")))
     known_names = {name.partition("/")[2] for name in listed}
-    unknown = [name for name in asked if name not in known_names]
+    trained = {folder.name for folder in study.glob("base/*/*")}
+    unknown = [name for name in asked if name not in known_names | trained]
     if unknown:
         raise RunError(
-            f"learner names {', '.join(unknown)}; {recipe} lists {', '.join(sorted(known_names))}."
+            f"learner names {', '.join(unknown)}; {recipe} lists {', '.join(sorted(known_names))}, "
+            f"and {study} has {', '.join(sorted(trained)) or 'none'}."
         )
-    return [name for name in listed if name.partition("/")[2] in asked]
+    further = [name for name in asked if name not in known_names]
+    if further and recipe.stem not in ARMS:
+        return []
+    arms = dict.fromkeys(name.partition("/")[0] for name in listed)
+    narrowed = [name for name in listed if name.partition("/")[2] in asked]
+    return narrowed + [f"{arm}/{name}" for arm in arms for name in further]

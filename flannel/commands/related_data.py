@@ -4,7 +4,6 @@ from pathlib import Path
 
 from flannel.commands.recipes import config_flags
 from flannel.comparison.related import RelatedStudy
-from flannel.data.diagnosis import LABEL_SETS
 from flannel.data.hdf5 import export_hdf5, unpack_hdf5
 from flannel.data.manifest import build_manifest
 from flannel.data.sources import mask_pairs
@@ -44,7 +43,7 @@ def through_hdf5(plan: RelatedStudy, data: Path, study: Path) -> Path:
 
     def write(folder: Path) -> None:
         size_px = plan.hdf5_px or 0
-        left_out = export_hdf5(table, file, LABEL_SETS[plan.mapping], size_px, plan.seed)
+        left_out = export_hdf5(table, file, tuple(report.colours), size_px, plan.seed)
         print(*[f"left out: {sentence}" for sentence in left_out], sep="\n", end="")
         _said(unpack_hdf5(file, folder), file)
 

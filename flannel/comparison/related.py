@@ -15,7 +15,6 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from flannel.data.choices import Protocol
-from flannel.data.diagnosis import MappingName
 from flannel.errors import RunError
 from flannel.files import read_json, whole_file, write_json
 from flannel.study.contents import ENSEMBLE
@@ -84,7 +83,7 @@ class RelatedStudy:
 
     title: str
     papers: str
-    mapping: MappingName
+    mapping: str
     runs: dict[str, list[str]]
     reported: Reported
     phantoms: Twin

@@ -14,6 +14,8 @@ TEST_PARTS = 5
 """One of five parts is the test set: 20 %, as in the paper (Section 2)."""
 
 ATTEMPTS = 50
+LEAKS_SHOWN = 20
+"""How many patients in several folds are named."""
 
 
 def assign_folds(
@@ -37,9 +39,11 @@ def assign_folds(
             groups into as many parts as there are folds; fold k tests on part k and validates on
             part k + 1. `given` takes the source's own test set as it is, whatever the groups,
             where the source has one, and its own validation set, which leaves one fold; the rest
-            is drawn by whole groups. `leave-source-out` has a fold for each source, in
-            alphabetical order, which tests on it; a fifth of the other images validates. `external`
-            tests on every image and has no fold: a cohort for what others trained.
+            is drawn by whole groups. Folds that a table gives are taken as they are: each
+            validates, or tests in turn where no row has the split test. `leave-source-out` has a
+            fold for each source, in alphabetical order, which tests on it; a fifth of the other
+            images validates. `external` tests on every image and has no fold: a cohort for what
+            others trained.
         seed: Seed of the draw.
         folds: How many folds; `leave-source-out` and a given validation set settle it themselves.
         allow_absent: With `leave-source-out`, test also on diagnoses that no other source has.
@@ -50,9 +54,9 @@ def assign_folds(
     Raises:
         ManifestError: If there is one diagnosis alone, or none has as many radiographs as there
             are parts, a diagnosis has too few groups, no draw gives every diagnosis to every
-            part, `given` finds no test set of a source or a table whose splits were assigned
-            before, `leave-source-out` finds one source alone or a diagnosis that only the left
-            out source has, or the protocol is unknown.
+            part, `given` finds no test set of a source, a table whose splits were assigned before,
+            or a group in several folds of a table, `leave-source-out` finds one source alone or a
+            diagnosis that only the left out source has, or the protocol is unknown.
         OptionError: If there are fewer than two folds, or three for `nested`.
     """
     needed = 3 if protocol == "nested" else 2
@@ -185,9 +189,50 @@ def _first_complete(
     )
 
 
+def gives_folds(table: pd.DataFrame) -> bool:
+    """Returns whether a manifest without folds of ours has those of a user's table."""
+    return bool((table["fold"] > 0).any())
+
+
+def _given_folds(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Takes the folds of a table: of the images that do not test, or in turn where none does."""
+    tests = (table["split"] == "test").to_numpy()
+    lost = table["image_id"][~tests & table["fold"].isna()]
+    if len(lost):
+        raise ManifestError(
+            f"{len(lost)} radiographs have neither a fold nor the split test, first "
+            f"{lost.iloc[0]}. Give every row one of both, or leave the column fold out."
+        )
+    fold = table["fold"].fillna(-1).to_numpy(int)
+    number = len(set(fold[~tests]))
+    if number < (2 if tests.any() else 3):
+        raise ManifestError(
+            f"The table gives {number} folds; expected 2 or more beside rows of the split test, or "
+            "3 or more without, for each of which then tests in turn."
+        )
+    names = ["test" if test else f"fold {k}" for test, k in zip(tests, fold, strict=True)]
+    parts = table.assign(part=names)
+    spread = parts.groupby("group").filter(lambda rows: rows["part"].nunique() > 1)
+    if len(spread):
+        leaks = [
+            ", ".join(f"{row.image_id} ({row.part})" for row in rows.itertuples())
+            for _, rows in spread.groupby("group")
+        ]
+        more = f"\n  and {len(leaks) - LEAKS_SHOWN} more" if len(leaks) > LEAKS_SHOWN else ""
+        listed = "\n  ".join(leaks[:LEAKS_SHOWN])
+        raise ManifestError(
+            f"{len(leaks)} patients, or copies of one radiograph, lie in several folds of the "
+            f"table; put each into one:\n  {listed}{more}"
+        )
+    trains = "development" if tests.any() else "rotating"
+    return np.where(tests, "test", trains).astype(object), fold
+
+
 def _given(table: pd.DataFrame, seed: int, folds: int) -> tuple[np.ndarray, np.ndarray]:
+    if gives_folds(table) and table["split"].isin(("", "test", "development")).all():
+        return _given_folds(table)
     validates = (table["fold"] == 0).fillna(False).to_numpy(bool)
-    if (table["fold"] > 0).any() or not table["split"].isin(("", "test", "development")).all():
+    if not table["split"].isin(("", "test", "development")).all():
         raise ManifestError(
             "The manifest already has folds, which hide the source's own splits; build it again "
             "from the sources to use the protocol 'given'."

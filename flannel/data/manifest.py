@@ -5,22 +5,32 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from flannel.data.findings import MAPPINGS, LabelMapping, SourceError, SourceRow
+from flannel.data.diagnosis import LabelError
+from flannel.data.findings import (
+    KNOWN_FINDINGS,
+    MAPPINGS,
+    LabelMapping,
+    SourceError,
+    SourceRow,
+    as_written,
+    mapping_named,
+)
 from flannel.data.headers import Header, header_of, is_dicom_file
 from flannel.data.inspection import FileFacts, inspect_files
 from flannel.data.likeness import joined_groups
 from flannel.data.names import LONGEST_BYTES, image_id, is_file_name, shown
 from flannel.data.open_sets import how_to_get_radiographs
 from flannel.data.projections import AP, FRONTAL, PA, projection_of_words
-from flannel.data.sources import SOURCES
+from flannel.data.sources import OWN_SETS, SOURCES, folder_per_class
 from flannel.data.walk import NAMES_SHOWN, Left, folders_in, left_in_words, walk
 from flannel.errors import FlannelError
 from flannel.files import whole_file
-from flannel.progress import progress
+from flannel.progress import announce, progress
 
 COLUMNS = (
     "image_id", "path", "source", "patient_id", "group", "diagnosis", "finding", "view", "age",
@@ -51,6 +61,7 @@ class ManifestReport:
         passed_over: Files and folders in it that no row is about, and those left out by their
             DICOM header, by reason.
         patients_joined: By how many there are fewer groups because headers give one Patient ID.
+        colours: The label set in order, each diagnosis with its colour.
     """
 
     counts: Mapping[tuple[str, str], int]
@@ -59,6 +70,7 @@ class ManifestReport:
     folder: Path = Path()
     passed_over: Left = field(default_factory=dict)
     patients_joined: int = 0
+    colours: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Returns the report as plain text, with the first names of what was passed over."""
@@ -104,7 +116,9 @@ def build_manifest(
         folder: A data set as downloaded, or a folder that holds several.
         sources: Short names of the data sets to take, of `flannel.data.sources.SOURCES`; None
             takes all found.
-        mapping: Which findings are which diagnosis, a name in `flannel.data.findings.MAPPINGS`.
+        mapping: Which findings are which diagnosis: a name in `flannel.data.findings.MAPPINGS`, a
+            CSV table as `flannel.data.findings.read_mapping` reads, or "folders": findings are
+            the diagnoses, those that have a usable radiograph.
         strict: Refuse the whole when a file is missing or unreadable, instead of listing it.
         cache: Remembers the files there, so that the next call reads only what changed.
 
@@ -115,16 +129,19 @@ def build_manifest(
         ManifestError: If the folder, a source or the mapping is missing, nothing is left, or,
             with `strict`, a file is bad.
     """
-    if mapping not in MAPPINGS:
-        raise ManifestError(f"Label mapping {mapping!r} is unknown; choose {_either(MAPPINGS)}.")
     try:
-        rows, passed_over = _source_rows(folder, sources)
-    except SourceError as fault:
+        named = mapping_named(mapping)
+        known = KNOWN_FINDINGS if mapping in MAPPINGS else named.findings if named else None
+        rows, own, passed_over = _source_rows(folder, sources, known)
+        labels = named or as_written(row.finding for row in rows if not _reason_against(row))
+    except (SourceError, LabelError) as fault:
         raise ManifestError(str(fault)) from fault
+    if known is not None:
+        _name_unknown(own, known, mapping)
     left_out: Counter[tuple[str, str]] = Counter()
     wanted: list[tuple[SourceRow, str]] = []
     for row in rows:
-        diagnosis, reason = _read_label(row, MAPPINGS[mapping])
+        diagnosis, reason = _read_label(row, labels)
         if reason:
             left_out[row.source, reason] += 1
         else:
@@ -137,13 +154,15 @@ def build_manifest(
         raise ManifestError(f"{len(bad_files)} files of {folder} cannot be used:\n  {listed}")
     counts = Counter((str(r["source"]), str(r["diagnosis"])) for r in records.values())
     report = ManifestReport(dict(counts), dict(left_out), bad_files, folder, passed_over)
+    present = {diagnosis for _, diagnosis in counts} if named is None else set(labels.label_set)
+    colours = {name: colour for name, colour in labels.colours.items() if name in present}
     if not records:
         raise ManifestError(f"No radiograph of {folder} can be used:\n{report}")
     table = pd.DataFrame.from_records(list(records.values()), columns=COLUMNS)
     groups = joined_groups(table["group"].tolist(), table["sha256"].tolist())
     table["group"] = joined_groups(groups, table["image_id"].map(patients).tolist())
     joined = len(set(groups)) - table["group"].nunique()
-    report = replace(report, patients_joined=joined)
+    report = replace(report, patients_joined=joined, colours=colours)
     table["fold"] = table["fold"].astype("Int64")
     return table.sort_values("image_id", ignore_index=True), report
 
@@ -192,12 +211,18 @@ def patients_of(table: pd.DataFrame) -> pd.Series:
 
 
 def _source_rows(
-    folder: Path, names: Sequence[str] | None
-) -> tuple[list[SourceRow], dict[str, list[Path]]]:
+    folder: Path, names: Sequence[str] | None, classes: Set[str] | None
+) -> tuple[list[SourceRow], list[SourceRow], dict[str, list[Path]]]:
     """Lists the rows of the wanted sources, found in the folder itself or one level below.
 
+    Args:
+        folder: Where to look.
+        names: Of sources; None takes all.
+        classes: Names that class folders may have; None allows any.
+
     Returns:
-        The rows, and what no row is about, by reason.
+        The rows, those of them that the user labelled (`OWN_SETS`), and what no row is about, by
+        reason.
     """
     if not folder.is_dir():
         raise ManifestError(
@@ -209,23 +234,43 @@ def _source_rows(
         raise ManifestError(f"Source {unknown[0]!r} is unknown; choose {_either(SOURCES)}.")
     inside = folders_in(folder)
     rows: list[SourceRow] = []
+    own: list[SourceRow] = []
     used: list[Path] = []
     for name in names or SOURCES:
-        places = [place for place in (folder, *inside) if SOURCES[name].is_here(place)]
+        is_here = SOURCES[name].is_here
+        if name == folder_per_class.NAME:
+            is_here = partial(is_here, classes=classes)
+        places = [place for place in (folder, *inside) if is_here(place)]
         # chest_xray/ is found from above and by itself: the outermost place holds it all.
         places = [p for p in places if p == folder or folder not in places]
         if names and not places:
             raise ManifestError(f"No source {name!r} was found in {folder} or one level below.")
         for place in places:
             used.append(place)
-            rows += SOURCES[name].rows(place)
+            listed = SOURCES[name].rows(place)
+            rows += listed
+            own += listed if name in OWN_SETS else []
     if not used:
         raise ManifestError(
             f"No known data set was found in {folder} or one level below; expected metadata.csv "
             "with images/ (ccx), chest_xray/ with train, val or test (kcx), radiographs.csv, or "
-            f"another layout of docs/data_sets.md.\n{how_to_get_radiographs(folder)}"
+            "another layout of docs/data_sets.md. Folders by class with names of your own need "
+            f"the mapping 'folders', or one in a CSV table.\n{how_to_get_radiographs(folder)}"
         )
-    return rows, _passed_over(folder, used, inside, {os.path.normpath(row.path) for row in rows})
+    paths = {os.path.normpath(row.path) for row in rows}
+    return rows, own, _passed_over(folder, used, inside, paths)
+
+
+def _name_unknown(rows: Sequence[SourceRow], known: Set[str], mapping: str) -> None:
+    """Names the classes of a user's folders or table that the mapping does not read."""
+    unknown = Counter(row.finding for row in rows if row.finding and row.finding not in known)
+    if unknown:
+        names = ", ".join(f"{name!r} ({count})" for name, count in unknown.most_common())
+        announce(
+            f"{unknown.total()} of {len(rows)} radiographs are left out, for the mapping {mapping} "
+            f"does not read {names}. To take these names as diagnoses, choose the mapping "
+            "'folders'; to translate them, a CSV table with the columns finding and diagnosis."
+        )
 
 
 def _passed_over(
@@ -252,13 +297,18 @@ def _passed_over(
 
 def _read_label(row: SourceRow, mapping: LabelMapping) -> tuple[str, str]:
     """Returns the diagnosis of a row, or the reason why it is left out."""
-    if row.unfit:
-        return "", row.unfit
-    if projection_of_words(row.view) not in VIEWS:
-        return "", f"view {row.view or 'not written'}"
+    if reason := _reason_against(row):
+        return "", reason
     diagnosis = mapping.diagnoses.get(row.finding, "")
     why = mapping.left_out.get(row.finding, "not in the label mapping")
     return diagnosis, "" if diagnosis else f"finding {row.finding or '(empty)'}: {why}"
+
+
+def _reason_against(row: SourceRow) -> str:
+    """Returns why a row is no frontal chest radiograph, or ""."""
+    if row.unfit or projection_of_words(row.view) in VIEWS:
+        return row.unfit
+    return f"view {row.view or 'not written'}"
 
 
 def _records(

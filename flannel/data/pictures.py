@@ -1,11 +1,10 @@
 """Pictures for people: outlines of masks, boxes of patches, contact sheets; uint8 RGB arrays."""
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Integer, UInt8
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont
 
 Colour = tuple[int, int, int]
 
@@ -16,22 +15,15 @@ BLUE: Colour = (0, 114, 178)
 GREEN: Colour = (0, 158, 115)
 SKY: Colour = (86, 180, 233)
 
-DIAGNOSIS_COLOURS: Mapping[str, Colour] = MappingProxyType(
-    {
-        "COVID-19": VERMILION,
-        "Viral pneumonia": BLUE,
-        "Bacterial pneumonia": ORANGE,
-        "Normal": GREEN,
-        "Non-COVID": BLUE,
-        "Pneumonia": BLUE,
-        "No findings": GREEN,
-    }
-)
-"""A colour for each diagnosis of every label set, alike for what means the same."""
-
 FILL = 0.18
 CAPTION_PX = 20
 GAP_PX = 6
+
+
+def colour_of(text: str) -> Colour:
+    """Returns red, green and blue of a colour such as "#D55E00"."""
+    red, green, blue = ImageColor.getrgb(text)[:3]
+    return red, green, blue
 
 
 def as_colour(image: UInt8[np.ndarray, "height width *rgb"]) -> UInt8[np.ndarray, "height width 3"]:

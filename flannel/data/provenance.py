@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from flannel.data.diagnosis import FLANNEL, LABEL_SETS
+from flannel.data.diagnosis import FLANNEL, LABEL_SETS, LabelError, coloured
 from flannel.data.folds import splits_of_fold
 from flannel.data.manifest import (
     ManifestError,
@@ -100,6 +100,8 @@ class Provenance:
             split has.
         sha256: Of `manifest.csv`.
         flow: What is not in the manifest, and why; None in manifests of earlier versions.
+        colours: The label set in order, each diagnosis with its colour. Without them, as in
+            manifests of earlier versions, it is that of the mapping.
     """
 
     choices: Choices
@@ -107,10 +109,15 @@ class Provenance:
     folds: Mapping[str, Mapping[str, str | int]]
     sha256: str
     flow: Flow | None = None
+    colours: Mapping[str, str] = field(default_factory=dict)
 
 
 def save_with_provenance(
-    table: pd.DataFrame, path: Path, choices: Choices, flow: Flow | None = None
+    table: pd.DataFrame,
+    path: Path,
+    choices: Choices,
+    flow: Flow | None = None,
+    colours: Mapping[str, str] | None = None,
 ) -> Provenance:
     """Writes a manifest with folds, and how it was made beside it as `.json`.
 
@@ -119,6 +126,7 @@ def save_with_provenance(
         path: `manifest.csv`.
         choices: What was chosen.
         flow: What is not in it, where that is known.
+        colours: The label set in order, with colours; None for that of a mapping in `LABEL_SETS`.
 
     Raises:
         ManifestError: If the table breaks the schema, or has no folds.
@@ -142,6 +150,7 @@ def save_with_provenance(
         folds=folds,
         sha256=sha256_of(path),
         flow=flow,
+        colours=dict(colours or {}),
     )
     with whole_file(path.with_suffix(".json")) as beside:
         beside.write_text(json.dumps(asdict(provenance), indent=2) + "\n", encoding="utf-8")
@@ -248,8 +257,8 @@ def provenance_of(study: Path) -> Provenance | None:
 def label_set_of(study: Path) -> tuple[str, ...]:
     """Returns the diagnoses of a study, in order: everything that counts or names them asks here.
 
-    They are the label set of the mapping that the study's manifest was made with. A study that
-    keeps no note of it, such as one of predictions alone, has FLANNEL's four.
+    They stand in `manifest.json`; in that of an earlier version, the label set of its mapping is
+    meant. A study that keeps no note of it, such as one of predictions alone, has FLANNEL's four.
 
     Args:
         study: The study folder.
@@ -257,16 +266,32 @@ def label_set_of(study: Path) -> tuple[str, ...]:
     Raises:
         ManifestError: If `manifest.json` cannot be read, or names a mapping that does not exist.
     """
+    return tuple(colours_of(study))
+
+
+def colours_of(study: Path) -> dict[str, str]:
+    """Returns the diagnoses of a study, in order, each with its colour such as "#D55E00".
+
+    Args:
+        study: The study folder.
+
+    Raises:
+        ManifestError: As `label_set_of`.
+    """
     provenance = provenance_of(study)
     if provenance is None:
-        return FLANNEL
-    mapping = provenance.choices.mapping
-    if mapping not in LABEL_SETS:
+        return coloured(FLANNEL)
+    beside, mapping = study / "manifest.json", provenance.choices.mapping
+    if not provenance.colours and mapping not in LABEL_SETS:
         raise ManifestError(
-            f"{study / 'manifest.json'} names the label mapping {mapping!r}; expected "
-            f"{', '.join(LABEL_SETS)}. Make the manifest again (make data MAPPING=...)."
+            f"{beside} names the label mapping {mapping!r} and no colours, which list the "
+            f"diagnoses; expected {', '.join(LABEL_SETS)}. Make the manifest again (make data "
+            "MAPPING=...)."
         )
-    return LABEL_SETS[mapping]
+    try:
+        return coloured([*(provenance.colours or LABEL_SETS[mapping])], provenance.colours)
+    except LabelError as fault:
+        raise ManifestError(f"{beside}: {fault}") from fault
 
 
 def _read(beside: Path) -> Provenance:

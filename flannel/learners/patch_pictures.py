@@ -1,6 +1,6 @@
 """Where a learner's patches lie, as a picture, when it starts to learn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from PIL import Image
 
-from flannel.data.pictures import DIAGNOSIS_COLOURS, contact_sheet, draw_patch_boxes
+from flannel.data.pictures import colour_of, contact_sheet, draw_patch_boxes
+from flannel.data.provenance import colours_of
 from flannel.data.store import Store
 from flannel.files import whole_file
 from flannel.learners.datamodule import RadiographDataModule
@@ -49,7 +50,7 @@ class PatchPictures(Callback):
         if self.drawn or not trainer.is_global_zero or not isinstance(data, RadiographDataModule):
             return
         self.drawn = True
-        picture = self.draw(Store(data.study / "store"), batch, data.diagnoses)
+        picture = self.draw(Store(data.study / "store"), batch, colours_of(data.study))
         with whole_file(self.folder / "patches.png") as beside:
             Image.fromarray(picture).save(beside, format="PNG")
         for logger in trainer.loggers:
@@ -57,10 +58,10 @@ class PatchPictures(Callback):
                 logger.log_image("val/patches", [Image.fromarray(picture)])
 
     def draw(
-        self, store: Store, batch: Batch, diagnoses: Sequence[str]
+        self, store: Store, batch: Batch, colours: Mapping[str, str]
     ) -> UInt8[np.ndarray, "height width 3"]:
         """Returns a contact sheet of radiographs with the windows of their patches."""
-        pictures, captions = [], []
+        pictures, captions, diagnoses = [], [], list(colours)
         for at, image_id in enumerate(batch.image_ids[: self.radiographs]):
             diagnosis = diagnoses[int(batch.target[at])]
             small = Image.fromarray(store.radiograph(image_id)).resize((SHOWN_PX, SHOWN_PX))
@@ -68,8 +69,8 @@ class PatchPictures(Callback):
             centres = batch.places.centres[at].cpu().numpy() * SHOWN_PX // store.size_px
             sides = batch.places.windows_px[at].cpu().numpy() * SHOWN_PX // store.size_px
             for centre, side in zip(centres, sides, strict=True):
-                colours = [DIAGNOSIS_COLOURS[diagnosis]]
-                picture = draw_patch_boxes(picture, centre[None], int(side), colours)
+                edge = [colour_of(colours[diagnosis])]
+                picture = draw_patch_boxes(picture, centre[None], int(side), edge)
             pictures.append(picture)
             captions.append(diagnosis)
         return contact_sheet(pictures, captions, COLUMNS)

@@ -91,9 +91,10 @@ def evaluate_cohort(panel: Panel, manifest: Path, out: Path, redo: bool = False)
     """
     trained = panel.trained
     table, notes = _cohort(trained, manifest)
-    choices = _choices(trained, manifest)
+    choices = _choices(manifest)
     _claim(out, panel, table, redo)
-    save_with_provenance(table, out / "manifest.csv", choices, _flow(manifest, table))
+    flow = _flow(manifest, table)
+    save_with_provenance(table, out / "manifest.csv", choices, flow, trained.palette)
     prepared = prepare_radiographs(trained, table, out / "store", out / "masks")
     notes += [f"left out: {fault}" for fault in prepared.faults]
     for learner in trained.learners:
@@ -109,7 +110,9 @@ def _cohort(trained: Trained, manifest: Path) -> tuple[pd.DataFrame, list[str]]:
     diagnoses = label_set_of(manifest.parent)
     noted = (manifest.parent / "manifest.json").is_file()
     unknown = sorted(set(table["diagnosis"]) - set(trained.diagnoses))
-    if unknown or (noted and diagnoses != trained.diagnoses):
+    # A cohort by the names of its folders may lack some of the diagnoses, one by a mapping cannot.
+    other = diagnoses in LABEL_SETS.values() and diagnoses != trained.diagnoses
+    if unknown or (noted and other):
         raise EvaluationError(
             f"{manifest} is about {', '.join(diagnoses if noted else unknown)}; what was trained "
             f"distinguishes {', '.join(trained.diagnoses)}. Make the manifest with that mapping "
@@ -151,17 +154,11 @@ def _flow(manifest: Path, kept: pd.DataFrame) -> Flow | None:
     return replace(provenance.flow, left_out=left_out)
 
 
-def _choices(trained: Trained, manifest: Path) -> Choices:
-    """Returns how the cohort was made, by which tables and report know the label set."""
+def _choices(manifest: Path) -> Choices:
+    """Returns how the cohort was made."""
     if (manifest.parent / "manifest.json").is_file():
         return replace(load_provenance(manifest).choices, protocol="external", run="")
-    for mapping, diagnoses in LABEL_SETS.items():
-        if diagnoses == trained.diagnoses:
-            return Choices(protocol="external", seed=0, mapping=mapping)
-    raise EvaluationError(
-        f"What was trained distinguishes {', '.join(trained.diagnoses)}, which is the label set of "
-        f"none of the mappings {', '.join(LABEL_SETS)}: this version has no tables for it."
-    )
+    return Choices(protocol="external", seed=0, mapping="")
 
 
 def _claim(out: Path, panel: Panel, table: pd.DataFrame, redo: bool) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 
 from flannel.comparison.figures.style import drawn_in_style
 from flannel.comparison.radiograph_figures.drawing import (
-    CLASS_COLOURS,
     shortened,
     show,
     show_saliency,
@@ -77,19 +76,19 @@ class Drawing:
 
 
 def draw_opinions(
-    drawings: Sequence[Drawing], diagnoses: Sequence[str], store: Store
+    drawings: Sequence[Drawing], colours: Mapping[str, str], store: Store
 ) -> Iterator[Path]:
     """Draws pictures, whole or not at all, in several processes where there are many.
 
     Args:
         drawings: Which.
-        diagnoses: The label set, in order.
+        colours: The label set in order, each diagnosis with its colour.
         store: Holds the radiographs, and their lung masks as far as they have any.
 
     Yields:
         The path of each picture, in the order given.
     """
-    draw = partial(_draw, diagnoses=tuple(diagnoses), store=store)
+    draw = partial(_draw, colours=dict(colours), store=store)
     processes = min(os.cpu_count() or 1, len(drawings) // WORTH_A_PROCESS)
     if processes < 2:
         yield from map(draw, drawings)
@@ -100,24 +99,25 @@ def draw_opinions(
         yield from pool.map(draw, drawings)
 
 
-def _draw(drawing: Drawing, diagnoses: Sequence[str], store: Store) -> Path:
-    picture = opinion_picture(drawing.result, diagnoses, store, drawing.shown)
+def _draw(drawing: Drawing, colours: Mapping[str, str], store: Store) -> Path:
+    picture = opinion_picture(drawing.result, colours, store, drawing.shown)
     with whole_file(drawing.path) as beside:
         picture.savefig(beside, dpi=DOTS_PER_INCH)
     return drawing.path
 
 
 def opinion_picture(
-    result: RadiographResult, diagnoses: Sequence[str], store: Store, shown: Sequence[Shown]
+    result: RadiographResult, colours: Mapping[str, str], store: Store, shown: Sequence[Shown]
 ) -> Figure:
     """Draws what was predicted for one radiograph, and always that it is no diagnosis.
 
     Args:
         result: The radiograph.
-        diagnoses: The label set, in order.
+        colours: The label set in order, each diagnosis with its colour.
         store: Holds it, and its lung mask if it has one.
         shown: Learners whose patches and saliency are drawn.
     """
+    diagnoses = tuple(colours)
     views = (
         1
         + sum(part.patches is not None for part in shown)
@@ -133,7 +133,7 @@ def opinion_picture(
         _radiograph(next(panels), result, store)
         for part in shown:
             if part.patches is not None:
-                _patches(next(panels), part.learner, part.patches, store, diagnoses)
+                _patches(next(panels), part.learner, part.patches, store, colours)
             if part.heat is not None:
                 _heat(next(panels), part, store.radiograph(result.image_id), diagnoses)
         for axes in panels:
@@ -142,7 +142,7 @@ def opinion_picture(
             _withheld(below.subplots())
         else:
             bars, table = below.subplots(1, 2, width_ratios=(1, 1.35))
-            _bars(bars, first, diagnoses)
+            _bars(bars, first, colours)
             _table(table, result.predictions, diagnoses)
         figure.suptitle(_title(result, first, diagnoses), fontsize=11)
         figure.supxlabel(NOTICE, fontsize=8)
@@ -177,13 +177,13 @@ def _radiograph(axes: Axes, result: RadiographResult, store: Store) -> None:
 
 
 def _patches(
-    axes: Axes, learner: str, patches: Patches, store: Store, diagnoses: Sequence[str]
+    axes: Axes, learner: str, patches: Patches, store: Store, colours: Mapping[str, str]
 ) -> None:
     show(axes, store.radiograph(patches.image_id[0]))
-    draw_patches(axes, store.size_px, patches, 0)
-    votes = np.bincount(patches.logits[0].argmax(axis=1), minlength=len(diagnoses))
+    draw_patches(axes, store.size_px, patches, 0, list(colours.values()))
+    votes = np.bincount(patches.logits[0].argmax(axis=1), minlength=len(colours))
     axes.set_title(f"{votes.sum()} patches by vote")
-    counted = [f"{name} {count}" for name, count in zip(diagnoses, votes, strict=True) if count]
+    counted = [f"{name} {count}" for name, count in zip(colours, votes, strict=True) if count]
     axes.set_xlabel("\n".join([learner, ", ".join(counted)]), fontsize=6.5)
 
 
@@ -198,9 +198,9 @@ def _heat(
     axes.set_xlabel(f"{shown.learner}\nfor {diagnoses[shown.diagnosis]}", fontsize=6.5)
 
 
-def _bars(axes: Axes, prediction: Prediction, diagnoses: Sequence[str]) -> None:
-    places = range(len(diagnoses))
-    axes.barh(places, prediction.probabilities, color=CLASS_COLOURS[: len(diagnoses)])
+def _bars(axes: Axes, prediction: Prediction, colours: Mapping[str, str]) -> None:
+    places = range(len(colours))
+    axes.barh(places, prediction.probabilities, color=list(colours.values()))
     if prediction.low is not None and prediction.high is not None:
         middle = (prediction.low + prediction.high) / 2
         half = (prediction.high - prediction.low) / 2
@@ -214,7 +214,7 @@ def _bars(axes: Axes, prediction: Prediction, diagnoses: Sequence[str]) -> None:
     for place, value in enumerate(prediction.probabilities):
         axes.text(1.03, place, f"{value:.2f}", va="center", fontsize=8)
     axes.set_xlim(0, 1)
-    axes.set_yticks(places, diagnoses)
+    axes.set_yticks(places, list(colours))
     axes.invert_yaxis()
     redrawn = "; line: 95 % of redraws of the patches" if prediction.low is not None else ""
     axes.set_xlabel(f"probability{redrawn}", fontsize=7.5)

@@ -180,7 +180,7 @@ def predict_files(
                 for result in results
             ]
             waiting = [drawing for drawing in drawings if not drawing.path.is_file()]
-            drawn = draw_opinions(waiting, trained.diagnoses, prepared.store)
+            drawn = draw_opinions(waiting, trained.palette, prepared.store)
             for _ in progress(drawn, len(waiting), "Drawing pictures"):
                 pass
         faults = (*inbox.faults, *prepared.faults)

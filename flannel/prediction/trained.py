@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
+from flannel.data.diagnosis import coloured
 from flannel.data.store.layout import Settings
 from flannel.ensemble.baselines import Combine
 from flannel.ensemble.combinations import combined
@@ -260,6 +261,7 @@ class Trained:
             names; None where they are not known, as of older bundles.
         notes: Sentences on what is missing or unusual.
         baselines: What else combines them, likewise; none unless asked for.
+        colours: Of the diagnoses, in their order; empty where none are known, as of older bundles.
     """
 
     name: str
@@ -275,6 +277,12 @@ class Trained:
     hashes: Callable[[], tuple[bytes, ...]] | None = None
     notes: tuple[str, ...] = ()
     baselines: tuple[TrainedBaseline, ...] = ()
+    colours: tuple[str, ...] = ()
+
+    @property
+    def palette(self) -> dict[str, str]:
+        """The label set in order, each diagnosis with its colour."""
+        return coloured(self.diagnoses, dict(zip(self.diagnoses, self.colours, strict=False)))
 
     def used(self, sha256: str) -> bool:
         """Returns whether the fold was trained or selected on this very file."""

@@ -15,7 +15,7 @@ from flannel.data.duplicates import has_structure, perceptual_hash
 from flannel.data.folds import splits_of_fold
 from flannel.data.likeness import hashes_of
 from flannel.data.manifest import load_manifest
-from flannel.data.provenance import label_set_of
+from flannel.data.provenance import colours_of, label_set_of
 from flannel.data.store import Store
 from flannel.data.store.layout import read_settings
 from flannel.ensemble.baselines import FITTED, recalled
@@ -129,6 +129,7 @@ def trained_of_study(
         name=str(study),
         fold=fold,
         diagnoses=diagnoses,
+        colours=tuple(colours_of(study).values()),
         store=settings,
         segmenter=segmenter,
         masks=masks,

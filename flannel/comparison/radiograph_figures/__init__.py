@@ -15,6 +15,7 @@ from flannel.comparison.radiograph_figures.masks import (
 )
 from flannel.comparison.radiograph_figures.votes import first_patches, votes
 from flannel.comparison.results import Comparison, printed_runs
+from flannel.data.provenance import colours_of
 from flannel.data.store import Store, StoreError
 
 __all__ = ["write_galleries"]
@@ -52,7 +53,7 @@ def write_galleries(comparison: Comparison, folder: Path, related: bool = False)
         run, patches = first
         seen = {key: name for key, name in examples.items() if key in patches.image_id}
         if seen:
-            drawn["votes"] = votes(store, run, patches, seen, comparison.diagnoses)
+            drawn["votes"] = votes(store, run, patches, seen, colours_of(study))
     differing = first_disagreement(comparison)
     if differing is not None:
         figure = disagreements(store, differing)

@@ -6,11 +6,8 @@ from matplotlib.axes import Axes
 
 from flannel.comparison.figures.style import drawable
 
-CLASS_COLOURS = ("#D55E00", "#CC79A7", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#0072B2")
-"""One colour per diagnosis, from the palette of Okabe and Ito."""
-
-CLASS_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-"""One mark per diagnosis: patches differ in grey too."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""Marks of the diagnoses, in turn: patches differ in grey too."""
 
 SHOWN_PX = 512
 

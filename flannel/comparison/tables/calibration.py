@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 
 from flannel.comparison.measurements import Measurements, Row
-from flannel.comparison.tables.cells import UNDEFINED, listed, number_cell, score_cell
+from flannel.comparison.tables.cells import (
+    UNDEFINED,
+    listed,
+    measure_cell,
+    number_cell,
+    score_cell,
+)
 from flannel.comparison.tables.layout import Line, Table
 from flannel.metrics.calibration import calibration_table
 from flannel.metrics.clinical import FLOOR, Recalibration, predictive_values, recalibration
@@ -119,9 +125,12 @@ def operating_points_table(measurements: Measurements) -> Table | None:
     """Lists how many of the first diagnosis are found at 95 % specificity.
 
     Rows without validation radiographs, or none without the diagnosis, have no threshold and are
-    left out; None if that is all of them.
+    left out; None if that is all of them. Of two diagnoses the first is the positive one, and its
+    area under the ROC curve stands beside sensitivity and specificity.
     """
-    covid = measurements.comparison.diagnoses[0]
+    covid, *others = measurements.comparison.diagnoses
+    two = len(others) == 1
+    areas = [("ROC-AUC", (covid, "roc_auc"))] if two else []
     lines: list[Line] = []
     numbers: list[dict[str, object]] = []
     for row in measurements.rows:
@@ -139,6 +148,7 @@ def operating_points_table(measurements: Measurements) -> Table | None:
                 (
                     row.arm,
                     row.learner,
+                    *(measure_cell(row.measured, *measure) for _, measure in areas),
                     *(score_cell(at.value, np.nan, (at.low, at.high)) for at in both),
                     listed(thresholds) or UNDEFINED,
                     *(_predictive(point, prevalence) for prevalence in PREVALENCES),
@@ -168,7 +178,8 @@ def operating_points_table(measurements: Measurements) -> Table | None:
     return Table(
         name="operating_points",
         title=f"{covid} at {_per_cent(SPECIFICITY)} specificity",
-        caption=f"The threshold on the probability of {covid} was chosen on each fold's "
+        caption=(f"Positive is {covid}, negative {others[0]}. " if two else "")
+        + f"The threshold on the probability of {covid} was chosen on each fold's "
         f"validation radiographs, for a specificity of {_per_cent(SPECIFICITY)}. Shown is its "
         "result on the test radiographs: mean over folds, with the 95 % interval over groups of "
         "patients. "
@@ -176,8 +187,8 @@ def operating_points_table(measurements: Measurements) -> Table | None:
         "sensitivity and specificity; the prevalence of the test set follows from how it was "
         "collected.",
         head=(
-            "arm", "learner", "sensitivity", "specificity", "thresholds",
-            *(f"PPV / NPV at {_per_cent(prevalence)}" for prevalence in PREVALENCES),
+            "arm", "learner", *(name for name, _ in areas), "sensitivity", "specificity",
+            "thresholds", *(f"PPV / NPV at {_per_cent(prevalence)}" for prevalence in PREVALENCES),
         ),
         lines=tuple(lines),
         numbers=pd.DataFrame(numbers),

@@ -45,7 +45,7 @@ def measures_tables(measurements: Measurements) -> list[Table]:
             numbers=numbers,
         ),
         Table(
-            name=f"measures_{re.sub('[^a-z0-9]', '', first.lower())}",
+            name="measures_" + re.sub(r"[\W_]", "", first.lower()),
             title=f"Every measure, {first} against the rest",
             caption=caption,
             head=(*ahead, *(measure_words(first, measure) for measure in CLASS_MEASURES)),

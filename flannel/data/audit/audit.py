@@ -1,6 +1,6 @@
 """The audit: what is in a cohort, what leaks between its splits, which shortcuts it offers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -82,13 +82,16 @@ class Audit:
     shortcuts: tuple[Shortcut, ...]
 
 
-def audit_cohort(manifest: pd.DataFrame, store: Store, seed: int = 1) -> Audit:
+def audit_cohort(
+    manifest: pd.DataFrame, store: Store, seed: int = 1, label_set: Sequence[str] = ()
+) -> Audit:
     """Counts, compares and tries out everything about a cohort.
 
     Args:
         manifest: The radiographs; those that the store lacks are named and left out.
         store: Their grey values and, if there are some, lung masks.
         seed: Of the forests that look for shortcuts.
+        label_set: The study's, in order; diagnoses that it lacks come behind those that it has.
     """
     stored = manifest["image_id"].isin(store.image_ids)
     not_stored = tuple(manifest["image_id"][~stored])
@@ -101,7 +104,8 @@ def audit_cohort(manifest: pd.DataFrame, store: Store, seed: int = 1) -> Audit:
     patients, counts = patients_of(table), frequencies(table["diagnosis"])
     by_diagnosis = patients.groupby(table["diagnosis"]).nunique()
     origin = counted_by(table["diagnosis"], table["source"])
-    diagnoses = in_order(counts)
+    places = {diagnosis: place for place, diagnosis in enumerate(label_set)}
+    diagnoses = sorted(in_order(counts), key=lambda name: places.get(name, len(places)))
     return Audit(
         images=len(table),
         patients=patients.nunique(),

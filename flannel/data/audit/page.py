@@ -21,7 +21,7 @@ from flannel.data.audit.shortcuts import EXPLAINED, FOLDS, TARGETS, TREES
 from flannel.data.copies import SAME
 from flannel.data.findings import MAPPINGS
 from flannel.data.manifest import load_manifest
-from flannel.data.provenance import load_provenance
+from flannel.data.provenance import label_set_of, load_provenance
 from flannel.data.store import Store
 from flannel.files import whole_file
 from flannel.templates import page_environment
@@ -49,7 +49,7 @@ def write_audit(study: Path, seed: int = 1) -> tuple[Path, list[Remark]]:
     path = study / "manifest.csv"
     manifest, store = load_manifest(path), Store(study / "store")
     choices = load_provenance(path).choices if path.with_suffix(".json").is_file() else None
-    audit = audit_cohort(manifest, store, seed)
+    audit = audit_cohort(manifest, store, seed, label_set_of(study))
     sentences = remarks(audit)
     with whole_file(study / "audit.json") as beside:
         content = {

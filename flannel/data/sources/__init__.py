@@ -33,6 +33,7 @@ from flannel.progress import announce
 
 __all__ = [
     "CONVENTIONS",
+    "OWN_SETS",
     "SOURCES",
     "MaskPair",
     "find_pairs",
@@ -52,6 +53,9 @@ SOURCES: Mapping[str, ModuleType] = MappingProxyType(
 )  # fmt: skip
 """The sources of radiographs to classify, by short name (docs/data_sets.md). Each module says with
 `is_here(folder)` whether a folder is its set, and lists it with `rows(folder)`."""
+
+OWN_SETS = (csv_table.NAME, folder_per_class.NAME)
+"""Sources whose classes the user named."""
 
 CCX_SHARE = 8
 """One in so many phantoms without COVID-19 lies in CCX, as a few real ones do."""

@@ -15,7 +15,7 @@ NAME = "table"
 FILE = "radiographs.csv"
 LABELS = ("finding", "diagnosis")
 COLUMNS = (
-    "path", "finding", "diagnosis", "patient_id", "group", "view", "source", "split", "age",
+    "path", "finding", "diagnosis", "patient_id", "group", "view", "source", "split", "fold", "age",
     "sex", "licence",
 )  # fmt: skip
 SPLITS: dict[str, Split] = {
@@ -35,10 +35,10 @@ def rows(folder: Path) -> list[SourceRow]:
     """Lists the radiographs of the table, in its order.
 
     Columns are addressed by name, whatever their case: `path`, relative to the table, and
-    `finding` or `diagnosis`, the words of a label table (`flannel/data/labels/generic.csv`);
+    `finding` or `diagnosis`, the words of a label table (`flannel/data/labels/`);
     where both are, the finding counts and the diagnosis fills its blanks. Optional are
-    `patient_id`, `group`, `view`, `source`, `split` (train, val, test, development), `age`, `sex`
-    and `licence`; others are passed over. Without the column `view` all are taken as frontal.
+    `patient_id`, `group`, `view`, `source`, `split` (train, val, test, development), `fold`, `age`,
+    `sex` and `licence`; others are passed over. Without the column `view` all are taken as frontal.
 
     `group`, the cautious identity, is taken as written, so that it can name a group of another
     source (`ccx-12`); without it, it is the source with the patient, and without a patient with
@@ -53,6 +53,7 @@ def rows(folder: Path) -> list[SourceRow]:
     path = folder / FILE
     records, columns = _records(path)
     _check_splits(path, records)
+    _check_folds(path, records)
     empty = [str(line) for line, record in enumerate(records, start=2) if not record["path"]]
     if empty:
         announce(f"{path}: no path in line {', '.join(empty)}; these rows are left out.")
@@ -89,6 +90,22 @@ def _check_splits(path: Path, records: Sequence[Record]) -> None:
         )
 
 
+def _check_folds(path: Path, records: Sequence[Record]) -> None:
+    strange = sorted({record["fold"] for record in records if not _is_fold(record)})
+    if strange:
+        raise SourceError(
+            f"{path} holds the fold {', '.join(map(repr, strange))}; expected a whole number from "
+            "0 on, and nothing in rows of the split test or val."
+        )
+
+
+def _is_fold(record: Record) -> bool:
+    number = record["fold"]
+    if record["split"] in ("test", "val"):
+        return not number
+    return not number or (number.isascii() and number.isdigit() and len(number) < 4)
+
+
 def _row(folder: Path, record: Record, frontal: str) -> SourceRow:
     source = record["source"] or NAME
     patient = record["patient_id"] or record["path"]
@@ -103,7 +120,7 @@ def _row(folder: Path, record: Record, frontal: str) -> SourceRow:
         sex=record["sex"],
         licence=record["licence"],
         split=SPLITS[record["split"]],
-        fold=0 if record["split"] == "val" else None,
+        fold=0 if record["split"] == "val" else int(record["fold"]) if record["fold"] else None,
     )
 
 

@@ -1,12 +1,12 @@
 """Any radiographs sorted into one folder per class, with or without a split above."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 import numpy as np
 
-from flannel.data.findings import FRONTAL, LABEL_TABLES, SourceRow, Split
+from flannel.data.findings import FRONTAL, KNOWN_FINDINGS, SourceRow, Split
 from flannel.data.phantom import varied_size, write_phantom
 from flannel.data.sources import (
     alifrahman,
@@ -20,7 +20,6 @@ from flannel.data.sources import (
 )
 from flannel.data.sources.class_folders import images_in
 from flannel.data.walk import folders_in
-from flannel.progress import announce
 
 NAME = "folder_per_class"
 SPLITS: dict[str, Split] = {
@@ -34,24 +33,28 @@ SPLITS: dict[str, Split] = {
     "testing": "test",
 }
 """Split of the folders with these names, whatever their case; `_split_of` takes more of them."""
+NO_CLASSES = frozenset({"images", "masks"})
 NAMED_SETS = (
     ccx, kcx, jsrt_radiographs, covid_qu_ex, radiography, alifrahman, darkcovidnet, csv_table,
 )  # fmt: skip
 """The sets that have a layout of their own."""
 
-KNOWN = frozenset(row.finding for table in LABEL_TABLES.values() for row in table)
 
-
-def is_here(folder: Path) -> bool:
+def is_here(folder: Path, classes: Set[str] | None = KNOWN_FINDINGS) -> bool:
     """Returns whether the folder has one folder per class, and no known set claims it.
 
-    At least two folders must hold images, one of them named by a finding that a label table
-    knows. A folder named `train`, `Testing` or `val_set` is a part of a set, not a set.
+    At least two folders must hold images, one of them named by a class. A folder named `train`,
+    `Testing` or `val_set` is a part of a set, not a set.
+
+    Args:
+        folder: The folder.
+        classes: Names of classes; None allows any but those of a set of lung masks.
     """
     names = {place.name for _, place in _class_folders(folder)}
+    named = names - NO_CLASSES if classes is None else names & classes
     return (
         len(names) > 1
-        and not names.isdisjoint(KNOWN)
+        and bool(named)
         and _split_of(folder.name) is None
         and not any(source.is_here(folder) for source in NAMED_SETS)
     )
@@ -62,19 +65,11 @@ def rows(folder: Path) -> list[SourceRow]:
 
     The set says neither patient nor view. An image stands for its own patient; of the same name
     in two folders nobody says whether it is the same image, so these are one group. Whoever sorts
-    radiographs into classes vouches that they are frontal. Folders whose name no label table
-    knows are named on stderr; their images are listed all the same.
+    radiographs into classes vouches that they are frontal.
 
     Args:
         folder: Holds `<class>/`, or `train/<class>/`, `val/<class>/` and `test/<class>/`.
     """
-    places = _class_folders(folder)
-    unknown = sorted({place.name for _, place in places} - KNOWN)
-    if unknown:
-        announce(
-            f"{folder}: no label table knows the classes {', '.join(unknown)}; rename the folders "
-            "to names of flannel/data/labels/generic.csv, or their images have no diagnosis."
-        )
     name = folder.resolve().name
     return [
         SourceRow(
@@ -87,7 +82,7 @@ def rows(folder: Path) -> list[SourceRow]:
             split=SPLITS[split],
             fold=0 if split.startswith("val") else None,
         )
-        for split, place in places
+        for split, place in _class_folders(folder)
         for path in images_in(place)
     ]
 

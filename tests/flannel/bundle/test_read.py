@@ -215,6 +215,12 @@ def set_in(*path):
         (set_in("store", "size_px", 10**9), "a side of 1000000000 px"),
         (set_in("store", "resize", "crop"), "'crop', where one of"),
         (set_in("diagnoses", "many"), "expected a list of texts"),
+        (set_in("diagnoses", ["a/b", "b", "c", "d"]), "'a/b' cannot be the name of a diagnosis"),
+        (set_in("colours", ["#D55E00"]), "1 colours for 4 diagnoses"),
+        (
+            set_in("colours", ["red", "#D55E00", "#009E73", "#0072B2"]),
+            "colour of COVID-19 is 'red'",
+        ),
         (set_in("learners", "none"), "expected a list"),
     ],
 )

@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,9 @@ from flannel.commands.base_models import base_configs
 from flannel.commands.recipes import check_appended
 from flannel.data.diagnosis import FLANNEL
 from flannel.data.manifest import load_manifest
+from flannel.data.phantom import write_phantom
 from flannel.data.provenance import load_provenance
+from flannel.data.sources import csv_table
 from flannel.data.store import Store
 from flannel.errors import RunError
 from flannel.learners.datamodule import RadiographDataModule
@@ -47,6 +50,31 @@ def test_the_manifest_says_how_it_was_made(phantoms, tmp_path, capsys):
     assert (tmp_path / "manifest.csv").read_bytes() == first
     assert main([*words, "--protocol=leave-source-out"]) == 1
     assert "nothing is left to learn COVID-19 from" in capsys.readouterr().err
+
+
+def test_folds_of_a_table_count_and_leaks_are_refused(tmp_path, capsys):
+    data, study = tmp_path / "data", tmp_path / "study"
+    records = []
+    for number in range(12):
+        name = f"{number}.png"
+        write_phantom(data / name, "Normal", np.random.default_rng(number), (64, 64))
+        diagnosis = ("tuberculosis", "healthy")[number % 2]
+        records.append({"path": name, "diagnosis": diagnosis, "fold": str(number // 2 % 3)})
+    csv_table.write_table(data, records)
+    words = ["manifest", f"--data={data}", f"--study={study}", "--mapping=folders"]
+    assert main(words) == 0
+    assert "The table's own folds are taken: protocol given." in capsys.readouterr().out
+    table = load_manifest(study / "manifest.csv")
+    assert load_provenance(study / "manifest.csv").choices.protocol == "given"
+    stems = table["path"].map(lambda path: int(Path(path).stem))
+    assert table["fold"].tolist() == (stems // 2 % 3).tolist()
+    assert set(table["split"]) == {"rotating"}
+    (data / "2.png").write_bytes((data / "0.png").read_bytes())
+    assert main(words) == 1
+    message = capsys.readouterr().err
+    assert "1 patients, or copies of one radiograph, lie in several folds of the table" in message
+    assert "(fold 0), " in message
+    assert "(fold 1)" in message
 
 
 def test_recipes_are_chained_in_order(experiments, tmp_path):

@@ -160,3 +160,19 @@ lock = lock_folder(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.readline()
 """
+
+
+def test_any_learners_of_the_study_can_be_combined(base_study, make, capsys):
+    for name, expert in (("global/mine", 1), ("global/expert3", 3), ("global/yours", 0)):
+        base_study.run(name, expert)
+    words = ("--form=flannel,mean", "--fold=0")
+    assert make(*words, "--learner=mine,expert3,yours") == 0
+    assert made(base_study) == ["global/fold0", "global/mean/fold0"]
+    config = yaml.safe_load((base_study.folder / "ensemble/global/fold0/config.yaml").read_text())
+    assert config["data"]["learners"] == ["global/expert3", "global/mine", "global/yours"]
+    lacks = "lacks the finished predictions of all 3 learners"
+    assert f"patched: no ensemble for fold 0, which {lacks}" in capsys.readouterr().out
+    assert make(*words, "--learner=mine,hers") == 1
+    told = capsys.readouterr().err
+    assert "learner names hers; " in told
+    assert "has expert3, mine, yours" in told

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flannel.data.diagnosis import FLANNEL
-from flannel.data.folds import assign_folds, splits_of_fold
+from flannel.data.folds import assign_folds, gives_folds, splits_of_fold
 from flannel.data.manifest import ManifestError
 
 GROUPED = ("patient", "nested", "given", "leave-source-out")
@@ -190,8 +190,9 @@ def test_given_keeps_the_sources_own_test_set():
     assert set(result["split"][~kaggle]) == {"test", "development"}
     parts = result["fold"].fillna(-1)
     assert (parts.groupby(result["group"]).nunique() == 1).all()
+    pd.testing.assert_frame_equal(assign_folds(result, "given"), result)
     with pytest.raises(ManifestError, match="already has folds"):
-        assign_folds(result, "given")
+        assign_folds(assign_folds(cohort(), "nested"), "given")
     with pytest.raises(ManifestError, match="No source in the manifest"):
         assign_folds(cohort(), "given")
 
@@ -262,3 +263,44 @@ def test_too_few_groups_are_told_with_counts():
         assign_folds(table, "image")
     with pytest.raises(ValueError, match="folds is 1"):
         assign_folds(table, folds=1)
+
+
+def with_folds_of_its_own(tests):
+    """A cohort whose table gives every group a fold, and the last ones the test set."""
+    table = cohort(12)
+    number = pd.Series(pd.factorize(table["group"])[0] % 4, table.index)
+    if tests:
+        table["split"] = np.where(number == 3, "test", "")
+        number = number.where(number != 3)
+    return table.assign(fold=number.astype("Int64"))
+
+
+def test_folds_of_a_table_are_taken_as_they_are():
+    table = with_folds_of_its_own(tests=True)
+    assert gives_folds(table)
+    assigned = assign_folds(table, "given")
+    pd.testing.assert_series_equal(assigned["fold"], table["fold"])
+    for fold, used in every_fold(assigned).items():
+        assert ((used == "val") == (table["fold"] == fold).fillna(False)).all()
+        assert ((used == "test") == (table["split"] == "test")).all()
+    turned = assign_folds(with_folds_of_its_own(tests=False), "given")
+    for fold, used in every_fold(turned).items():
+        assert ((used == "test") == (turned["fold"] == fold)).all()
+        assert ((used == "val") == (turned["fold"] == (fold + 1) % 4)).all()
+
+
+def test_leaks_between_folds_of_a_table_are_listed():
+    table = with_folds_of_its_own(tests=True)
+    rows = table.index[table["group"] == "COVID-19-1"]
+    table.loc[rows[0], ["split", "fold"]] = ["test", pd.NA]
+    first, second = table["image_id"][rows[:2]]
+    expected = rf"1 patients, or copies .* each into one:\n  {first} \(test\), {second} \(fold \d\)"
+    with pytest.raises(ManifestError, match=expected):
+        assign_folds(table, "given")
+    table = with_folds_of_its_own(tests=True)
+    table.loc[table.index[0], "fold"] = pd.NA
+    with pytest.raises(ManifestError, match="1 radiographs have neither a fold nor the split test"):
+        assign_folds(table, "given")
+    table = with_folds_of_its_own(tests=False)
+    with pytest.raises(ManifestError, match="The table gives 2 folds; expected 2 or more beside"):
+        assign_folds(table.assign(fold=table["fold"] % 2), "given")

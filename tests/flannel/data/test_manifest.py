@@ -14,6 +14,7 @@ from flannel.data.manifest import (
     load_manifest,
     save_manifest,
 )
+from flannel.data.phantom import write_phantom
 from flannel.files import sha256_of
 
 REAL = Path(os.environ.get("FLANNEL_REAL_DATA", Path(__file__).parents[4] / "shared" / "data"))
@@ -265,3 +266,60 @@ def test_no_cell_of_a_table_leaves_the_study_or_stops_the_others(tmp_path):
     first, second = sorted(report.bad_files, key=len)
     assert r"a\x00b.png' is a name that no disk or table takes" in first
     assert second.endswith("cannot be read (File name too long).")
+
+
+def drawn(folder, **classes):
+    """Phantoms in folders by class, under names of any diagnosis."""
+    for kind, (name, count) in enumerate(classes.items()):
+        for number in range(count):
+            generator = np.random.default_rng([kind, number])
+            write_phantom(folder / name / f"{name}-{number}.png", "Normal", generator, (64, 64))
+    return folder
+
+
+def test_folders_are_the_diagnoses_where_they_are_wanted_so(tmp_path, capsys):
+    folder = drawn(tmp_path / "data", healthy=3, tuberculosis=2)
+    with pytest.raises(ManifestError, match="names of your own need the mapping 'folders'"):
+        build_manifest(folder)
+    table, report = build_manifest(folder, mapping="folders")
+    assert table["diagnosis"].value_counts().to_dict() == {"healthy": 3, "tuberculosis": 2}
+    assert report.colours == {"tuberculosis": "#D55E00", "healthy": "#009E73"}
+    (folder / "tuberculosis").rename(folder / "covid")
+    capsys.readouterr()
+    table, report = build_manifest(folder)
+    assert set(table["diagnosis"]) == {"COVID-19"}
+    printed = capsys.readouterr().err
+    assert "3 of 5 radiographs are left out, for the mapping flannel does not" in printed
+    assert "does not read 'healthy' (3). To take these names as diagnoses" in printed
+    (folder / "healthy").rename(folder / "a, b")
+    with pytest.raises(ManifestError, match="'a, b' cannot be the name of a diagnosis"):
+        build_manifest(folder, mapping="folders")
+
+
+def test_a_mapping_of_ones_own_translates_folders_and_tables(tmp_path):
+    folder = drawn(tmp_path / "data" / "set", tbc=2, Tb=1, ok=2, ct=1)
+    rows = [f"{path.relative_to(folder)},{path.parent.name}\n" for path in folder.rglob("*.png")]
+    mapping = tmp_path / "mine.csv"
+    mapping.write_text("finding,diagnosis,reason\nok,Healthy\ntbc,TB\nTb,TB\nct,,no radiograph\n")
+    expected = {"Healthy": 2, "TB": 3}
+    for place in (folder, folder.parent):
+        table, report = build_manifest(place, mapping=str(mapping))
+        assert table["diagnosis"].value_counts().to_dict() == expected
+        assert tuple(report.colours) == ("Healthy", "TB")
+        assert report.left_out == {("folder_per_class", "finding ct: no radiograph"): 1}
+    (folder / "radiographs.csv").write_text("path,diagnosis\n" + "".join(rows))
+    table, report = build_manifest(folder, mapping=str(mapping))
+    assert table["diagnosis"].value_counts().to_dict() == expected
+    assert set(table["source"]) == {"table"}
+    table, report = build_manifest(folder, mapping="folders")
+    assert tuple(report.colours) == ("ct", "ok", "Tb", "tbc")
+
+
+def test_a_class_without_a_usable_radiograph_is_no_diagnosis_of_folders(tmp_path):
+    folder = drawn(tmp_path / "data", a=2, b=2)
+    broken = folder / "c" / "d.png"
+    broken.parent.mkdir()
+    broken.write_bytes(b"\x89PNG\r\n\x1a\nno picture")
+    _, report = build_manifest(folder, mapping="folders")
+    assert tuple(report.colours) == ("a", "b")
+    assert len(report.bad_files) == 1

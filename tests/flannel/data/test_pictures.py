@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 
-from flannel.data.diagnosis import LABEL_SETS
 from flannel.data.pictures import (
-    DIAGNOSIS_COLOURS,
     SKY,
     VERMILION,
+    colour_of,
     contact_sheet,
     draw_patch_boxes,
     overlay_mask,
@@ -14,9 +13,8 @@ from flannel.data.pictures import (
 GREY = np.full((40, 60), 100, np.uint8)
 
 
-def test_every_diagnosis_has_its_own_colour():
-    for label_set in LABEL_SETS.values():
-        assert len({DIAGNOSIS_COLOURS[name] for name in label_set}) == len(label_set)
+def test_a_colour_is_read_as_three_levels():
+    assert colour_of("#D55E00") == VERMILION == (213, 94, 0)
 
 
 def test_overlay_fills_lightly_outlines_fully_and_leaves_the_rest():

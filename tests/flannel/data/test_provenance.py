@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -9,6 +10,7 @@ from flannel.data.folds import assign_folds
 from flannel.data.manifest import COLUMNS, ManifestError
 from flannel.data.provenance import (
     Choices,
+    colours_of,
     label_set_of,
     load_provenance,
     save_with_provenance,
@@ -77,10 +79,22 @@ def test_the_label_set_is_that_of_the_noted_mapping(table, tmp_path):
     assert label_set_of(tmp_path) == COVID_NORMAL
 
 
+def test_labels_and_colours_of_ones_own_are_noted_in_order(table, tmp_path):
+    path, colours = tmp_path / "manifest.csv", {"b": "#D55E00", "a": "#009E73"}
+    mine = assign_folds(table.assign(diagnosis=np.where(table["diagnosis"] == "Normal", "a", "b")))
+    save_with_provenance(mine, path, Choices("patient", 407, "mine.csv"), colours=colours)
+    assert label_set_of(tmp_path) == ("b", "a")
+    assert colours_of(tmp_path) == colours
+    beside = path.with_suffix(".json")
+    beside.write_text(beside.read_text().replace('"b": "#', '"b/c": "#'))
+    with pytest.raises(ManifestError, match=r"manifest\.json: 'b/c' cannot be the name"):
+        label_set_of(tmp_path)
+
+
 def test_a_mapping_that_does_not_exist_is_named(table, tmp_path):
     choices = Choices("patient", 407, "five_classes")
     save_with_provenance(assign_folds(table), tmp_path / "manifest.csv", choices)
-    with pytest.raises(ManifestError, match="'five_classes'; expected flannel, wide"):
+    with pytest.raises(ManifestError, match="'five_classes' and no colours, which list"):
         label_set_of(tmp_path)
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(ManifestError, match="does not say how"):

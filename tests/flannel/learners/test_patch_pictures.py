@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flannel.data.diagnosis import FLANNEL
-from flannel.data.pictures import DIAGNOSIS_COLOURS, GAP_PX
+from flannel.data.diagnosis import FLANNEL, coloured
+from flannel.data.pictures import GAP_PX, colour_of
 from flannel.learners.datamodule import RadiographDataModule
 from flannel.learners.patch_pictures import SHOWN_PX, PatchPictures
 
@@ -25,16 +25,17 @@ def test_patches_are_drawn_on_their_radiographs_once(phantom_study, tmp_path):
     picture = np.asarray(Image.open(tmp_path / "patches.png"))
     true = [FLANNEL[int(index)] for index in batch.target[:3]]
     drawn = {tuple(colour) for colour in np.unique(picture.reshape(-1, 3), axis=0)}
-    for diagnosis, colour in DIAGNOSIS_COLOURS.items():
+    colours = {name: colour_of(colour) for name, colour in coloured(FLANNEL).items()}
+    for diagnosis, colour in colours.items():
         assert (colour in drawn) == (diagnosis in true)
     # The upper edge of the first patch, where its centre says, in the enlarged first radiograph.
     row, column = batch.places.centres[0, 0].tolist()
     top = min(max(row - 12, 0), 64 - 24) * SHOWN_PX // 64
     left = min(max(column - 12, 0), 64 - 24) * SHOWN_PX // 64
     edge = picture[GAP_PX + top, GAP_PX + left : GAP_PX + left + 24 * SHOWN_PX // 64]
-    assert (edge == DIAGNOSIS_COLOURS[true[0]]).all()
+    assert (edge == colours[true[0]]).all()
     before = picture[GAP_PX + top, GAP_PX + left - 1] if left else np.zeros(3)
-    assert tuple(before) != DIAGNOSIS_COLOURS[true[0]]
+    assert tuple(before) != colours[true[0]]
 
     (tmp_path / "patches.png").unlink()
     again = PatchPictures(tmp_path, to_wandb=False)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from flannel.data.diagnosis import FLANNEL
+from flannel.data.diagnosis import FLANNEL, coloured
 from flannel.data.store import Store
 from flannel.prediction import picture
 from flannel.prediction.doubts import INVERTED
@@ -48,7 +48,7 @@ def test_everything_that_is_said_is_drawn(store, tmp_path):
     )
     known = Known("test-0", "train")
     judged = RadiographResult("test-0", "/in/one.png", known, "one lung", (), predictions)
-    figure = opinion_picture(judged, FLANNEL, store, shown)
+    figure = opinion_picture(judged, coloured(FLANNEL), store, shown)
     figure.canvas.draw()
     drawn = texts(figure)
     for part in (
@@ -61,7 +61,7 @@ def test_everything_that_is_said_is_drawn(store, tmp_path):
 
 def test_a_withheld_answer_shows_the_doubt_and_no_number(store):
     judged = RadiographResult("test-1", "/in/" + "x" * 90 + ".png", None, "", (INVERTED,), ())
-    figure = opinion_picture(judged, FLANNEL, store, [])
+    figure = opinion_picture(judged, coloured(FLANNEL), store, [])
     figure.canvas.draw()
     drawn = texts(figure)
     assert "Doubt: inverted grey values" in drawn
@@ -82,7 +82,7 @@ def test_a_withheld_answer_shows_the_doubt_and_no_number(store):
 )
 def test_any_name_is_drawn_without_a_warning(store, name, drawn, caplog):
     judged = RadiographResult("test-1", f"/in/{name}", None, "", (INVERTED,), ())
-    figure = opinion_picture(judged, FLANNEL, store, [])
+    figure = opinion_picture(judged, coloured(FLANNEL), store, [])
     figure.canvas.draw()
     assert texts(figure).count(drawn) == 1
     assert caplog.records == []
@@ -105,9 +105,9 @@ def test_many_pictures_are_drawn_by_several_processes(store, tmp_path, monkeypat
     judged = RadiographResult("test-1", "/in/one.png", None, "", (INVERTED,), ())
     shown = (Shown("patched/small", 1, PATCHES, None),)
     one, *others = [Drawing(judged, shown, tmp_path / f"{number}.png") for number in range(3)]
-    assert list(draw_opinions([one], FLANNEL, store)) == [one.path]
+    assert list(draw_opinions([one], coloured(FLANNEL), store)) == [one.path]
     monkeypatch.setattr(picture, "ProcessPoolExecutor", Sent)
     monkeypatch.setattr(picture, "WORTH_A_PROCESS", 1)
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    assert list(draw_opinions(others, FLANNEL, store)) == [other.path for other in others]
+    assert list(draw_opinions(others, coloured(FLANNEL), store)) == [other.path for other in others]
     assert all(other.path.read_bytes() == one.path.read_bytes() for other in others)

@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 
 from flannel.comparison.tables.calibration import (
@@ -6,6 +7,7 @@ from flannel.comparison.tables.calibration import (
     recalibration_table,
 )
 from flannel.data.diagnosis import FLANNEL
+from flannel.study.predictions import save_predictions
 
 COVID, VIRAL, BACTERIAL, NORMAL = FLANNEL
 TRUTH = (COVID, COVID, VIRAL, VIRAL, BACTERIAL, BACTERIAL, NORMAL, NORMAL)
@@ -54,3 +56,32 @@ def test_without_validation_rows_there_is_neither(study_files):
     (folder / "predictions.csv").write_text(text.replace(",val,", ",train,"))
     assert calibrations_table(study_files.measured()) is None
     assert operating_points_table(study_files.measured()) is None
+
+
+def test_of_two_diagnoses_the_first_is_positive(study_files):
+    """Scores of the positive class by hand: one of the two ill is as low as the healthy ones."""
+    colours = {"TB": "#D55E00", "healthy": "#009E73"}
+    choices = {"protocol": "patient", "seed": 1, "mapping": "folders"}
+    note = {"choices": choices, "sources": {}, "folds": {}, "sha256": "", "colours": colours}
+    study_files.json("manifest.json", note)
+    folder = study_files.run("base/global/vgg19_bn/fold0", TRUTH)
+    scores = [("TB", 0.7), ("TB", 0.1), ("healthy", 0.1), ("healthy", 0.1)]
+    rows = [
+        {
+            **dict.fromkeys(("image_id", "patient_id", "group"), f"{split}-{number}"),
+            "split": split,
+            "diagnosis": diagnosis,
+            "p_TB": score,
+            "p_healthy": 1 - score,
+        }
+        for split in ("val", "test")
+        for number, (diagnosis, score) in enumerate(scores)
+    ]
+    save_predictions(pd.DataFrame(rows), folder / "predictions.csv")
+    table = operating_points_table(study_files.measured())
+    assert table.title == "TB at 95 % specificity"
+    assert table.caption.startswith("Positive is TB, negative healthy. The threshold")
+    assert table.head[2:5] == ("ROC-AUC", "sensitivity", "specificity")
+    (line,) = table.lines
+    # Of the four pairs of ill and healthy two are in order and two alike: 3 / 4.
+    assert [cell[:5] for cell in line.cells[2:5]] == ["0.750", "0.500", "1.000"]

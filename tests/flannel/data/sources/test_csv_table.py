@@ -27,6 +27,12 @@ def test_every_column(tmp_path):
     assert (second.split, second.fold) == ("development", 0)
 
 
+def test_folds_are_taken_as_numbers(tmp_path):
+    written(tmp_path, "path,diagnosis,split,fold\na.png,x,train,2\nb.png,y,,0\nc.png,y,test,\n")
+    rows = csv_table.rows(tmp_path)
+    assert [(row.split, row.fold) for row in rows] == [("development", 2), ("", 0), ("test", None)]
+
+
 def test_the_fewest_columns(tmp_path, capsys):
     written(tmp_path, "path,diagnosis\na.png,Normal\n,Normal\nb.png\n")
     assert csv_table.is_here(tmp_path)
@@ -42,6 +48,8 @@ def test_the_fewest_columns(tmp_path, capsys):
     [
         ("", r"has the columns \(none\); expected path, and finding or diagnosis"),
         ("path,label\na,b\n", "has the columns path, label; expected"),
+        ("path,finding,fold\na,b,1\nc,d,2.5\n", r"the fold '2\.5'; expected a whole number from"),
+        ("path,finding,fold,split\na,b,1,test\n", "the fold '1'; .* nothing in rows of the split"),
         ("path,finding,split\na,b,Train\nc,d,holdout\n", "holds the split 'Train', 'holdout'; exp"),
     ],
 )

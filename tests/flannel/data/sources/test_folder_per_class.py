@@ -78,13 +78,19 @@ def test_masks_and_predictions_of_ours_are_no_class(tmp_path):
     assert [row.finding for row in folder_per_class.rows(tmp_path)] == ["covid", "normal"]
 
 
-def test_unknown_classes_are_named_in_one_sentence(tmp_path, capsys):
+def test_classes_of_other_names_are_listed(tmp_path):
     touched(tmp_path, "covid/a.png", "Oedema/b.png", "asthma/c.png", ".cache/d.png", "notes/e.txt")
     rows = folder_per_class.rows(tmp_path)
     assert [row.finding for row in rows] == ["Oedema", "asthma", "covid"]
-    printed = capsys.readouterr().err
-    assert "no label table knows the classes Oedema, asthma; rename the folders" in printed
-    assert all("Oedema" not in mapping.diagnoses for mapping in MAPPINGS.values())
+
+
+def test_any_classes_are_a_set_where_any_names_are_allowed(tmp_path):
+    touched(tmp_path / "mine", "tuberculosis/a.png", "healthy/b.png")
+    assert not folder_per_class.is_here(tmp_path / "mine")
+    assert folder_per_class.is_here(tmp_path / "mine", classes={"healthy", "other"})
+    assert folder_per_class.is_here(tmp_path / "mine", classes=None)
+    touched(tmp_path / "pairs", "images/a.png", "masks/a.png")
+    assert not folder_per_class.is_here(tmp_path / "pairs", classes=None)
 
 
 def test_the_same_name_in_two_folders_is_one_group(tmp_path):
