@@ -45,7 +45,7 @@ STUDY_NAME ?=
 MINUTES ?= 10
 
 # What the environment of the commands may be given on the command line beside these variables.
-ENVIRONMENT := WANDB_% CUDA_% OMP_% MKL_% TORCH_% ONEDNN_% ATEN_% NCCL_% UV_% PIP_% PYTHON% SLURM_% LC_% LANG TMPDIR HOME PATH \
+ENVIRONMENT := LOGGER WANDB_% CUDA_% OMP_% MKL_% TORCH_% ONEDNN_% ATEN_% NCCL_% UV_% PIP_% PYTHON% SLURM_% LC_% LANG TMPDIR HOME PATH \
   TZ DISPLAY %_proxy %_PROXY REPRO_% FLANNEL_%
 VARIABLES := $(shell sed -nE 's/^([A-Z_]+) *\?=.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
@@ -73,6 +73,10 @@ made := $(or $(FLANNEL_MANIFEST),$(shell test -f $(call quoted,$(STUDY)/manifest
 masks_there := data/lung_masks
 learnt_from := $(if $(CKPT),,$(or $(MASKS),$(shell test -d $(masks_there) && echo $(masks_there))))
 named = $(filter command line,$(origin $(1)))
+# One choice of logger for all stages: wandb, tensorboard, mlflow or csv.
+ifneq ($(call named,LOGGER),)
+export FLANNEL_LOGGER := $(LOGGER)
+endif
 unlearnt := $(strip $(foreach name,MASKS SEGMENTER APPEND REDO,$(if $(call named,$(name)),$(name)=$($(name)))))
 
 # A word that was meant for another would be passed over in silence: the nearest one is named.

@@ -15,7 +15,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 from torch.optim import Optimizer
@@ -35,12 +35,13 @@ from flannel.runs.checkpoint_io import WholeCheckpointIO, check_resumable, put_d
 from flannel.runs.checkpoints import load_weights, read_checkpoint
 from flannel.runs.class_paths import RECIPES, as_first_named, present_paths
 from flannel.runs.library_noise import quiet_libraries
+from flannel.runs.loggers import log_numbers, run_logger
 from flannel.runs.options import add_run_options, check_run_options
 from flannel.runs.refusals import options_refused
 from flannel.runs.run import LAST_EPOCH, Run, RunFinishedError
 from flannel.runs.schedules import OneCycle, over_all_steps
 from flannel.runs.signals import Stopped
-from flannel.runs.wandb_runs import log_final_values, wandb_logger, without_machine
+from flannel.runs.wandb_runs import log_final_values, without_machine
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class StudyCLI(LightningCLI):
         # Without this, `--trainer.max_epoch` would pass as an abbreviation of max_epochs.
         strict: dict[str, Any] = {"allow_abbrev": False, "parser_mode": RECIPES}
         self._lock: BaseFileLock | None = None
-        self._wandb: WandbLogger | None = None
+        self._logger: Logger | None = None
         try:
             with quiet_libraries():
                 super().__init__(  # parses, builds and runs
@@ -124,7 +125,7 @@ class StudyCLI(LightningCLI):
         finally:
             if self._lock is not None:
                 self._lock.release()
-            if self._wandb is not None:
+            if isinstance(self._logger, WandbLogger):
                 import wandb
 
                 wandb.finish()  # else the next run of this process would go on in this one
@@ -317,8 +318,8 @@ class StudyCLI(LightningCLI):
         if self.subcommand == "fit":  # which alone leaves pictures in the run's folder
             callbacks += self.stage_callbacks()
         self.trainer_defaults = {"callbacks": callbacks}
-        if self.subcommand == "fit" and self.arguments.wandb != "off":
-            self._wandb = wandb_logger(
+        if self.subcommand == "fit":
+            self._logger = run_logger(
                 self.study,
                 "/".join(self.place.folder.split("/")[1:]),
                 self.place.labels,
@@ -326,7 +327,7 @@ class StudyCLI(LightningCLI):
                 self.arguments.wandb,
             )
         trainer = super().instantiate_trainer(
-            logger=self._wandb or False,  # `curves.csv` is written in any case
+            logger=self._logger or False,  # `curves.csv` is written in any case
             default_root_dir=str(self.run.folder),
             **kwargs,
         )
@@ -400,10 +401,13 @@ class StudyCLI(LightningCLI):
                     "torch": str(torch.__version__),
                 },
             )
-            if self._wandb is not None:
+            if self._logger is not None:
                 files = {name: self.run.folder / f"{name}.json" for name in ("metrics", "cost")}
                 values = {name: read_json(file) for name, file in files.items() if file.is_file()}
-                log_final_values(self._wandb, values)
+                if isinstance(self._logger, WandbLogger):
+                    log_final_values(self._logger, values)
+                else:
+                    log_numbers(self._logger, values)
             self.run.finish()
 
     def _measure(

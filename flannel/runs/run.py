@@ -4,15 +4,27 @@ import json
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import yaml
 from filelock import BaseFileLock, FileLock, Timeout
 
 from flannel.errors import RunError
 from flannel.files import remove_left_overs, write_json
+
+LoggerName = Literal["wandb", "tensorboard", "mlflow", "csv"]
+LOGGER_VARIABLE = "FLANNEL_LOGGER"
+"""In the environment; `make LOGGER=...` sets it."""
+
+LOGGER_PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "wandb": ("wandb",),
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "mlflow": ("mlflow",),
+}
+"""What Lightning's loggers need; one of several suffices."""
 
 WandbMode = Literal["offline", "online", "off"]
 WANDB_MODES: Mapping[str, WandbMode] = {
@@ -280,12 +292,36 @@ def lock_folder(folder: Path) -> BaseFileLock:
     return lock
 
 
+def logger_name() -> LoggerName:
+    """Reads the choice from the environment: W&B where it is absent or empty.
+
+    Raises:
+        RunError: If there is no such logger, or its package is not installed.
+    """
+    word = os.environ.get(LOGGER_VARIABLE) or "wandb"
+    known = {name: name for name in get_args(LoggerName)}
+    if word not in known:
+        raise RunError(f"LOGGER is {word!r}; expected one of {', '.join(known)}.")
+    packages = LOGGER_PACKAGES.get(word, ())
+    if packages and word != "wandb" and not any(find_spec(package) for package in packages):
+        raise RunError(
+            f"LOGGER is {word}, whose package is not installed: pip install {packages[0]}, or "
+            "choose csv, which needs none."
+        )
+    name: LoggerName = known[word]
+    return name
+
+
 def wandb_mode() -> WandbMode:
     """Reads the W&B mode from WANDB_MODE: offline where it is absent or empty.
 
+    Where another logger is chosen, it is off.
+
     Raises:
-        RunError: If W&B knows no such mode.
+        RunError: If W&B knows no such mode, or as `logger_name`.
     """
+    if logger_name() != "wandb":
+        return "off"
     word = os.environ.get("WANDB_MODE") or "offline"
     mode = WANDB_MODES.get(word.lower())
     if mode is None:

@@ -70,14 +70,15 @@ def log_final_values(logger: "WandbLogger", files: Mapping[str, Mapping[str, obj
         files: What its JSON files hold, by name: `{"metrics": ..., "cost": ...}`. A nested number
             becomes `metrics/test/macro_f1`; other values are left out.
     """
-    values = {name: value for key in files for name, value in _numbers(key, files[key])}
+    values = {name: value for key in files for name, value in numbers_in(key, files[key])}
     logger.experiment.summary.update(values)
 
 
-def _numbers(name: str, value: object) -> Iterator[tuple[str, float]]:
+def numbers_in(name: str, value: object) -> Iterator[tuple[str, float]]:
+    """Yields the numbers of nested values by names such as `metrics/test/macro_f1`."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _numbers(f"{name}/{key}", inner)
+            yield from numbers_in(f"{name}/{key}", inner)
     elif isinstance(value, int | float):
         yield name, value
 
