@@ -271,7 +271,7 @@ def _frame(draw: Draw, stored: np.ndarray, plain: pydicom.Dataset) -> bytes:
         with contextlib.suppress(RuntimeError):  # of noise, which grows
             content.write(bytes(jpeg_ls.encode_array(np.ascontiguousarray(stored))))
     elif form == "lossless":
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, struct.error):  # GDCM left them as they were
             content.write(_lossless(plain))
     elif form == "RLE":
         content.write(bytes(64) + draw.bytes(int(draw.integers(2000))))
