@@ -58,7 +58,7 @@ def check_available() -> None:
 def write_objects(
     results: Sequence[RadiographResult], segmenter: Segmenter | None, folder: Path
 ) -> Iterator[str]:
-    """Writes a Secondary Capture of each picture, and a Segmentation of each pair of lungs.
+    """Writes a Secondary Capture of each picture, and a Segmentation of each lung mask.
 
     Args:
         results: The radiographs that were predicted.
@@ -71,32 +71,30 @@ def write_objects(
     """
     others = 0
     for result in results:
-        path = Path(result.path)
-        if not is_dicom(first_bytes(path)):
+        if not is_dicom(first_bytes(Path(result.path))):
             others += 1
             continue
-        stem = folder / OBJECTS / result.image_id
-        source = read_dataset(path, pixels=False)
-        missing = [name for name in NEEDED if value_of(source, name) is None]
-        if missing:
-            yield (
-                f"{path} has no {', '.join(map(spelt_out, missing))}, which its DICOM objects "
-                "would refer to: none are written."
-            )
-            continue
-        mask = folder / MASKS / f"{result.image_id}.png"
-        lungs = read_mask(mask) if segmenter is not None and mask.is_file() else None
         try:
             with warnings.catch_warnings():  # of values that deviate a little from the standard
                 warnings.simplefilter("ignore", UserWarning)
-                _complete(source)
-                _save(_capture(source, folder / picture_name(result.image_id)), stem, "picture")
-                if segmenter is not None and lungs is not None and lungs.any():
-                    _save(_segmentation(source, lungs, segmenter), stem, "lungs")
+                _write(result, segmenter, folder)
         except HEADER_FAULTS as fault:
-            yield f"{path} has a header that DICOM objects cannot be made from ({fault})."
+            yield f"{result.path} has a header that DICOM objects cannot be made from: {fault}."
     if others:
         yield f"{others} radiographs are no DICOM files: no DICOM objects are written for them."
+
+
+def _write(result: RadiographResult, segmenter: Segmenter | None, folder: Path) -> None:
+    stem = folder / OBJECTS / result.image_id
+    source = read_dataset(Path(result.path), pixels=False)
+    missing = [name for name in NEEDED if value_of(source, name) is None]
+    if missing:
+        raise ValueError(f"it has no {', '.join(map(spelt_out, missing))} to refer to")
+    _complete(source)
+    _save(_capture(source, folder / picture_name(result.image_id)), stem, "picture")
+    mask = folder / MASKS / f"{result.image_id}.png"
+    if segmenter is not None and mask.is_file() and (lungs := read_mask(mask)).any():
+        _save(_segmentation(source, lungs, segmenter), stem, "lungs")
 
 
 def _complete(source: Dataset) -> None:

@@ -160,6 +160,7 @@ def predict_files(
         "trained": panel.identity,
         "options": digest_of(
             [
+                # Without the option that earlier predictions did not have, where it is not set.
                 {k: v for k, v in asdict(options).items() if v or k != "dicom"} | {"redo": False},
                 *(panel.patches, panel.until_sure, *panel.chosen_precision),
             ]

@@ -99,7 +99,7 @@ def test_what_cannot_be_written_is_a_sentence(trained_study, levels, tmp_path, c
     as_dicom(levels, place[0], StudyInstanceUID="", SeriesInstanceUID="")
     assert predicted(trained_study, place, tmp_path / "a") == 0
     printed = capsys.readouterr().out
-    assert "a.dcm has no Study Instance UID, Series Instance UID, which its DICOM" in printed
+    assert "it has no Study Instance UID, Series Instance UID to refer to" in printed
     assert not (tmp_path / "a" / "dicom").exists()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
