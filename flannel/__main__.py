@@ -12,6 +12,7 @@ BUNDLES = "flannel.commands.bundles"
 
 # command: (module, function, what it does). A function called `main` parses its own arguments.
 COMMANDS = {
+    "study": ("flannel.commands.whole_study", "whole_study", "all stages in a row"),
     "manifest": (COHORT, "manifest", "raw sources -> manifest.csv with splits and folds"),
     "store": (COHORT, "store", "radiographs of the manifest -> memory-mapped arrays"),
     "audit": (COHORT, "audit", "audit.html: counts, leaks, shortcuts"),

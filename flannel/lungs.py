@@ -1,4 +1,4 @@
-"""Lung masks from Python: `flannel.lungs.load(checkpoint).segment(radiograph)`."""
+"""Lung masks from Python: `flannel.lungs.load().segment(radiograph)`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,14 +79,16 @@ class LungSegmenter:
             ]
 
 
-def load(checkpoint: str | Path, flip: bool = False) -> LungSegmenter:
+def load(checkpoint: str | Path | None = None, flip: bool = False) -> LungSegmenter:
     """Loads a trained lung segmenter.
 
     Args:
-        checkpoint: A run's `best.ckpt`, with its `config.yaml` beside it.
+        checkpoint: A run's `best.ckpt`, with its `config.yaml` beside it; when None the segmenter
+            that comes with the package.
         flip: Average with the mirrored radiograph.
 
     Raises:
         MaskError: If it cannot be read, or its training is not finished.
     """
-    return LungSegmenter(load_segmenter(Path(checkpoint)), MaskOptions(flip=flip))
+    segmenter = load_segmenter() if checkpoint is None else load_segmenter(Path(checkpoint))
+    return LungSegmenter(segmenter, MaskOptions(flip=flip))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from flannel.commands.recipes import check_appended, config_flags, folds_of, recipe_names
+from flannel.commands.recipes import RECIPES, check_appended, config_flags, folds_of, recipe_names
 from flannel.errors import RunError, check_range
 from flannel.runs.queue import Command, QueuedRun, gpu_slots, work_through
 from flannel.runs.run import WandbMode
@@ -32,7 +32,7 @@ def base_models(
     devices: int = 1,
     at_once: int = 1,
     append: Path | None = None,
-    experiments: Path = Path("experiments"),
+    experiments: Path = RECIPES,
     redo: bool = False,
     wandb: WandbMode | None = None,
     list: bool = False,
@@ -145,8 +145,8 @@ def base_configs(experiments: Path, append: Path | None, arm: str, learner: str)
             raise RunError(
                 f"There is no recipe {config}. Arms: {', '.join(WHOLE_ARMS)}, patched; learners: "
                 f"{', '.join(recipe_names(folder)) or 'none found'}; further ones: "
-                f"{', '.join(further) or 'none found'}. Run this from the project's root, or say "
-                "--experiments."
+                f"{', '.join(further) or 'none found'}. Give another folder of "
+                "recipes with --experiments."
             )
     return configs + appended_configs(append, arm, learner)
 

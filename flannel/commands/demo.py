@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from flannel.commands.recipes import RECIPES
 from flannel.errors import RunError, check_range
 from flannel.runs.run import WandbMode
 from flannel.runs.screen import spoken
@@ -66,7 +67,7 @@ def demo(
     study: Path = Path("runs/demo"),
     learner: str = QUICK,
     seed: int = 1,
-    experiments: Path = Path("experiments"),
+    experiments: Path = RECIPES,
     redo: bool = False,
     wandb: WandbMode | None = None,
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from flannel.commands.recipes import check_appended, config_flags, folds_of, recipe_names
+from flannel.commands.recipes import RECIPES, check_appended, config_flags, folds_of, recipe_names
 from flannel.errors import FlannelError, RunError, sentence_of
 from flannel.files import read_json, whole_file
 from flannel.runs.run import RunFinishedError, RunHeldError, WandbMode
@@ -35,7 +35,7 @@ def ensembles(
     arm: str = "all",
     form: str = FORMS,
     append: Path | None = None,
-    experiments: Path = Path("experiments"),
+    experiments: Path = RECIPES,
     learner: str = "all",
     seeds: str = "all",
     seeding: Seeding | None = None,

@@ -7,6 +7,9 @@ from pathlib import Path
 from flannel.errors import RunError
 from flannel.study.contents import ARMS
 
+RECIPES = Path(__file__).parents[1] / "experiments"
+"""The recipes that come with the package; in a checkout a link to its folder `experiments`."""
+
 
 def recipe_names(folder: Path) -> list[str]:
     """Names the YAML files of a folder, without the common one."""

@@ -16,7 +16,7 @@ from flannel.commands.base_models import (
 from flannel.commands.cohort import audit, manifest, store
 from flannel.commands.comparison import compare, shortcuts
 from flannel.commands.ensembles import ensembles
-from flannel.commands.recipes import check_appended, config_flags, folds_of
+from flannel.commands.recipes import RECIPES, check_appended, config_flags, folds_of
 from flannel.commands.related_data import lung_masks, phantom_data, through_hdf5
 from flannel.comparison.related import RelatedStudy, keep_plan, load_related_study
 from flannel.errors import RunError, check_range
@@ -38,7 +38,7 @@ def related(
     learner: str = "all",
     seeding: Seeding | None = None,
     devices: int = 1,
-    experiments: Path = Path("experiments"),
+    experiments: Path = RECIPES,
     redo: bool = False,
     wandb: WandbMode | None = None,
 ) -> None:

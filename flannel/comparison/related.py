@@ -155,8 +155,8 @@ def load_related_study(path: Path) -> RelatedStudy:
     if not path.is_file():
         known = sorted(place.parent.name for place in path.parents[1].glob("*/study.yaml"))
         raise RelatedError(
-            f"There is no study {path}. Studies there: {', '.join(known) or 'none'}. Run this from "
-            "the project's root, or give --experiments."
+            f"There is no study {path}. Studies there: {', '.join(known) or 'none'}. Name "
+            "another folder of recipes with --experiments."
         )
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(RelatedStudy, "study")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TextIO
 
+from flannel import __version__
 from flannel.errors import sentence_of, with_causes
 from flannel.runs.run import wandb_mode
 from flannel.runs.signals import Stopped, heeding_signals
@@ -120,7 +121,10 @@ def run_command(
 def _run(program: str, commands: Mapping[str, tuple[str, str, str]], words: list[str]) -> int:
     wide = max(map(len, commands)) + 2
     listed = "\n".join(f"  {name:<{wide}}{text}" for name, (_, _, text) in commands.items())
-    usage = f"usage: {program} COMMAND [--help] ...\n\n{listed}"
+    usage = f"usage: {program} COMMAND [--help] ...\n       {program} --version\n\n{listed}"
+    if words[:1] == ["--version"]:
+        print(f"{program} {__version__}")
+        return 0
     if not words or words[0] in ("-h", "--help"):
         print(usage)
         return 0

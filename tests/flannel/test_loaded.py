@@ -102,6 +102,7 @@ def test_masks_are_those_of_the_command(trained_study, radiographs, tmp_path):
         np.testing.assert_array_equal(mask.mask, expected)
     levels = np.asarray(Image.open(radiographs[0]).convert("L"))
     assert flannel.lungs.load(checkpoint).segment(levels)[0].mask.shape == levels.shape
+    assert flannel.lungs.load().segment(levels)[0].mask.shape == levels.shape  # the shipped one
 
 
 @pytest.mark.slow
