@@ -9,7 +9,6 @@ from flannel.commands.comparison import compare, shortcuts
 from flannel.commands.ensembles import FORMS, ensembles
 from flannel.commands.recipes import RECIPES, check_appended, config_flags
 from flannel.data.choices import Protocol, Squaring
-from flannel.data.diagnosis import MappingName
 from flannel.errors import RunError
 from flannel.runs.queue import apart
 from flannel.runs.run import WandbMode
@@ -26,7 +25,7 @@ def whole_study(
     learner: str = "all",
     form: str = FORMS,
     protocol: Protocol = "patient",
-    mapping: MappingName = "flannel",
+    mapping: str = "flannel",
     seed: int = 1,
     size_px: int = 1024,
     resize: Squaring = "stretch",
@@ -53,7 +52,7 @@ def whole_study(
         learner: "all" five, or learners with commas, of any folder of `experiments/base`.
         form: Forms of the ensemble and baselines, with commas, or "all".
         protocol: How radiographs are split.
-        mapping: Which finding is which diagnosis.
+        mapping: Which finding is which diagnosis, or "folders" for classes of your own.
         seed: Of the folds.
         size_px: Side of the store's radiographs.
         resize: How radiographs become square.
