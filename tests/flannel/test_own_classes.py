@@ -68,8 +68,8 @@ def test_own_classes_go_the_whole_way(names, expected, tmp_path, experiments, ca
     assert main(["bundle", place, f"--out={bundle}"]) == 0
     one = next((data / names[0]).glob("*.png"))
     assert main(["predict", str(one), f"--study={bundle}", f"--out={answers}"]) == 0
-    told = json.loads((answers / "predictions.json").read_text())
-    assert tuple(told["diagnoses"]) == expected
+    document = json.loads((answers / "predictions.json").read_text())
+    assert tuple(document["diagnoses"]) == expected
     rows = pd.read_csv(answers / "predictions.csv")
     assert set(rows["learner"]) >= {"tiny", "other", "FLANNEL"}
     own = load_predictions(study / "base/global/tiny/fold0/predictions.csv", expected)

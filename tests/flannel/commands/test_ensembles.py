@@ -173,6 +173,6 @@ def test_any_learners_of_the_study_can_be_combined(base_study, make, capsys):
     lacks = "lacks the finished predictions of all 3 learners"
     assert f"patched: no ensemble for fold 0, which {lacks}" in capsys.readouterr().out
     assert make(*words, "--learner=mine,hers") == 1
-    told = capsys.readouterr().err
-    assert "learner names hers; " in told
-    assert "has expert3, mine, yours" in told
+    printed = capsys.readouterr().err
+    assert "learner names hers; " in printed
+    assert "has expert3, mine, yours" in printed
