@@ -43,7 +43,10 @@ def folders(place, names, each=6):
         ),
     ],
 )
-def test_own_classes_go_the_whole_way(names, expected, tmp_path, experiments, capsys, drawn_once):
+def test_own_classes_go_the_whole_way(
+    names, expected, tmp_path, experiments, monkeypatch, drawn_once
+):
+    monkeypatch.setattr("flannel.data.audit.shortcuts.TREES", 8)
     data, study = folders(tmp_path / "data", names), tmp_path / "study"
     place = f"--study={study}"
     words = ["manifest", f"--data={data}", place, "--mapping=folders", "--folds=2"]

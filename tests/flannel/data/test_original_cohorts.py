@@ -138,7 +138,9 @@ def test_the_command_writes_folds_and_table_2(raw, tmp_path, capsys):
     assert len(load_manifest(tmp_path / "manifest.csv")) == 6413
     provenance = load_provenance(tmp_path / "manifest.csv")
     assert (provenance.choices.protocol, provenance.choices.run) == ("given", "original")
-    assert provenance.folds["4"] == {"train": 4104, "val": 1026, "test": 1283}
+    counts = {"train": 4104, "val": 1026, "test": 1283}
+    patients = {"train patients": 3052, "val patients": 934, "test patients": 1138}
+    assert provenance.folds["4"] == counts | patients
     assert "| Total | 6,413 (6,410) |" in (tmp_path / "table_2.md").read_text()
 
 
