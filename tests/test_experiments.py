@@ -289,7 +289,7 @@ def test_appended_recipes_run(phantom_study, experiments, study):
 
 SEGMENTERS = (
     "fc_densenet103", "fc_densenet103_code", "fc_densenet64", "fpn_resnet18", "unet_lite0",
-    "unet_lite0_final", "unet_lite0_tuned", "unet_resnet18",
+    "unet_lite0_tuned", "unet_resnet18",
 )  # fmt: skip
 WITHOUT_ITS_PAIRS = (
     "--data.split=shares", "--data.repeats=null", "--model.network.init_args.encoder_weights=null",
