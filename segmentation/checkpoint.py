@@ -12,6 +12,7 @@ from flannel.errors import FlannelError
 from flannel.runs.checkpoints import CheckpointError, build_module, hashed_weights, load_weights
 from flannel.runs.run import is_unfinished
 from segmentation import shipped
+from segmentation.masks.quality import LOW_CONFIDENCE
 from segmentation.structures import classes_of
 
 NETWORKS = ("segmentation.fc_densenet.", "segmentation.unet.", "segmentation_models_pytorch.")
@@ -41,6 +42,11 @@ class Segmenter:
     classes: tuple[str, ...] = classes_of("lungs")
     checkpoint: Path | None = None
     specification: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def low_confidence(self) -> float:
+        """Mean probability in a mask below which it is flagged: that which suits the weights."""
+        return shipped.LOW_CONFIDENCE if self.sha256 == shipped.SHA256 else LOW_CONFIDENCE
 
 
 def find_checkpoint(study: Path) -> Path:

@@ -234,6 +234,7 @@ def _finish(
         mean_confidence=float(lungs[inside].mean()) if inside.any() else None,
         removed_share=float((lung & ~inside).sum() / max(1, lung.sum())),
         parts=count_parts(inside),
+        low_confidence=segmenter.low_confidence,
     )
     ratio = None
     if segmented.heart is not None and (judged.balance or 0) >= ONE_LUNG_SHARE:

@@ -78,6 +78,7 @@ def quality(
     mean_confidence: float | None = None,
     removed_share: float | None = None,
     parts: int | None = None,
+    low_confidence: float = LOW_CONFIDENCE,
 ) -> MaskQuality:
     """Judges a mask by its shape and the network's confidence.
 
@@ -87,6 +88,7 @@ def quality(
         removed_share: Share of what the network found that the clean-up has removed, in [0, 1],
             where it is known.
         parts: Number of connected parts, where it is known; otherwise they are counted.
+        low_confidence: Mean probability below which the mask is flagged, in [0, 1].
     """
     area_share = int(np.count_nonzero(mask)) / mask.size
     balance, border_share = _balance(mask), _border_share(mask)
@@ -97,7 +99,7 @@ def quality(
         "large": area_share > LARGE_SHARE,
         "one lung": balance < ONE_LUNG_SHARE,
         "scattered": removed_share is not None and removed_share > SCATTERED_SHARE,
-        "uncertain": mean_confidence is not None and mean_confidence < LOW_CONFIDENCE,
+        "uncertain": mean_confidence is not None and mean_confidence < low_confidence,
         "border": border_share > BORDER_SHARE,
         "many parts": parts > LUNGS,
     }

@@ -1,5 +1,7 @@
 """The weights that come with the package, themselves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from flannel.files import sha256_of
 from segmentation import shipped
 from segmentation.__main__ import main
 from segmentation.checkpoint import MaskError, find_checkpoint, load_segmenter
+from segmentation.masks import quality
 from segmentation.masks.folder import load_mask_rows
 from segmentation.training.measures import jaccard
 
@@ -28,6 +31,8 @@ def test_is_built_in_float32_ready_to_predict(tmp_path):
     assert not segmenter.network.training
     assert {value.dtype for value in segmenter.network.parameters()} == {torch.float32}
     assert all(value.isfinite().all() for value in segmenter.network.parameters())
+    assert segmenter.low_confidence == shipped.LOW_CONFIDENCE
+    assert replace(segmenter, sha256="another").low_confidence == quality.LOW_CONFIDENCE
     assert find_checkpoint(tmp_path) == shipped.WEIGHTS
 
 
