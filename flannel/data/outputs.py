@@ -13,8 +13,8 @@ SIGNATURES: Mapping[str, bytes] = {
     "bundle.json": b'{\n  "checksum": ',
 }
 """What folders without a marker are known by: a file of ours, and what it begins with."""
-LOGS = ".wandb"
-"""Suffix of the log in the folder of a W&B run, which holds pictures too."""
+LOGS, LOG_START = ".wandb", b":W&B"
+"""Suffix and beginning of the log in the folder of a W&B run, which holds pictures too."""
 
 
 def mark_as_output(folder: Path) -> None:
@@ -39,9 +39,12 @@ def is_output(names: Iterable[str], folder: Path) -> bool:
         folder: The folder.
     """
     known = set(names)
-    if MARKER in known or any(name.endswith(LOGS) for name in known):
+    if MARKER in known:
         return True
-    return any(_begins(folder / name, start) for name, start in SIGNATURES.items() if name in known)
+    logs = [name for name in known if name.endswith(LOGS)]
+    return any(_begins(folder / name, LOG_START) for name in logs) or any(
+        _begins(folder / name, start) for name, start in SIGNATURES.items() if name in known
+    )
 
 
 def _begins(path: Path, start: bytes) -> bool:

@@ -94,6 +94,7 @@ def test_files_of_the_same_names_that_are_not_ours_change_nothing(tmp_path):
     taken = put(tmp_path / "theirs" / "a.png")
     put(tmp_path / "theirs" / "masks.csv", b"image,mask\n")
     put(tmp_path / "theirs" / "manifest.csv", b"file,label\n")
+    put(tmp_path / "theirs" / ".wandb", b"settings")
     assert walk(tmp_path).images == [taken]
 
 
