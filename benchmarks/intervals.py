@@ -1,6 +1,7 @@
 """Intervals of one row of the comparison: processor time of 2,000 resamples."""
 
 import argparse
+import resource
 import time
 
 import numpy as np
@@ -31,7 +32,9 @@ def main() -> None:
         diagnosis=draw.choice(FLANNEL, options.images, p=SHARES),
     )
     print(machine())
+    started = time.process_time()
     draws = draw_groups(table["group"])
+    print(f"drawing groups: {time.process_time() - started:.1f} s of processor time, once")
     for name, ranks in (("from counts alone", False), ("with ROC-AUC and precision", True)):
         took = []
         for _ in range(options.rounds):
@@ -39,6 +42,8 @@ def main() -> None:
             measured({0: table}, draws, FLANNEL, ranks=ranks)
             took.append(time.process_time() - started)
         print(f"{name}: {1000 * np.median(took):.0f} ms of processor time a fold")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"highest resident memory: {peak:.0f} MiB")
 
 
 if __name__ == "__main__":
