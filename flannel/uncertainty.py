@@ -166,12 +166,23 @@ def few_groups(groups: int, which: str = "") -> str:
     return f"no interval: {owners}, expected at least {FEWEST_GROUPS}"
 
 
-def percentiles(value: float, drawn: Float[np.ndarray, " resamples"]) -> Interval:
-    """Returns the percentiles of a number's resamples, for numbers over all diagnoses."""
+def percentiles(value: float, drawn: Float[np.ndarray, " resamples"], groups: float) -> Interval:
+    """Returns the expanded percentiles of a number's resamples (Hesterberg, 2015, section 5.3).
+
+    They lie further out than 2.5 and 97.5 %, as Student's t does than the normal distribution.
+
+    Args:
+        value: A number over all diagnoses.
+        drawn: The number in every resample.
+        groups: As how many groups the rarest diagnosis counts.
+    """
+    from scipy.special import ndtr
+
     lost = undefined(drawn)
     if lost:
         return Interval(value, np.nan, np.nan, lost)
-    low, high = np.nanquantile(drawn, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    end = float(ndtr(-NORMAL * _widening(groups)))
+    low, high = np.nanquantile(drawn, (end, 1 - end))
     if high - low < 1e-12:
         return Interval(value, np.nan, np.nan, "no interval: the same in every resample")
     return Interval(value, float(low), float(high))
@@ -183,7 +194,8 @@ def share_interval(
     """Returns the interval of a share of radiographs, such as accuracy or recall.
 
     Jeffreys' interval for as many independent trials as would have the variance of the resamples
-    (Korn and Graubard, 1998, with Jeffreys' instead of the exact interval). A share of 0 or 1 has
+    (Korn and Graubard, 1998, with Jeffreys' instead of the exact interval), fewer where few groups
+    tell the variance. A share of 0 or 1 has
     a bound on one side instead, at `LEVEL`, with each group as one trial (the rule of three).
 
     Args:
@@ -206,6 +218,7 @@ def share_interval(
     trials = extent.images
     if variance > 0:
         trials = min(trials, value * (1 - value) / variance)
+    trials /= _widening(extent.effective) ** 2
     right, wrong = value * trials + 0.5, (1 - value) * trials + 0.5
     low, high = (betaincinv(right, wrong, end) for end in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Interval(value, float(low), float(high))
@@ -289,18 +302,24 @@ def paired_difference(
     return Difference(Interval(value, max(-1.0, value - half), min(1.0, value + half)), p)
 
 
-def resampled_difference(value: float, drawn: Float[np.ndarray, " resamples"]) -> Difference:
+def resampled_difference(
+    value: float, drawn: Float[np.ndarray, " resamples"], groups: float
+) -> Difference:
     """Returns a difference of two numbers over all diagnoses, by percentiles.
 
     Its p value is twice the smaller share of resamples on either side of 0, the measured one
-    counted in, and at most 1 (Davison and Hinkley, 1997, chapter 4).
+    counted in, and at most 1 (Davison and Hinkley, 1997, chapter 4), and as much larger as the
+    percentiles are expanded.
     """
-    interval = percentiles(value, drawn)
+    from scipy.special import ndtr, ndtri
+
+    interval = percentiles(value, drawn, groups)
     if not interval.exists:
         return Difference(interval, np.nan)
     there = drawn[np.isfinite(drawn)]
     rarer = min(int((there <= 0).sum()), int((there >= 0).sum()))
-    return Difference(interval, min(1.0, 2 * (rarer + 1) / (len(there) + 1)))
+    share = min(0.5, (rarer + 1) / (len(there) + 1))
+    return Difference(interval, 2 * float(ndtr(ndtri(share) / _widening(groups))))
 
 
 def undefined(drawn: Float[np.ndarray, " resamples"]) -> str:
@@ -309,6 +328,15 @@ def undefined(drawn: Float[np.ndarray, " resamples"]) -> str:
     if lost <= UNDEFINED_SHARE * len(drawn):
         return ""
     return f"no interval: undefined in {lost} of {len(drawn)} resamples"
+
+
+def _widening(groups: float) -> float:
+    """Returns by how much Student's interval of so many groups is wider than the normal one."""
+    from scipy.special import stdtrit
+
+    groups = max(groups, 2.0)
+    quantile = float(stdtrit(groups - 1, (1 + LEVEL) / 2))
+    return quantile / NORMAL * float(np.sqrt(groups / (groups - 1)))
 
 
 def _rows_at_once(groups: int) -> int:

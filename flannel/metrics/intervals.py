@@ -125,7 +125,7 @@ class Measured:
         if not len(values) or np.isnan(values).any():
             return Interval(np.nan, np.nan, np.nan, note)
         value = float(values.mean())
-        few = self._few(name)
+        few = self._few(name, measure)
         if few:
             interval = Interval(value, np.nan, np.nan, few)
         else:
@@ -145,7 +145,7 @@ class Measured:
         """
         both = (self, other)
         first, second = (float(row.values(name, measure, folds).mean()) for row in both)
-        few = self._few(name)
+        few = self._few(name, measure)
         if few:
             return Difference(Interval(second - first, np.nan, np.nan, few), np.nan)
         drawn = other.drawn(name, measure, folds) - self.drawn(name, measure, folds)
@@ -153,7 +153,7 @@ class Measured:
             return Difference(Interval(second - first, np.nan, np.nan, NO_RANKED), np.nan)
         key = (name, measure)
         if key not in self.extents:
-            return resampled_difference(second - first, drawn)
+            return resampled_difference(second - first, drawn, self._rarest())
         groups = min(row.extents[key].effective for row in both)
         # F1 = 2 TP / (2 TP + FP + FN) changes by less than a share if groups turn wrong.
         change = 1 - (first + second) / 4 if measure == "f1" else 1.0
@@ -164,11 +164,21 @@ class Measured:
         if name in self.diagnoses and measure == "roc_auc":
             ill, well = self.extents[name, "recall"], self.extents[name, "specificity"]
             return area_interval(value, drawn, ill, well)
+        if name == MACRO and measure in RANKED:
+            # As if all diagnoses erred together; percentiles are too short where areas are near 1.
+            each = [
+                self._interval(other, measure, float(self.values(other, measure).mean()), apart)
+                for other in self.diagnoses
+                if self.extents[other, "recall"].groups
+                for apart in [self.drawn(other, measure)]
+            ]
+            low, high = (float(np.mean([getattr(i, end) for i in each])) for end in ("low", "high"))
+            return Interval(value, low, high)
         if name in self.diagnoses and measure == "average_precision":
             ill = self.extents[name, "recall"]
             return share_interval(value, drawn, replace(ill, images=ill.effective))
         if (name, measure) not in self.extents:
-            return percentiles(value, drawn)
+            return percentiles(value, drawn, self._rarest())
         extent = self.extents[name, measure]
         if measure != "f1":
             return share_interval(value, drawn, extent)
@@ -177,14 +187,25 @@ class Measured:
         low, high = (2 * end / (1 + end) for end in (share.low, share.high))
         return Interval(value, low, high, share.note)
 
-    def _few(self, name: str) -> str:
+    def _few(self, name: str, measure: str) -> str:
         """Returns why there are too few groups of patients for an interval; nothing otherwise."""
-        present = [other for other in self.diagnoses if self.extents[other, "recall"].groups]
-        for diagnosis in [name] if name in present else present:
-            few = few_groups(self.extents[diagnosis, "recall"].groups, f"with {diagnosis}")
-            if few:
+        if measure == "accuracy":
+            return few_groups(self.extents[name, measure].groups)
+        if measure == "specificity" and name in self.diagnoses:
+            return few_groups(self.extents[name, measure].groups, f"without {name}")
+        if name in self.diagnoses:
+            return few_groups(self.extents[name, "recall"].groups, f"with {name}")
+        for diagnosis in self.diagnoses:
+            groups = self.extents[diagnosis, "recall"].groups
+            few = few_groups(groups, f"with {diagnosis}")
+            if groups and few:
                 return few
         return ""
+
+    def _rarest(self) -> float:
+        """Returns as how many groups the rarest diagnosis counts."""
+        groups = (self.extents[name, "recall"].effective for name in self.diagnoses)
+        return min(count for count in groups if count)
 
     def table(self) -> pd.DataFrame:
         """Lists every number: class, measure, mean, deviation, low, high, folds, note.

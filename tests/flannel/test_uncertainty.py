@@ -55,13 +55,17 @@ def test_an_extent_counts_unequal_groups_as_fewer():
 
 
 def test_percentiles_by_hand():
-    found = percentiles(50, np.r_[np.nan, np.arange(101)])
+    found = percentiles(50, np.r_[np.nan, np.arange(101)], groups=1e6)
     assert (found.value, found.note) == (50, "")
-    assert (found.low, found.high) == (pytest.approx(2.5), pytest.approx(97.5))
-    found = percentiles(50, np.r_[np.full(6, np.nan), np.arange(94)])
+    assert (found.low, found.high) == (pytest.approx(2.5, rel=0.01), pytest.approx(97.5, rel=0.01))
+    # Student's t of ten groups: 2.262 and the root of 10 / 9.
+    expanded = stats.norm.sf(2.2622 * np.sqrt(10 / 9))
+    found = percentiles(50, np.arange(101), groups=10)
+    assert found.low == pytest.approx(100 * expanded, rel=1e-3)
+    found = percentiles(50, np.r_[np.full(6, np.nan), np.arange(94)], groups=10)
     assert not found.exists
     assert found.note == "no interval: undefined in 6 of 100 resamples"
-    assert percentiles(1, np.ones(9)).note == "no interval: the same in every resample"
+    assert percentiles(1, np.ones(9), groups=10).note == "no interval: the same in every resample"
 
 
 def test_few_groups_are_counted():
@@ -76,13 +80,14 @@ def test_the_interval_of_a_share_is_jeffreys_of_as_many_trials():
     drawn = np.random.default_rng(1).binomial(100, 0.8, 20_000) / 100  # independent trials
     found = share_interval(0.8, drawn, Extent(1000, 90, 90))
     trials = 0.8 * 0.2 / drawn.var()
-    expected = stats.beta(0.8 * trials + 0.5, 0.2 * trials + 0.5).ppf([0.025, 0.975])
-    assert (found.low, found.high) == pytest.approx(expected.tolist())
-    assert trials == pytest.approx(100, rel=0.03)
+    assert trials == pytest.approx(100, rel=0.05)
+    fewer = trials * 89 / 90 * (1.96 / stats.t(89).ppf(0.975)) ** 2
+    expected = stats.beta(0.8 * fewer + 0.5, 0.2 * fewer + 0.5).ppf([0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx(expected.tolist(), rel=1e-4)
     # No more trials than radiographs, however little the resamples differ.
-    capped = share_interval(0.8, 0.8 + 0.001 * drawn, Extent(50, 50, 50))
+    capped = share_interval(0.8, 0.8 + 0.001 * drawn, Extent(50, 10**6, 1e6))
     expected = stats.beta(40.5, 10.5).ppf([0.025, 0.975])
-    assert (capped.low, capped.high) == pytest.approx(expected.tolist())
+    assert (capped.low, capped.high) == pytest.approx(expected.tolist(), rel=1e-4)
 
 
 def test_no_error_gives_a_bound_by_the_rule_of_three():
@@ -146,5 +151,8 @@ def test_rows_that_are_right_alike_differ_by_less_with_more_groups():
 
 def test_a_resampled_difference_has_a_p_value_only_with_its_interval():
     drawn = np.r_[np.full(4, -1.0), np.full(95, 1.0)]
-    assert resampled_difference(0.9, drawn).p == pytest.approx(2 * 5 / 100)
-    assert np.isnan(resampled_difference(0.9, np.full(99, 0.9)).p)
+    assert resampled_difference(0.9, drawn, groups=1e7).p == pytest.approx(2 * 5 / 100, rel=1e-3)
+    few = resampled_difference(0.9, drawn, groups=6)
+    assert few.p > 0.1
+    assert (few.interval.low > 0) == (few.p < 0.05)
+    assert np.isnan(resampled_difference(0.9, np.full(99, 0.9), groups=6).p)
