@@ -19,7 +19,7 @@ UNITS = MappingProxyType(
         "patient": "whole groups of patients, stratified by diagnosis",
         "nested": "whole groups of patients, stratified by diagnosis; each part is tested once",
         "leave-source-out": "whole sources: each is the test set once",
-        "given": "the test sets of the sources, unchanged; the rest by whole groups of patients",
+        "given": "test sets or folds of the sources, unchanged; the rest by groups of patients",
         "paper": "single radiographs: those of one patient can be in several parts",
         "external": "all radiographs are tested",
     }
