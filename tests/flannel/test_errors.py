@@ -20,8 +20,8 @@ BUILTIN = {
     for name, value in vars(builtins).items()
     if isinstance(value, type) and issubclass(value, Exception)
 }
-# What tells mypy of a class, and a number of no pixel: neither comes from an option.
-INNER = {"TypeError", "IndexError", "KeyError"}
+# What tells mypy of a class, a number of no pixel, a name that a module lacks: no option is meant.
+INNER = {"TypeError", "IndexError", "KeyError", "AttributeError"}
 # Arrays that the program itself hands from one function to another, which no option reaches.
 OF_THE_PROGRAM = {
     "flannel/ensemble/combinations.py",
@@ -32,8 +32,13 @@ OF_THE_PROGRAM = {
     "flannel/uncertainty.py",
     "segmentation/training/measures.py",
 }
-# A header's value, which becomes part of the RadiographError of its file.
-OF_A_FILE = ("flannel/data/dicom_", "flannel/data/picture_file.py")
+# A header's value or damaged pixels, which become part of a sentence on their file.
+OF_A_FILE = (
+    "flannel/data/dicom_",
+    "flannel/data/gdcm_decoder.py",
+    "flannel/data/picture_file.py",
+    "flannel/prediction/dicom_output.py",
+)
 
 
 def trees():
