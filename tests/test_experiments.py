@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from flannel.__main__ import main
@@ -76,7 +77,6 @@ def test_a_base_recipe_runs_for_a_step(phantom_study, experiments, arm, name):
         ("patched", "covid_net", None),
         ("global", "efficientnet_b4", None),
         ("global", "efficientnet_lite0", None),
-        ("patched", "efficientnet_lite1", "matched"),
     ],
 )
 def test_the_other_base_recipes_run_for_a_step(phantom_study, experiments, arm, name, append):
@@ -85,6 +85,21 @@ def test_the_other_base_recipes_run_for_a_step(phantom_study, experiments, arm, 
         "--data.size_px=32", "--data.resize_px=40", "--trainer.precision=32-true",
         random=name != "densenet_small",
     )  # fmt: skip
+    assert len(load_predictions(folder / "predictions.csv", FLANNEL)) == 40
+
+
+@pytest.mark.slow
+def test_a_network_of_timm_converts_the_recipe_s_normalisation(phantom_study, experiments):
+    """EfficientNet-Lite has mean and deviation 0.5, the matched recipe those of ImageNet."""
+    folder = fit(
+        phantom_study, experiments, "patched", "efficientnet_lite1",
+        experiments / "base" / "matched", "--data.size_px=32", "--data.resize_px=40",
+        "--trainer.precision=32-true",
+    )  # fmt: skip
+    state = torch.load(folder / "best.ckpt", weights_only=True)["state_dict"]
+    scale, shift = (state[f"network.{name}"].flatten().tolist() for name in ("scale", "shift"))
+    assert scale == pytest.approx([0.458, 0.448, 0.45])
+    assert shift == pytest.approx([-0.03, -0.088, -0.188])
     assert len(load_predictions(folder / "predictions.csv", FLANNEL)) == 40
 
 
