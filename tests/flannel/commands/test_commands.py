@@ -38,6 +38,7 @@ def test_phantoms_become_a_manifest_and_a_store(tmp_path, capsys):
     assert "holds something else" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_manifest_says_how_it_was_made(phantoms, tmp_path, capsys):
     words = ["manifest", f"--data={phantoms}", f"--study={tmp_path}", "--seed=2"]
     assert main([*words, "--protocol=nested", "--folds=3"]) == 0
@@ -271,6 +272,7 @@ def test_a_store_of_another_shape_is_made_only_when_it_is_asked_for(phantom_stud
     assert Store(phantom_study / "store").resize == "letterbox"
 
 
+@pytest.mark.slow
 def test_a_study_goes_into_hdf5_and_comes_back_as_a_source(phantom_study, tmp_path, capsys):
     file, folder = tmp_path / "radiographs.h5", tmp_path / "unpacked"
     words = [f"--study={phantom_study}", f"--out={file}", "--size_px=32"]
@@ -286,6 +288,7 @@ def test_a_study_goes_into_hdf5_and_comes_back_as_a_source(phantom_study, tmp_pa
     assert after["patient_id"].nunique() == before["patient_id"].nunique()
 
 
+@pytest.mark.slow
 def test_a_balanced_part_of_the_cohort(phantom_study, tmp_path, capsys):
     data = load_manifest(phantom_study / "manifest.csv")["path"].map(Path).iloc[0]
     while data.name != "sources" and not (data / "chest_xray").is_dir():

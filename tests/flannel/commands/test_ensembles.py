@@ -68,11 +68,15 @@ def test_learners_narrow_an_ensemble(base_study, make, capsys):
     assert "learner names expert7" in capsys.readouterr().err
 
 
-def test_learners_of_another_seed_have_ensembles_of_their_own(base_study, make):
+@pytest.mark.slow
+def test_learners_of_another_seed_have_ensembles_of_their_own(base_study, make, tmp_path):
+    (tmp_path / "short").mkdir()
+    (tmp_path / "short" / "ensemble.yaml").write_text("trainer: {max_epochs: 2}\n")
     names = base_study.experts(folds=(0, 1))
     for expert, name in enumerate(names):
         base_study.run(f"{name}_seed2", expert, fold=1)
-    assert make("--form=flannel,mean", "--arm=global") == 0
+    short = f"--append={tmp_path / 'short'}"
+    assert make("--form=flannel,mean", "--arm=global", short) == 0
     assert made(base_study) == [
         *("global/flannel_seed2/fold1", "global/fold0", "global/fold1"),
         *("global/mean/fold0", "global/mean/fold1", "global/mean_seed2/fold1"),

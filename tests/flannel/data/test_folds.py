@@ -98,6 +98,7 @@ def uneven_cohort():
     return table.assign(split="", fold=pd.array([pd.NA] * len(rows), "Int64"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["patient", "nested"])
 def test_every_part_gets_the_largest_group_with_some_seed(protocol):
     """A fifth of the groups tests: the largest group of all as often as others of its kind.

@@ -41,7 +41,7 @@ def fit(phantom_study, experiments, tmp_path, capsys):
 
 
 @settings(
-    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     st.sampled_from(["lr", "weight_decay", "eps"]),
