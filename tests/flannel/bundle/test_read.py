@@ -274,7 +274,10 @@ HOSTILE = [
     (set_in("learners", 0, "data", "arm", "patched"), "the arm global with the data of patched"),
     (set_in("learners", 0, "precision", "4-bit"), "'4-bit', where one of 32-true"),
     (set_in("learners", 0, "arm", "patched"), "expected different names"),
-    (set_in("diagnoses", ["a", "b", "c", "d", "e"]), r"answers \(1, 4\), where \(1, 5\)"),
+    (
+        lambda contents: contents.update(diagnoses=["a", "b", "c", "d", "e"], colours=[]),
+        r"answers \(1, 4\), where \(1, 5\)",
+    ),
     (set_in("segmenter", None), "need a lung mask, and no segmenter"),
     (set_in("segmenter", "weights", "bundle.json"), "not in its list of files"),
     (set_in("segmenter", "classes", ["a", "b"]), "a segmenter of a, b"),
