@@ -15,6 +15,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from flannel.data.choices import Protocol
+from flannel.data.findings import mapping_named
 from flannel.errors import RunError
 from flannel.files import read_json, whole_file, write_json
 from flannel.study.contents import ENSEMBLE
@@ -163,6 +164,7 @@ def load_related_study(path: Path) -> RelatedStudy:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         plan: RelatedStudy = parser.instantiate(parser.parse_object({"study": content})).study
+        mapping_named(plan.mapping)
     except (ValueError, TypeError, KeyError, yaml.YAMLError, argparse.ArgumentError) as fault:
         raise RelatedError(f"{path} is no plan of a study: {fault}") from fault
     return plan
