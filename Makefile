@@ -295,7 +295,7 @@ test: $(READY) ## all tests
 
 .PHONY: test-quick
 test-quick: $(READY) ## the tests of a minute
-	$(PY) -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not slow" --numprocesses=2
 
 .PHONY: coverage
 coverage: $(READY) ## all tests, and which lines and branches they do not reach

@@ -166,6 +166,7 @@ sys.stdin.readline()
 """
 
 
+@pytest.mark.slow
 def test_any_learners_of_the_study_can_be_combined(base_study, make, capsys):
     for name, expert in (("global/mine", 1), ("global/expert3", 3), ("global/yours", 0)):
         base_study.run(name, expert)

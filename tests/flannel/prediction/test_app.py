@@ -266,6 +266,7 @@ def test_no_more_uploads_wait_than_are_allowed():
             line.close()
 
 
+@pytest.mark.slow
 def test_an_upload_that_takes_too_long_is_ended():
     with Served(Asked(judged()), upload_seconds=0.2) as page:
         for sent in (0, 10, len(PART), len(BODY) - 1):
@@ -273,6 +274,7 @@ def test_an_upload_that_takes_too_long_is_ended():
         assert page.status(page.begin(len(BODY))) == 200
 
 
+@pytest.mark.slow
 def test_an_answer_may_take_longer_than_an_upload():
     def opinion(path):
         time.sleep(0.5)
