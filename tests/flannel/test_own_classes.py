@@ -1,5 +1,6 @@
 """Studies of a user's own classes, from their folders to a bundle and its predictions."""
 
+import html
 import json
 
 import numpy as np
@@ -53,6 +54,9 @@ def test_own_classes_go_the_whole_way(
     assert main(words) == 0
     assert label_set_of(study) == expected
     assert main(["store", place, "--size_px=48"]) == 0
+    assert main(["audit", place]) == 0
+    page = html.unescape((study / "audit.html").read_text(encoding="utf-8"))
+    assert all(f'<td class="words">{name}</td>' in page for name in names)
     outputs = f"--model.network.init_args.classes={len(names)}"
     for name in ("tiny", "other"):
         learner.train(["fit", *TINY, f"--name={name}", place, outputs])

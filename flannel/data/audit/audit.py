@@ -123,7 +123,7 @@ def audit_cohort(
         sizes=tuple(size_rows(table)),
         people=tuple(people_rows(table)),
         licences=counted_by(table["source"], table["licence"]),
-        labels=tuple(label_rows(table["finding"])),
+        labels=tuple(label_rows(table["finding"], table["diagnosis"])),
         grey_values=_grey_values(table, evidence),
         shortcuts=tuple(find_shortcuts(table, evidence, groups, seed)),
     )

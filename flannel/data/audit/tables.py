@@ -80,12 +80,14 @@ class LabelCount:
     Attributes:
         finding: In the source's own words.
         images: Radiographs of the cohort that have it.
+        diagnosis: What the cohort makes of it; several with commas, "" where no radiograph has it.
         diagnoses: By mapping; "" where the mapping leaves it out.
         reasons: By mapping, why it is left out.
     """
 
     finding: str
     images: int
+    diagnosis: str
     diagnoses: Mapping[str, str]
     reasons: Mapping[str, str]
 
@@ -154,13 +156,15 @@ def people_rows(table: pd.DataFrame) -> list[PeopleRow]:
     return rows
 
 
-def label_rows(findings: pd.Series) -> list[LabelCount]:
-    """Returns what every mapping makes of each finding, those of the cohort first.
+def label_rows(findings: pd.Series, diagnoses: pd.Series) -> list[LabelCount]:
+    """Returns what the cohort and every mapping of this project make of each finding.
 
     Args:
-        findings: Of the cohort's radiographs.
+        findings: Of the cohort's radiographs, which come first.
+        diagnoses: Of the same radiographs, by the cohort's own mapping.
     """
     here = Counter(findings)
+    made = diagnoses.groupby(findings).unique()
     known = {
         finding
         for mapping in MAPPINGS.values()
@@ -170,6 +174,7 @@ def label_rows(findings: pd.Series) -> list[LabelCount]:
         LabelCount(
             finding=finding,
             images=here[finding],
+            diagnosis=", ".join(sorted(made.get(finding, ()))),
             diagnoses={name: m.diagnoses.get(finding, "") for name, m in MAPPINGS.items()},
             reasons={
                 name: m.left_out.get(finding, "not in this mapping")

@@ -100,10 +100,14 @@ def test_what_pillow_cannot_open_is_named_by_its_suffix(tmp_path):
 
 
 def test_every_finding_has_a_diagnosis_or_a_reason():
-    rows = label_rows(pd.Series(["SARS", "SARS", "made up"]))
-    assert [(row.finding, row.images) for row in rows[:2]] == [("SARS", 2), ("made up", 1)]
+    findings = pd.Series(["SARS", "SARS", "made up", "SARS"])
+    rows = label_rows(findings, pd.Series(["Viral pneumonia", "Viral pneumonia", "mine", "other"]))
+    assert [(row.finding, row.images) for row in rows[:2]] == [("SARS", 3), ("made up", 1)]
     assert rows[0].diagnoses["flannel"] == "Viral pneumonia"
     assert rows[1].reasons["flannel"] == "not in this mapping"
+    made = [row.diagnosis for row in rows if row.images]
+    assert made == ["Viral pneumonia, other", "mine"]
+    assert not any(row.diagnosis for row in rows if not row.images)
     for row in rows:
         assert all(bool(row.diagnoses[m]) != bool(row.reasons.get(m)) for m in row.diagnoses)
 
