@@ -106,13 +106,19 @@ def _draw_line(
                 value, color=SHORTCUT_COLOUR, linewidth=1.1, linestyle=style, zorder=2.5,
                 label=f"shortcut baseline: {row.learner}",
             )  # fmt: skip
-    names = [textwrap.fill(name, NAME_LETTERS, break_long_words=False) for name in line]
+    names = [_in_lines(learner) for learner in line]
     axes.set_xticks(middles, names, fontsize=LETTERS)
     axes.set_ylim(0, max(1.02, axes.dataLim.y1))
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.set_ylabel(f"F1, {name}" if name != MACRO else "macro F1")
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def _in_lines(name: str) -> str:
+    """Breaks a long name at its spaces and underscores."""
+    parts = name.replace("_", "_ ")
+    return textwrap.fill(parts, NAME_LETTERS, break_long_words=False).replace("_ ", "_")
 
 
 def _bar(axes: Axes, row: Row, name: str, x: float) -> None:
