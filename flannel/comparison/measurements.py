@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from types import MappingProxyType
 from typing import Literal
 
@@ -15,6 +16,7 @@ from flannel.metrics.classification import MACRO
 from flannel.metrics.intervals import Measured, measured
 from flannel.metrics.paired_tests import paired_tests
 from flannel.metrics.significance import differences, holm
+from flannel.progress import progress
 from flannel.study.contents import ENSEMBLE, OUT_OF_FOLD, SHORTCUT, Stage
 from flannel.uncertainty import GroupDraws, draw_groups
 
@@ -219,14 +221,13 @@ def measure_comparison(comparison: Comparison) -> Measurements:
     """Measures every row of a comparison in the same resamples of groups of patients."""
     groups = {group for result in comparison.results for group in result.predictions["group"]}
     draws = draw_groups(groups)
+    pairs = product(comparison.arms, comparison.learners)
+    there = [(arm, learner) for arm, learner in pairs if comparison.of(arm, learner)]
     rows = []
-    for arm in comparison.arms:
-        for learner in comparison.learners:
-            results = comparison.of(arm, learner)
-            if not results:
-                continue
-            tests = {result.run.fold: result.predictions for result in results}
-            validations = {result.run.fold: result.validation for result in results}
-            whole = measured(tests, draws, comparison.diagnoses)
-            rows.append(Row(results[0].run.stage, arm, learner, tests, validations, whole))
+    for arm, learner in progress(there, len(there), "Measuring arms and learners"):
+        results = comparison.of(arm, learner)
+        tests = {result.run.fold: result.predictions for result in results}
+        validations = {result.run.fold: result.validation for result in results}
+        whole = measured(tests, draws, comparison.diagnoses)
+        rows.append(Row(results[0].run.stage, arm, learner, tests, validations, whole))
     return Measurements(comparison, draws, tuple(rows))
