@@ -16,7 +16,6 @@ from flannel.data.manifest import (
     patients_of,
     save_manifest,
 )
-from flannel.data.outputs import mark_as_output
 from flannel.files import sha256_of, whole_file
 
 PARTS = ("train", "val", "test")
@@ -154,7 +153,6 @@ def save_with_provenance(
     )
     with whole_file(path.with_suffix(".json")) as beside:
         beside.write_text(json.dumps(asdict(provenance), indent=2) + "\n", encoding="utf-8")
-    mark_as_output(path.parent)
     return provenance
 
 
