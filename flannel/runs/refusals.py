@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from flannel.errors import FlannelError, RunError
+from flannel.errors import FlannelError, RunError, sentence_of
 
 OURS = ("flannel", "segmentation", "patching")
 """The packages whose code this is."""
@@ -37,6 +37,8 @@ def options_refused(folder: Path, *, between: bool) -> Iterator[None]:
     except (FlannelError, torch.OutOfMemoryError):
         raise
     except REFUSALS as fault:
+        if sentence_of(fault) is not None:
+            raise  # of the system, such as a full disk or too little shared memory
         modules = [
             frame.f_globals.get("__name__", "").partition(".")[0]
             for frame, _ in traceback.walk_tb(fault.__traceback__)

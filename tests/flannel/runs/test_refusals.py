@@ -1,5 +1,8 @@
 """Options that only torch or Lightning refuses end in a sentence; faults of ours do not."""
 
+import errno
+import os
+
 import pytest
 import torch
 import yaml
@@ -7,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flannel.__main__ import main
-from flannel.errors import OptionError, RunError
+from flannel.errors import OptionError, RunError, sentence_of
 from flannel.learners.datamodule import RadiographDataModule
 from flannel.runs.refusals import options_refused
 
@@ -112,3 +115,14 @@ def test_our_own_error_is_no_refusal(tmp_path):
         options_refused(tmp_path, between=True),
     ):
         exec(compile("1 / 0", "torch", "exec"), {"__name__": "torch.something"})
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_fault_of_the_system_is_none_of_the_options(tmp_path, number):
+    fault = RuntimeError("Please call `iter(combined_loader)` first.")
+    fault.__context__ = OSError(number, os.strerror(number), "/dev/shm/torch_1")
+    refused = options_refused(tmp_path, between=True)
+    with pytest.raises(RuntimeError, match="iter") as raised, refused:
+        raise fault
+    assert raised.value is fault
+    assert "/dev/shm" in sentence_of(fault)
