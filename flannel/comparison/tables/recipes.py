@@ -49,18 +49,22 @@ def recipes_table(comparison: Comparison) -> Table | None:
                     rows.append({"arm": arm, "learner": learner, **_settings(arm, recipe)})
     if not rows:
         return None
-    lines = [
-        Line(tuple(row.values()), opens=place > 0 and row["arm"] != rows[place - 1]["arm"])
-        for place, row in enumerate(rows)
-    ]
     return Table(
         name="recipes",
         title="Recipes",
         caption="The main settings of the first fold's runs; the whole recipe is the config.yaml "
         "in each run's folder.",
         head=tuple(rows[0]),
-        lines=tuple(lines),
+        lines=_lines_by_arm(rows),
         numbers=pd.DataFrame(rows),
+    )
+
+
+def _lines_by_arm(rows: Sequence[Mapping[str, str]]) -> tuple[Line, ...]:
+    """Returns a line for each row, with a rule above every further arm."""
+    return tuple(
+        Line(tuple(row.values()), opens=place > 0 and row["arm"] != rows[place - 1]["arm"])
+        for place, row in enumerate(rows)
     )
 
 
@@ -100,17 +104,13 @@ def runs_table(runs: Sequence[StudyRun]) -> Table | None:
     ]
     if not rows:
         return None
-    lines = [
-        Line(tuple(row.values()), opens=place > 0 and row["arm"] != rows[place - 1]["arm"])
-        for place, row in enumerate(rows)
-    ]
     return Table(
         name="trained_runs",
         title="Seed, epochs, device and precision of every training",
         caption="Epochs count from 1. The chosen epoch is the first with the best selection "
         "metric on the validation radiographs.",
         head=tuple(rows[0]),
-        lines=tuple(lines),
+        lines=_lines_by_arm(rows),
         numbers=pd.DataFrame(rows),
         names=3,
     )

@@ -37,7 +37,7 @@ def test_without_a_manifest_there_are_no_parts(study_files):
 
 
 def with_people(study_files, ages, sexes):
-    """Gives the eight test radiographs ages and sexes."""
+    """Writes ages and sexes of the eight test radiographs, and measures the study."""
     study_files.pictures()
     study_files.run("ensemble/global/fold0", TWO_WRONG)
     path = study_files.folder / "manifest.csv"
