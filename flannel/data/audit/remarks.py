@@ -43,7 +43,7 @@ def reading(target: str, shortcuts: Sequence[Shortcut]) -> str:
     """Returns a sentence on how well the best evidence without a lung predicts one target."""
     best = _best_blind(shortcuts)
     numbers = f"macro F1 {best.macro_f1:.2f} (chance: {best.chance:.2f})"
-    if best.low <= best.chance:
+    if not best.beats_chance:
         how = "no better than by chance: at best"
     else:
         how = f"best from the {best.evidence}:"
@@ -125,18 +125,19 @@ def _on_shortcuts(audit: Audit) -> Iterator[Remark]:
         yield Remark("care", "Too few groups or only one diagnosis: no shortcut could be tested.")
         return
     best = _best_blind(shortcuts)
-    if best.low <= best.chance:
+    if not best.beats_chance:
         yield Remark(
             "good",
             "A classifier that sees no lung pixels predicts the diagnosis no better than by "
             f"chance: at best macro F1 {best.macro_f1:.2f}, chance {best.chance:.2f}.",
         )
         return
+    interval = best.interval(2) if best.low is None else f"95 % interval {best.interval(2)}"
     yield Remark(
         "danger",
         "A shortcut suffices: a classifier that sees no lung pixels, only the "
-        f"{best.evidence}, predicts the diagnosis with macro F1 {best.macro_f1:.2f} (95 % interval "
-        f"{best.low:.2f} to {best.high:.2f}). Chance is {best.chance:.2f}."
+        f"{best.evidence}, predicts the diagnosis with macro F1 {best.macro_f1:.2f} "
+        f"({interval}). Chance is {best.chance:.2f}."
         + "".join(
             f" From the {shortcut.evidence}: {shortcut.macro_f1:.2f}."
             for shortcut in shortcuts

@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from flannel.data.audit.evidence import Evidence
+from flannel.uncertainty import draw_groups, percentiles
 
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier
@@ -55,7 +56,6 @@ TREE_IMAGES = 1500
 """Images that a tree grows on, at most: more improve little and take long."""
 
 RESAMPLINGS = 1000
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,9 @@ class Shortcut:
         evidence: What is seen, a key of `EXPLAINED`.
         images: Radiographs with a prediction.
         macro_f1: Mean over the classes of F1, one class against the rest.
-        low: Lower end of its 95 % interval over other patients.
-        high: Upper end.
+        low: Lower end of its 95 % interval over other patients; None where there is none, because
+            it is the same in every resample.
+        high: Upper end, likewise.
         chance: Macro F1 of guessing by the classes' shares.
         f1: F1 of each class.
         left_out: Radiographs of classes with fewer groups than folds.
@@ -78,11 +79,22 @@ class Shortcut:
     evidence: str
     images: int
     macro_f1: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     chance: float
     f1: Mapping[str, float]
     left_out: Mapping[str, int]
+
+    @property
+    def beats_chance(self) -> bool:
+        """Whether the interval, or the number without one, lies above chance."""
+        return (self.macro_f1 if self.low is None else self.low) > self.chance
+
+    def interval(self, digits: int) -> str:
+        """Returns the interval in words."""
+        if self.low is None or self.high is None:
+            return "no interval"
+        return f"{self.low:.{digits}f} to {self.high:.{digits}f}"
 
 
 def find_shortcuts(
@@ -226,32 +238,24 @@ def _judged(
     cells = np.zeros((len(owners), len(classes), len(classes)), int)
     np.add.at(cells, (owner, true, np.searchsorted(classes, predicted)), 1)
     scores = f1_by_class(cells.sum(axis=0))
-    low, high = _interval(cells, seed)
+    draws = draw_groups(owners.tolist(), RESAMPLINGS, seed)
+    sums = draws.sums(cells.reshape(len(owners), -1).astype(np.float64))
+    confusions = sums.reshape(RESAMPLINGS, *cells.shape[1:])
+    rarest = min(_groups_by_class(truth, groups).values())
+    ends = percentiles(float(scores.mean()), f1_by_class(confusions).mean(axis=1), rarest)
     return Shortcut(
         target=target,
         evidence=evidence,
         images=len(truth),
         macro_f1=float(scores.mean()),
-        low=low,
-        high=high,
+        low=ends.low if ends.exists else None,
+        high=ends.high if ends.exists else None,
         # Guessing class c with its share p gives precision and recall p, so F1 is p; shares sum
         # to 1, and their mean is this.
         chance=1 / len(classes),
         f1=dict(zip(classes.tolist(), scores.tolist(), strict=True)),
         left_out=left_out,
     )
-
-
-def _interval(cells: np.ndarray, seed: int) -> tuple[float, float]:
-    """Returns the 95 % interval of macro F1 when whole groups are resampled (bootstrap)."""
-    draws = np.random.default_rng(seed).multinomial(
-        len(cells), np.full(len(cells), 1 / len(cells)), size=RESAMPLINGS
-    )
-    flat = cells.reshape(len(cells), -1).astype(np.float64)
-    confusions = (draws.astype(np.float64) @ flat).reshape(RESAMPLINGS, *cells.shape[1:])
-    ends = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-    low, high = np.quantile(f1_by_class(confusions).mean(axis=1), ends)
-    return float(low), float(high)
 
 
 def _groups_by_class(truth: np.ndarray, groups: np.ndarray) -> Mapping[str, int]:

@@ -140,3 +140,10 @@ def test_the_reading_names_the_best_evidence_without_a_lung_or_says_that_there_i
     assert "the view is predicted no better than by chance" in reading(
         "view", [replace(SHORTCUT, low=0.4)]
     )
+
+
+def test_a_shortcut_without_an_interval_is_judged_by_its_number():
+    perfect = replace(SHORTCUT, macro_f1=1.0, low=None, high=None)
+    text, weight = sentence("shortcut", shortcuts=(perfect,))
+    assert weight == "danger"
+    assert "macro F1 1.00 (no interval). Chance is 0.50." in text
